@@ -1,0 +1,61 @@
+package io.github.moelora;
+
+import io.github.moelora.spi.Availability;
+import io.github.moelora.spi.BackendProvider;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import java.util.ServiceLoader;
+
+/** The backends on the class or module path. */
+public final class Backends {
+  private Backends() {}
+
+  /** All backends, usable or not, by name. */
+  public static List<BackendProvider> all() {
+    List<BackendProvider> providers = new ArrayList<>();
+    ServiceLoader.load(BackendProvider.class, Backends.class.getClassLoader()).forEach(providers::add);
+    providers.sort(Comparator.comparing(BackendProvider::name));
+    return List.copyOf(providers);
+  }
+
+  /** The usable backend of highest priority. */
+  static BackendProvider best() {
+    BackendProvider best = null;
+    int bestPriority = 0;
+    List<String> reasons = new ArrayList<>();
+    for (BackendProvider provider : all()) {
+      switch (provider.probe()) {
+        case Availability.Usable usable -> {
+          if (best == null || usable.priority() > bestPriority) {
+            best = provider;
+            bestPriority = usable.priority();
+          }
+        }
+        case Availability.Unusable unusable -> reasons.add(provider.name() + ": " + unusable.reason());
+      }
+    }
+    if (best == null) {
+      throw new IllegalStateException("no backend is usable: " + String.join("; ", reasons));
+    }
+    return best;
+  }
+
+  static BackendProvider named(String name) {
+    List<BackendProvider> providers = all();
+    for (BackendProvider provider : providers) {
+      if (provider.name().equals(name)) {
+        return provider;
+      }
+    }
+    throw new IllegalArgumentException(
+        "backend must be one of %s, got %s".formatted(providers.stream().map(BackendProvider::name).toList(), name));
+  }
+
+  static void requireUsable(BackendProvider provider) {
+    if (provider.probe() instanceof Availability.Unusable unusable) {
+      throw new IllegalStateException(
+          "backend %s cannot run: %s. %s".formatted(provider.name(), unusable.reason(), unusable.remedy()));
+    }
+  }
+}

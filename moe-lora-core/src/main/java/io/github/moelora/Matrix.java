@@ -1,0 +1,92 @@
+package io.github.moelora;
+
+import java.lang.foreign.MemorySegment;
+
+/**
+ * A strided view of a two-dimensional array: element {@code (i, j)} is element {@code offset + i * rowStride + j * columnStride} of {@code
+ * data}. Nothing is copied; the caller keeps the memory alive while a view of it is in use.
+ *
+ * @param data native or heap memory in the machine's byte order; need not be aligned
+ * @param type element type
+ * @param rows number of rows, at least 0
+ * @param columns number of columns, at least 0
+ * @param offset element index of {@code (0, 0)}
+ * @param rowStride distance of two rows in elements, at least 0
+ * @param columnStride distance of two columns in elements, at least 0
+ */
+public record Matrix(MemorySegment data, DType type, int rows, int columns, long offset, long rowStride, long columnStride) {
+
+  /**
+   * @throws IllegalArgumentException if a size is negative or the last element lies outside {@code data}
+   */
+  public Matrix {
+    Checks.atLeast("rows", rows, 0);
+    Checks.atLeast("columns", columns, 0);
+    Checks.atLeast("offset", offset, 0);
+    Checks.atLeast("rowStride", rowStride, 0);
+    Checks.atLeast("columnStride", columnStride, 0);
+    if (rows > 0 && columns > 0) {
+      long last =
+          Math.addExact(
+              offset,
+              Math.addExact(Math.multiplyExact(rows - 1L, rowStride), Math.multiplyExact(columns - 1L, columnStride)));
+      long neededBytes = Math.multiplyExact(Math.addExact(last, 1), type.bytes());
+      if (neededBytes > data.byteSize()) {
+        throw new IllegalArgumentException(
+            "data must hold a %d x %d %s matrix (%d bytes), got %d bytes"
+                .formatted(rows, columns, type, neededBytes, data.byteSize()));
+      }
+    }
+  }
+
+  /** A contiguous row-major matrix at the start of {@code data}. */
+  public static Matrix of(MemorySegment data, DType type, int rows, int columns) {
+    return new Matrix(data, type, rows, columns, 0, columns, 1);
+  }
+
+  /** Copies {@code values} into a new heap matrix of float32; for small inputs and tests. */
+  public static Matrix ofFloats(int rows, int columns, float... values) {
+    if (values.length != Math.multiplyExact(rows, columns)) {
+      throw new IllegalArgumentException(
+          "values must have rows * columns = %d elements, got %d".formatted((long) rows * columns, values.length));
+    }
+    return of(MemorySegment.ofArray(values.clone()), DType.F32, rows, columns);
+  }
+
+  /** Columns {@code [first, first + count)} of all rows, as a view. */
+  public Matrix columns(int first, int count) {
+    if (first < 0 || count < 0 || first > columns - count) {
+      throw new IllegalArgumentException(
+          "columns [%d, %d + %d) must lie in [0, %d)".formatted(first, first, count, columns));
+    }
+    return new Matrix(data, type, rows, count, offset + first * columnStride, rowStride, columnStride);
+  }
+
+  /** Rows {@code [first, first + count)}, as a view. */
+  public Matrix rows(int first, int count) {
+    if (first < 0 || count < 0 || first > rows - count) {
+      throw new IllegalArgumentException("rows [%d, %d + %d) must lie in [0, %d)".formatted(first, first, count, rows));
+    }
+    return new Matrix(data, type, count, columns, offset + first * rowStride, rowStride, columnStride);
+  }
+
+  /** Whether the columns of a row are adjacent. */
+  public boolean hasContiguousRows() {
+    return columnStride == 1 || columns <= 1;
+  }
+
+  /** Element index of {@code (row, column)} in {@code data}; not bounds-checked. */
+  public long index(int row, int column) {
+    return offset + row * rowStride + column * columnStride;
+  }
+
+  /** Element {@code (row, column)}, widened exactly. */
+  public float get(int row, int column) {
+    return type.get(data, index(row, column));
+  }
+
+  /** Rounds {@code value} to the element type and stores it at {@code (row, column)}. */
+  public void set(int row, int column, float value) {
+    type.set(data, index(row, column), value);
+  }
+}

@@ -1,0 +1,41 @@
+package io.github.moelora.spi;
+
+import io.github.moelora.LoraAdapter;
+
+/**
+ * Computes projections with the adapters in its slots. Arguments are already validated by {@link io.github.moelora.MoeLora}, which also makes
+ * sure that no {@link BackendStep#run} overlaps a {@link PreparedAdapter#commit} or {@link #unload}.
+ */
+public interface Backend extends AutoCloseable {
+
+  /** One line for people: device and limits. */
+  String device();
+
+  /**
+   * Packs an adapter for a slot without any effect on runs, which may go on meanwhile.
+   *
+   * @param slot in {@code [0, L)}
+   */
+  PreparedAdapter prepare(int slot, LoraAdapter adapter);
+
+  /** Empties a slot. */
+  void unload(int slot);
+
+  /** Makes the buffers of a step. */
+  BackendStep newStep();
+
+  /** Frees all memory; steps are closed first. */
+  @Override
+  void close();
+
+  /** A packed adapter; either committed or closed without effect. */
+  interface PreparedAdapter extends AutoCloseable {
+
+    /** Puts the adapter into its slot in place of what was there. Does not fail half-way. */
+    void commit();
+
+    /** Gives up the packed copy if it was not committed. */
+    @Override
+    void close();
+  }
+}

@@ -1,0 +1,23 @@
+package io.github.moelora.spi;
+
+import io.github.moelora.Matrix;
+import io.github.moelora.ProjectionCall;
+import io.github.moelora.Routing;
+
+/** A backend's state of one step. Used by one thread at a time. */
+public interface BackendStep extends Routing.Host, AutoCloseable {
+
+  /** Takes note of a new plan, which lies in the buffers that this step gave. */
+  void planned(Routing routing);
+
+  /**
+   * Computes one projection of the last plan; {@code y} holds the result on return.
+   *
+   * @param x in, {@code [T, H]} or {@code [P, H]}, rows contiguous
+   * @param y in and out, {@code [P, >= columnOffset + S*O]}, rows contiguous
+   */
+  void run(ProjectionCall call, Matrix x, Matrix y);
+
+  @Override
+  void close();
+}

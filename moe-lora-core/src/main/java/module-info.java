@@ -1,0 +1,11 @@
+/** Many LoRA adapters at once inside Mixture-of-Experts layers: API, routing, backend SPI. */
+module io.github.moelora.core {
+  requires org.slf4j;
+  requires static transitive org.jspecify;
+
+  exports io.github.moelora;
+  exports io.github.moelora.reference;
+  exports io.github.moelora.spi;
+
+  uses io.github.moelora.spi.BackendProvider;
+}
