@@ -14,7 +14,8 @@ public final class Backends {
   /** All backends, usable or not, by name. */
   public static List<BackendProvider> all() {
     List<BackendProvider> providers = new ArrayList<>();
-    ServiceLoader.load(BackendProvider.class, Backends.class.getClassLoader()).forEach(providers::add);
+    ServiceLoader.load(BackendProvider.class, Backends.class.getClassLoader())
+        .forEach(providers::add);
     providers.sort(Comparator.comparing(BackendProvider::name));
     return List.copyOf(providers);
   }
@@ -32,7 +33,8 @@ public final class Backends {
             bestPriority = usable.priority();
           }
         }
-        case Availability.Unusable unusable -> reasons.add(provider.name() + ": " + unusable.reason());
+        case Availability.Unusable unusable ->
+            reasons.add(provider.name() + ": " + unusable.reason());
       }
     }
     if (best == null) {
@@ -49,13 +51,15 @@ public final class Backends {
       }
     }
     throw new IllegalArgumentException(
-        "backend must be one of %s, got %s".formatted(providers.stream().map(BackendProvider::name).toList(), name));
+        "backend must be one of %s, got %s"
+            .formatted(providers.stream().map(BackendProvider::name).toList(), name));
   }
 
   static void requireUsable(BackendProvider provider) {
     if (provider.probe() instanceof Availability.Unusable unusable) {
       throw new IllegalStateException(
-          "backend %s cannot run: %s. %s".formatted(provider.name(), unusable.reason(), unusable.remedy()));
+          "backend %s cannot run: %s. %s"
+              .formatted(provider.name(), unusable.reason(), unusable.remedy()));
     }
   }
 }

@@ -6,14 +6,16 @@ final class Checks {
 
   static void atLeast(String name, long value, long least) {
     if (value < least) {
-      throw new IllegalArgumentException("%s must be at least %d, got %d".formatted(name, least, value));
+      throw new IllegalArgumentException(
+          "%s must be at least %d, got %d".formatted(name, least, value));
     }
   }
 
   /** Requires {@code value} in {@code [from, to)}. */
   static void inRange(String name, long value, long from, long to) {
     if (value < from || value >= to) {
-      throw new IllegalArgumentException("%s must be in [%d, %d), got %d".formatted(name, from, to, value));
+      throw new IllegalArgumentException(
+          "%s must be in [%d, %d), got %d".formatted(name, from, to, value));
     }
   }
 }

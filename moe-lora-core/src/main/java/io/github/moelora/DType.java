@@ -54,7 +54,8 @@ public enum DType {
   }
 
   /**
-   * Rounds {@code value} to this type, to nearest even, and writes it to element {@code index} of a segment.
+   * Rounds {@code value} to this type, to nearest even, and writes it to element {@code index} of a
+   * segment.
    *
    * @param index element index, not a byte offset
    */

@@ -3,7 +3,8 @@ package io.github.moelora;
 import java.util.Arrays;
 
 /**
- * Which experts of the model live here, for expert parallelism: global expert id to local id, or -1 for an expert that lives elsewhere.
+ * Which experts of the model live here, for expert parallelism: global expert id to local id, or -1
+ * for an expert that lives elsewhere.
  *
  * <p>Immutable.
  */
@@ -19,7 +20,8 @@ public final class ExpertMap {
       if (local[e] >= 0) {
         if (global[local[e]] >= 0) {
           throw new IllegalArgumentException(
-              "local[%d] must differ from local[%d], got %d".formatted(e, global[local[e]], local[e]));
+              "local[%d] must differ from local[%d], got %d"
+                  .formatted(e, global[local[e]], local[e]));
         }
         global[local[e]] = e;
       }
@@ -37,7 +39,8 @@ public final class ExpertMap {
   /**
    * An explicit map.
    *
-   * @param local in, {@code [E]}: local id of each global expert; the ids that are not -1 must be {@code 0 .. n-1}, each once
+   * @param local in, {@code [E]}: local id of each global expert; the ids that are not -1 must be
+   *     {@code 0 .. n-1}, each once
    */
   public static ExpertMap of(int... local) {
     Checks.atLeast("local.length", local.length, 1);

@@ -8,10 +8,12 @@ import java.util.Map;
 import java.util.TreeSet;
 
 /**
- * The MoE weights of one adapter: for some (layer, projection, expert) one or two {@link LoraSlice}s, none elsewhere.
+ * The MoE weights of one adapter: for some (layer, projection, expert) one or two {@link
+ * LoraSlice}s, none elsewhere.
  *
- * <p>Every weight is finite: {@link Builder#build} has read them all. The views are not copied; the memory they point to must stay alive and
- * unchanged until {@link MoeLora#load} has returned. Immutable and safe for use by several threads.
+ * <p>Every weight is finite: {@link Builder#build} has read them all. The views are not copied; the
+ * memory they point to must stay alive and unchanged until {@link MoeLora#load} has returned.
+ * Immutable and safe for use by several threads.
  */
 public final class LoraAdapter {
   /** Most slices that one expert can have in one projection: gate and up. */
@@ -67,7 +69,9 @@ public final class LoraAdapter {
     return maxMagnitude;
   }
 
-  /** The slices of one expert by ascending first column; empty where the adapter changes nothing. */
+  /**
+   * The slices of one expert by ascending first column; empty where the adapter changes nothing.
+   */
   public List<LoraSlice> slices(int layer, Projection projection, int expert) {
     return slices.getOrDefault(new Site(layer, projection, expert), List.of());
   }
@@ -75,7 +79,8 @@ public final class LoraAdapter {
   /**
    * Checks that this adapter fits a model.
    *
-   * @throws IllegalArgumentException naming the layer, projection, expert, rule and value of the first slice that does not
+   * @throws IllegalArgumentException naming the layer, projection, expert, rule and value of the
+   *     first slice that does not
    */
   public void requireFits(MoeModel model) {
     slices.forEach(
@@ -84,7 +89,8 @@ public final class LoraAdapter {
             throw misfit(site, "layer must be one of " + model.layers(), site.layer());
           }
           if (site.expert() >= model.experts()) {
-            throw misfit(site, "expert must be in [0, %d)".formatted(model.experts()), site.expert());
+            throw misfit(
+                site, "expert must be in [0, %d)".formatted(model.experts()), site.expert());
           }
           for (LoraSlice slice : list) {
             int inputWidth = model.inputWidth(site.projection());
@@ -93,7 +99,8 @@ public final class LoraAdapter {
               throw misfit(site, "a.columns must be " + inputWidth, slice.a().columns());
             }
             if (slice.endColumn() > outputWidth) {
-              throw misfit(site, "firstColumn + b.rows must be at most " + outputWidth, slice.endColumn());
+              throw misfit(
+                  site, "firstColumn + b.rows must be at most " + outputWidth, slice.endColumn());
             }
           }
         });
@@ -124,26 +131,35 @@ public final class LoraAdapter {
      *
      * @param layer layer index as the model numbers it, at least 0
      * @param expert global expert id, at least 0
-     * @throws IllegalArgumentException if the slice overlaps one that is there, is one too many, or has another input width
+     * @throws IllegalArgumentException if the slice overlaps one that is there, is one too many, or
+     *     has another input width
      */
     public Builder add(int layer, Projection projection, int expert, LoraSlice slice) {
       Checks.atLeast("layer", layer, 0);
       Checks.atLeast("expert", expert, 0);
-      List<LoraSlice> list = slices.computeIfAbsent(new Site(layer, projection, expert), site -> new ArrayList<>(1));
+      List<LoraSlice> list =
+          slices.computeIfAbsent(new Site(layer, projection, expert), site -> new ArrayList<>(1));
       String where = "layer %d, %s, expert %d: ".formatted(layer, projection, expert);
       if (list.size() == MAX_SLICES) {
-        throw new IllegalArgumentException(where + "an expert must have at most %d slices, got one more".formatted(MAX_SLICES));
+        throw new IllegalArgumentException(
+            where + "an expert must have at most %d slices, got one more".formatted(MAX_SLICES));
       }
       for (LoraSlice other : list) {
         if (slice.firstColumn() < other.endColumn() && other.firstColumn() < slice.endColumn()) {
           throw new IllegalArgumentException(
               where
                   + "slices must not overlap, got columns [%d, %d) and [%d, %d)"
-                      .formatted(other.firstColumn(), other.endColumn(), slice.firstColumn(), slice.endColumn()));
+                      .formatted(
+                          other.firstColumn(),
+                          other.endColumn(),
+                          slice.firstColumn(),
+                          slice.endColumn()));
         }
         if (slice.a().columns() != other.a().columns()) {
           throw new IllegalArgumentException(
-              where + "a.columns must be %d as in the other slice, got %d".formatted(other.a().columns(), slice.a().columns()));
+              where
+                  + "a.columns must be %d as in the other slice, got %d"
+                      .formatted(other.a().columns(), slice.a().columns()));
         }
       }
       list.add(slice);
@@ -178,7 +194,8 @@ public final class LoraAdapter {
           if (!Float.isFinite(value)) {
             throw new IllegalArgumentException(
                 "adapter %s, layer %d, %s, expert %d: %s[%d,%d] must be finite, got %s"
-                    .formatted(name, site.layer(), site.projection(), site.expert(), which, i, j, value));
+                    .formatted(
+                        name, site.layer(), site.projection(), site.expert(), which, i, j, value));
           }
           max = Math.max(max, Math.abs(value));
         }

@@ -1,10 +1,12 @@
 package io.github.moelora;
 
 /**
- * One LoRA pair of one expert: it adds {@code scale * sum_r b[o, r] * sum_h a[r, h] * x[h]} to output column {@code firstColumn + o}.
+ * One LoRA pair of one expert: it adds {@code scale * sum_r b[o, r] * sum_h a[r, h] * x[h]} to
+ * output column {@code firstColumn + o}.
  *
- * <p>An expert with separate gate and up has two slices in {@link Projection#GATE_UP}; one with a fused pair has a single slice that covers
- * both. The scale is kept apart from {@code b}, so that a 16-bit {@code b} is not rounded a second time.
+ * <p>An expert with separate gate and up has two slices in {@link Projection#GATE_UP}; one with a
+ * fused pair has a single slice that covers both. The scale is kept apart from {@code b}, so that a
+ * 16-bit {@code b} is not rounded a second time.
  *
  * @param firstColumn first output column of the projection that this slice covers
  * @param a {@code [R, H]}
@@ -22,7 +24,8 @@ public record LoraSlice(int firstColumn, Matrix a, Matrix b, float scale) {
     Checks.atLeast("a.columns", a.columns(), 1);
     Checks.atLeast("b.rows", b.rows(), 1);
     if (b.columns() != a.rows()) {
-      throw new IllegalArgumentException("b.columns must equal a.rows (rank) %d, got %d".formatted(a.rows(), b.columns()));
+      throw new IllegalArgumentException(
+          "b.columns must equal a.rows (rank) %d, got %d".formatted(a.rows(), b.columns()));
     }
     if (!Float.isFinite(scale)) {
       throw new IllegalArgumentException("scale must be finite, got " + scale);

@@ -3,8 +3,9 @@ package io.github.moelora;
 import java.lang.foreign.MemorySegment;
 
 /**
- * A strided view of a two-dimensional array: element {@code (i, j)} is element {@code offset + i * rowStride + j * columnStride} of {@code
- * data}. Nothing is copied; the caller keeps the memory alive while a view of it is in use.
+ * A strided view of a two-dimensional array: element {@code (i, j)} is element {@code offset + i *
+ * rowStride + j * columnStride} of {@code data}. Nothing is copied; the caller keeps the memory
+ * alive while a view of it is in use.
  *
  * @param data native or heap memory in the machine's byte order; need not be aligned
  * @param type element type
@@ -14,10 +15,18 @@ import java.lang.foreign.MemorySegment;
  * @param rowStride distance of two rows in elements, at least 0
  * @param columnStride distance of two columns in elements, at least 0
  */
-public record Matrix(MemorySegment data, DType type, int rows, int columns, long offset, long rowStride, long columnStride) {
+public record Matrix(
+    MemorySegment data,
+    DType type,
+    int rows,
+    int columns,
+    long offset,
+    long rowStride,
+    long columnStride) {
 
   /**
-   * @throws IllegalArgumentException if a size is negative or the last element lies outside {@code data}
+   * @throws IllegalArgumentException if a size is negative or the last element lies outside {@code
+   *     data}
    */
   public Matrix {
     Checks.atLeast("rows", rows, 0);
@@ -29,7 +38,9 @@ public record Matrix(MemorySegment data, DType type, int rows, int columns, long
       long last =
           Math.addExact(
               offset,
-              Math.addExact(Math.multiplyExact(rows - 1L, rowStride), Math.multiplyExact(columns - 1L, columnStride)));
+              Math.addExact(
+                  Math.multiplyExact(rows - 1L, rowStride),
+                  Math.multiplyExact(columns - 1L, columnStride)));
       long neededBytes = Math.multiplyExact(Math.addExact(last, 1), type.bytes());
       if (neededBytes > data.byteSize()) {
         throw new IllegalArgumentException(
@@ -48,7 +59,8 @@ public record Matrix(MemorySegment data, DType type, int rows, int columns, long
   public static Matrix ofFloats(int rows, int columns, float... values) {
     if (values.length != Math.multiplyExact(rows, columns)) {
       throw new IllegalArgumentException(
-          "values must have rows * columns = %d elements, got %d".formatted((long) rows * columns, values.length));
+          "values must have rows * columns = %d elements, got %d"
+              .formatted((long) rows * columns, values.length));
     }
     return of(MemorySegment.ofArray(values.clone()), DType.F32, rows, columns);
   }
@@ -59,15 +71,18 @@ public record Matrix(MemorySegment data, DType type, int rows, int columns, long
       throw new IllegalArgumentException(
           "columns [%d, %d + %d) must lie in [0, %d)".formatted(first, first, count, columns));
     }
-    return new Matrix(data, type, rows, count, offset + first * columnStride, rowStride, columnStride);
+    return new Matrix(
+        data, type, rows, count, offset + first * columnStride, rowStride, columnStride);
   }
 
   /** Rows {@code [first, first + count)}, as a view. */
   public Matrix rows(int first, int count) {
     if (first < 0 || count < 0 || first > rows - count) {
-      throw new IllegalArgumentException("rows [%d, %d + %d) must lie in [0, %d)".formatted(first, first, count, rows));
+      throw new IllegalArgumentException(
+          "rows [%d, %d + %d) must lie in [0, %d)".formatted(first, first, count, rows));
     }
-    return new Matrix(data, type, count, columns, offset + first * rowStride, rowStride, columnStride);
+    return new Matrix(
+        data, type, count, columns, offset + first * rowStride, rowStride, columnStride);
   }
 
   /** Whether the columns of a row are adjacent. */

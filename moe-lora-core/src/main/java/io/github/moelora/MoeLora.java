@@ -11,8 +11,8 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Adapter slots of one model on one backend. Open it once, {@link #load} adapters, make a {@link Step}, then for every batch plan once and
- * run once per layer and projection.
+ * Adapter slots of one model on one backend. Open it once, {@link #load} adapters, make a {@link
+ * Step}, then for every batch plan once and run once per layer and projection.
  *
  * <pre>{@code
  * try (MoeLora lora = MoeLora.open(MoeLoraConfig.of(model, 16, 8));
@@ -24,10 +24,12 @@ import org.slf4j.LoggerFactory;
  * }
  * }</pre>
  *
- * <p>Slots may be loaded, replaced and unloaded while steps run. A run that is under way finishes with the weights it began with; a plan
- * that names a slot changed since is refused with {@link StalePlanException}; other plans go on.
+ * <p>Slots may be loaded, replaced and unloaded while steps run. A run that is under way finishes
+ * with the weights it began with; a plan that names a slot changed since is refused with {@link
+ * StalePlanException}; other plans go on.
  *
- * <p>All methods may be called from several threads; a {@link Step} belongs to one thread at a time.
+ * <p>All methods may be called from several threads; a {@link Step} belongs to one thread at a
+ * time.
  */
 public final class MoeLora implements AutoCloseable {
   private static final Logger LOG = LoggerFactory.getLogger(MoeLora.class);
@@ -36,7 +38,10 @@ public final class MoeLora implements AutoCloseable {
   private final String backendName;
   private final Backend backend;
 
-  /** Runs and plans hold it for reading, changes of a slot for writing; not reentrant, allocates nothing when uncontended. */
+  /**
+   * Runs and plans hold it for reading, changes of a slot for writing; not reentrant, allocates
+   * nothing when uncontended.
+   */
   private final StampedLock lock = new StampedLock();
 
   private final @Nullable LoraAdapter[] adapters;
@@ -111,24 +116,29 @@ public final class MoeLora implements AutoCloseable {
   }
 
   /**
-   * Loads an adapter into a slot, in place of what is there. The adapter's memory is no longer used afterwards. On failure the slot keeps
-   * what it had.
+   * Loads an adapter into a slot, in place of what is there. The adapter's memory is no longer used
+   * afterwards. On failure the slot keeps what it had.
    *
    * @param slot in {@code [0, L)}
-   * @throws IllegalArgumentException if the adapter does not fit the model, its rank exceeds {@code maxRank} or a weight exceeds the range of
-   *     the weight type
+   * @throws IllegalArgumentException if the adapter does not fit the model, its rank exceeds {@code
+   *     maxRank} or a weight exceeds the range of the weight type
    */
   public void load(int slot, LoraAdapter adapter) {
     requireSlot(slot);
     adapter.requireFits(config.model());
     if (adapter.maxRank() > config.maxRank()) {
       throw new IllegalArgumentException(
-          "adapter %s: rank must be at most maxRank %d, got %d".formatted(adapter.name(), config.maxRank(), adapter.maxRank()));
+          "adapter %s: rank must be at most maxRank %d, got %d"
+              .formatted(adapter.name(), config.maxRank(), adapter.maxRank()));
     }
     if (adapter.maxMagnitude() > config.weightType().maxValue()) {
       throw new IllegalArgumentException(
           "adapter %s: weights must be at most %s for %s, got %s"
-              .formatted(adapter.name(), config.weightType().maxValue(), config.weightType(), adapter.maxMagnitude()));
+              .formatted(
+                  adapter.name(),
+                  config.weightType().maxValue(),
+                  config.weightType(),
+                  adapter.maxMagnitude()));
     }
     try (Backend.PreparedAdapter prepared = prepare(slot, adapter)) {
       long stamp = lock.writeLock();
@@ -169,7 +179,10 @@ public final class MoeLora implements AutoCloseable {
     }
   }
 
-  /** Switches a slot on or off without unloading it; tokens that name a slot that is off get no delta. Slots start enabled. */
+  /**
+   * Switches a slot on or off without unloading it; tokens that name a slot that is off get no
+   * delta. Slots start enabled.
+   */
   public void setEnabled(int slot, boolean on) {
     requireSlot(slot);
     long stamp = lock.writeLock();
@@ -196,7 +209,9 @@ public final class MoeLora implements AutoCloseable {
     }
   }
 
-  /** Makes a step with its own buffers; an engine needs one for each batch that it keeps in flight. */
+  /**
+   * Makes a step with its own buffers; an engine needs one for each batch that it keeps in flight.
+   */
   public Step newStep() {
     long stamp = lock.writeLock();
     try {

@@ -7,18 +7,27 @@ package io.github.moelora;
  * @param slots number {@code L} of adapter slots, at least 1
  * @param expertsPerToken {@code K}, in {@code [1, E]}
  * @param maxTokens largest {@code T} of a step, at least 1
- * @param maxRank largest rank of an adapter, in {@code [1, 256]}; a backend that reserves device memory reserves it for this rank
- * @param weightType type in which weights are kept; {@link DType#F32} holds every adapter file exactly, the others halve memory and traffic
+ * @param maxRank largest rank of an adapter, in {@code [1, 256]}; a backend that reserves device
+ *     memory reserves it for this rank
+ * @param weightType type in which weights are kept; {@link DType#F32} holds every adapter file
+ *     exactly, the others halve memory and traffic
  * @param expertMap which experts live here
  */
 public record MoeLoraConfig(
-    MoeModel model, int slots, int expertsPerToken, int maxTokens, int maxRank, DType weightType, ExpertMap expertMap) {
+    MoeModel model,
+    int slots,
+    int expertsPerToken,
+    int maxTokens,
+    int maxRank,
+    DType weightType,
+    ExpertMap expertMap) {
 
   /** Largest rank that any backend takes. */
   public static final int RANK_LIMIT = 256;
 
   /**
-   * @throws IllegalArgumentException if a value is outside its range or {@code maxTokens * K} exceeds the range of int32
+   * @throws IllegalArgumentException if a value is outside its range or {@code maxTokens * K}
+   *     exceeds the range of int32
    */
   public MoeLoraConfig {
     Checks.inRange("slots", slots, 1, 1 << 16);
@@ -28,7 +37,8 @@ public record MoeLoraConfig(
     Checks.inRange("maxRank", maxRank, 1, RANK_LIMIT + 1L);
     if (expertMap.experts() != model.experts()) {
       throw new IllegalArgumentException(
-          "expertMap.experts must be %d as in the model, got %d".formatted(model.experts(), expertMap.experts()));
+          "expertMap.experts must be %d as in the model, got %d"
+              .formatted(model.experts(), expertMap.experts()));
     }
     Checks.inRange("slots * experts", (long) slots * expertMap.experts(), 1, 1 << 28);
   }

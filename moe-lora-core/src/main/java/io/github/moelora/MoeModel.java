@@ -11,10 +11,12 @@ import java.util.List;
  * @param gateUp column order of the first projection
  * @param layers indices of the layers that hold experts, ascending, as adapter files number them
  */
-public record MoeModel(int hiddenSize, int intermediateSize, int experts, GateUp gateUp, List<Integer> layers) {
+public record MoeModel(
+    int hiddenSize, int intermediateSize, int experts, GateUp gateUp, List<Integer> layers) {
 
   /**
-   * @throws IllegalArgumentException if a size is below 1 or {@code layers} is empty, negative or not ascending
+   * @throws IllegalArgumentException if a size is below 1 or {@code layers} is empty, negative or
+   *     not ascending
    */
   public MoeModel {
     Checks.atLeast("hiddenSize", hiddenSize, 1);
@@ -25,7 +27,8 @@ public record MoeModel(int hiddenSize, int intermediateSize, int experts, GateUp
     int previous = -1;
     for (int layer : layers) {
       if (layer <= previous) {
-        throw new IllegalArgumentException("layers must be ascending and not negative, got " + layers);
+        throw new IllegalArgumentException(
+            "layers must be ascending and not negative, got " + layers);
       }
       previous = layer;
     }
@@ -52,7 +55,8 @@ public record MoeModel(int hiddenSize, int intermediateSize, int experts, GateUp
   public int layerIndex(int layer) {
     int index = layers.indexOf(layer);
     if (index < 0) {
-      throw new IllegalArgumentException("layer must be one of %s, got %d".formatted(layers, layer));
+      throw new IllegalArgumentException(
+          "layer must be one of %s, got %d".formatted(layers, layer));
     }
     return index;
   }

@@ -5,13 +5,20 @@ package io.github.moelora;
  *
  * @param layer layer index as the model numbers it
  * @param projection which projection
- * @param pairRows whether {@code x} has one row per pair ({@code [P, H]}) instead of one per token ({@code [T, H]})
+ * @param pairRows whether {@code x} has one row per pair ({@code [P, H]}) instead of one per token
+ *     ({@code [T, H]})
  * @param routedWeight whether a pair's delta is multiplied by its routing weight
- * @param add whether the delta is added to {@code y}; otherwise {@code y} becomes the delta alone, zero where a pair has none
+ * @param add whether the delta is added to {@code y}; otherwise {@code y} becomes the delta alone,
+ *     zero where a pair has none
  * @param columnOffset column of {@code y} at which the projection's first column stands, at least 0
  */
 public record ProjectionCall(
-    int layer, Projection projection, boolean pairRows, boolean routedWeight, boolean add, int columnOffset) {
+    int layer,
+    Projection projection,
+    boolean pairRows,
+    boolean routedWeight,
+    boolean add,
+    int columnOffset) {
 
   public ProjectionCall {
     Checks.atLeast("layer", layer, 0);

@@ -5,19 +5,26 @@ import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 
 /**
- * Token-expert pairs of one step, grouped so that each block needs one adapter's weights of one expert.
+ * Token-expert pairs of one step, grouped so that each block needs one adapter's weights of one
+ * expert.
  *
- * <p>A <em>pair</em> {@code p = t * K + k} is one expert choice of one token. Pairs are grouped by (adapter, expert) with a stable counting
- * sort and each group is padded to whole blocks: one flat list of blocks over all adapters, so only blocks with work exist. Pairs that add
- * nothing (no adapter, slot empty or disabled, expert elsewhere) come last, in blocks of their own whose adapter and expert are -1; a
- * computation that adds in place ignores them, one that writes the delta alone writes zeros there. With a block size of 1 nothing is sorted:
- * every pair is a block, in pair order.
+ * <p>A <em>pair</em> {@code p = t * K + k} is one expert choice of one token. Pairs are grouped by
+ * (adapter, expert) with a stable counting sort and each group is padded to whole blocks: one flat
+ * list of blocks over all adapters, so only blocks with work exist. Pairs that add nothing (no
+ * adapter, slot empty or disabled, expert elsewhere) come last, in blocks of their own whose
+ * adapter and expert are -1; a computation that adds in place ignores them, one that writes the
+ * delta alone writes zeros there. With a block size of 1 nothing is sorted: every pair is a block,
+ * in pair order.
  *
- * <p>{@code O(P + L * E)}, single-threaded, no allocation after construction. Source: vLLM's {@code moe_lora_align_block_size} (PR #32770),
- * taken from a list per adapter to one list. Used by one thread at a time.
+ * <p>{@code O(P + L * E)}, single-threaded, no allocation after construction. Source: vLLM's {@code
+ * moe_lora_align_block_size} (PR #32770), taken from a list per adapter to one list. Used by one
+ * thread at a time.
  */
 public final class Routing {
-  /** Index in {@code counts}: length of the part of {@code sortedTokenIds} that belongs to blocks with work. */
+  /**
+   * Index in {@code counts}: length of the part of {@code sortedTokenIds} that belongs to blocks
+   * with work.
+   */
   public static final int NUM_TOKENS_POST_PADDED = 0;
 
   /** Index in {@code counts}: number of blocks with work. */
@@ -46,7 +53,8 @@ public final class Routing {
   private final int groups;
   private final int maxBlockSize;
 
-  // Everything is computed here and copied out in one go, so that a refused batch leaves the buffers as they were.
+  // Everything is computed here and copied out in one go, so that a refused batch leaves the
+  // buffers as they were.
   private final int[] adapterOfToken;
   private final int[] keys;
   private final float[] weights;
@@ -80,7 +88,8 @@ public final class Routing {
   }
 
   /**
-   * Elements that {@code sortedTokenIds} can need: every group and the pairs without work end in one partly filled block.
+   * Elements that {@code sortedTokenIds} can need: every group and the pairs without work end in
+   * one partly filled block.
    *
    * @throws ArithmeticException if they exceed int32
    */
@@ -94,7 +103,8 @@ public final class Routing {
    * Groups the pairs of a step. On failure the last plan stands.
    *
    * @param tokens in {@code [0, maxTokens]}
-   * @param expertIds in, int32 {@code [T, K]}, global expert ids in {@code [-1, E)}; -1 skips the pair
+   * @param expertIds in, int32 {@code [T, K]}, global expert ids in {@code [-1, E)}; -1 skips the
+   *     pair
    * @param routingWeights in, float32 {@code [T, K]}, finite
    * @param adapterIds in, int32 {@code [T]}, in {@code [-1, L)}; -1 is no adapter
    * @param activeSlots in, {@code [L]}: which slots hold an adapter that is enabled
@@ -118,7 +128,8 @@ public final class Routing {
     int activePairs = replaceExpertsByKeys(tokens, activeSlots);
     int blockSize = host.blockSize(activePairs, countGroups());
     if (blockSize < 1 || blockSize > maxBlockSize) {
-      throw new IllegalStateException("blockSize must be in [1, %d], got %d".formatted(maxBlockSize, blockSize));
+      throw new IllegalStateException(
+          "blockSize must be in [1, %d], got %d".formatted(maxBlockSize, blockSize));
     }
     if (blockSize == 1) {
       listPairs(pairs, activePairs);
@@ -144,12 +155,16 @@ public final class Routing {
         Checks.inRange("expertIds[" + p + "]", keys[p], -1, experts);
       }
       if (!Float.isFinite(weights[p])) {
-        throw new IllegalArgumentException("routingWeights[%d] must be finite, got %s".formatted(p, weights[p]));
+        throw new IllegalArgumentException(
+            "routingWeights[%d] must be finite, got %s".formatted(p, weights[p]));
       }
     }
   }
 
-  /** Turns {@code keys} from expert ids into {@code l * localExperts + e}, or {@link #INACTIVE}, and counts the groups. */
+  /**
+   * Turns {@code keys} from expert ids into {@code l * localExperts + e}, or {@link #INACTIVE}, and
+   * counts the groups.
+   */
   private int replaceExpertsByKeys(int tokens, boolean[] activeSlots) {
     ExpertMap map = config.expertMap();
     int localExperts = map.localExperts();
@@ -258,7 +273,8 @@ public final class Routing {
     long needed = (long) count * Integer.BYTES;
     if (segment.byteSize() < needed) {
       throw new IllegalArgumentException(
-          "%s must hold %d elements (%d bytes), got %d bytes".formatted(name, count, needed, segment.byteSize()));
+          "%s must hold %d elements (%d bytes), got %d bytes"
+              .formatted(name, count, needed, segment.byteSize()));
     }
   }
 

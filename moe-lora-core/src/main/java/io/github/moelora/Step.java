@@ -5,8 +5,8 @@ import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 
 /**
- * One batch at a time: {@link #plan} once per batch, {@link #run} once per layer and projection. Allocates nothing per batch. Used by one
- * thread at a time.
+ * One batch at a time: {@link #plan} once per batch, {@link #run} once per layer and projection.
+ * Allocates nothing per batch. Used by one thread at a time.
  */
 public final class Step implements AutoCloseable {
   private final MoeLora lora;
@@ -27,12 +27,14 @@ public final class Step implements AutoCloseable {
    * Groups the pairs of a batch; the arguments are copied. On failure the last plan stands.
    *
    * @param tokens {@code T} in {@code [0, maxTokens]}
-   * @param expertIds in, int32 {@code [T, K]}, global expert ids in {@code [-1, E)}; -1 skips the pair
+   * @param expertIds in, int32 {@code [T, K]}, global expert ids in {@code [-1, E)}; -1 skips the
+   *     pair
    * @param routingWeights in, float32 {@code [T, K]}, finite
    * @param adapterIds in, int32 {@code [T]}, slots in {@code [-1, L)}; -1 is no adapter
    * @throws IllegalArgumentException naming the first element outside its range
    */
-  public void plan(int tokens, MemorySegment expertIds, MemorySegment routingWeights, MemorySegment adapterIds) {
+  public void plan(
+      int tokens, MemorySegment expertIds, MemorySegment routingWeights, MemorySegment adapterIds) {
     long stamp = lora.lock().readLock();
     try {
       requireOpen();
@@ -46,10 +48,13 @@ public final class Step implements AutoCloseable {
   }
 
   /**
-   * Computes the LoRA delta of one projection for all pairs of the plan. {@code y} holds the result on return.
+   * Computes the LoRA delta of one projection for all pairs of the plan. {@code y} holds the result
+   * on return.
    *
-   * @param x in, at least {@code [T, H]}, or {@code [P, H]} if {@code call.pairRows()}; rows contiguous
-   * @param y in and out, at least {@code [P, columnOffset + S*O]}; rows contiguous and not overlapping
+   * @param x in, at least {@code [T, H]}, or {@code [P, H]} if {@code call.pairRows()}; rows
+   *     contiguous
+   * @param y in and out, at least {@code [P, columnOffset + S*O]}; rows contiguous and not
+   *     overlapping
    * @throws IllegalArgumentException if a size does not fit; nothing is written
    * @throws StalePlanException if a slot named by the plan has changed since
    */
@@ -105,7 +110,8 @@ public final class Step implements AutoCloseable {
     int outputWidth = model.outputWidth(call.projection());
     Checks.atLeast("x.rows", x.rows(), call.pairRows() ? routing.pairs() : routing.tokens());
     if (x.columns() != inputWidth) {
-      throw new IllegalArgumentException("x.columns must be %d, got %d".formatted(inputWidth, x.columns()));
+      throw new IllegalArgumentException(
+          "x.columns must be %d, got %d".formatted(inputWidth, x.columns()));
     }
     Checks.atLeast("y.rows", y.rows(), routing.pairs());
     Checks.atLeast("y.columns", y.columns(), (long) call.columnOffset() + outputWidth);

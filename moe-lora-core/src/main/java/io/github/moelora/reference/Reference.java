@@ -10,8 +10,8 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The oracle: computes every output element in float64 straight from the definition, with the largest error that a float32 implementation may
- * make. Slow on purpose.
+ * The oracle: computes every output element in float64 straight from the definition, with the
+ * largest error that a float32 implementation may make. Slow on purpose.
  */
 public final class Reference {
   /** Smallest positive float32 and fp16 numbers bound the error of a result that underflows. */
@@ -27,7 +27,8 @@ public final class Reference {
    * @param model the model
    * @param call what to compute
    * @param adapters by slot; null for a slot that is empty or disabled
-   * @param expertIds {@code [P]} global expert ids, -1 for a pair to skip or an expert that lives elsewhere
+   * @param expertIds {@code [P]} global expert ids, -1 for a pair to skip or an expert that lives
+   *     elsewhere
    * @param routingWeights {@code [P]}
    * @param adapterIds {@code [T]} slots, -1 for none
    * @param x {@code [T, H]} or {@code [P, H]}
@@ -46,12 +47,17 @@ public final class Reference {
   /**
    * Result of one projection.
    *
-   * @param values {@code [P][W]}: what {@code y} should hold, NaN where {@code y} held NaN and must keep it
-   * @param bounds {@code [P][W]}: largest permitted error of each element; 0 where {@code y} must not change or must be zero
+   * @param values {@code [P][W]}: what {@code y} should hold, NaN where {@code y} held NaN and must
+   *     keep it
+   * @param bounds {@code [P][W]}: largest permitted error of each element; 0 where {@code y} must
+   *     not change or must be zero
    */
   public record Result(double[][] values, double[][] bounds) {}
 
-  /** Computes {@code y} after the call, and the bound of each element for an output of {@code y}'s type. */
+  /**
+   * Computes {@code y} after the call, and the bound of each element for an output of {@code y}'s
+   * type.
+   */
   public static Result compute(Inputs in) {
     int pairs = in.expertIds().length;
     int width = in.y().columns();
@@ -74,7 +80,8 @@ public final class Reference {
         value[call.columnOffset() + c] = 0;
       }
     }
-    int expertsPerToken = in.adapterIds().length == 0 ? 1 : in.expertIds().length / in.adapterIds().length;
+    int expertsPerToken =
+        in.adapterIds().length == 0 ? 1 : in.expertIds().length / in.adapterIds().length;
     int t = p / expertsPerToken;
     int slot = in.adapterIds()[t];
     int expert = in.expertIds()[p];
@@ -104,12 +111,16 @@ public final class Reference {
         }
         int c = call.columnOffset() + slice.firstColumn() + o;
         value[c] += factor * sum;
-        bound[c] = bound(in.y().type(), value[c], operations * 0x1p-24 * Math.abs(factor) * magnitude);
+        bound[c] =
+            bound(in.y().type(), value[c], operations * 0x1p-24 * Math.abs(factor) * magnitude);
       }
     }
   }
 
-  /** Error of float32 accumulation, plus one rounding of the sum with {@code y} to float32 and one of the result to {@code type}. */
+  /**
+   * Error of float32 accumulation, plus one rounding of the sum with {@code y} to float32 and one
+   * of the result to {@code type}.
+   */
   private static double bound(DType type, double value, double accumulation) {
     double tiny = type == DType.F16 ? F16_TINY : F32_TINY;
     return accumulation + (0x1p-24 + type.unitRoundoff()) * (Math.abs(value) + accumulation) + tiny;

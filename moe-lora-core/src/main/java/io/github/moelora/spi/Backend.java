@@ -3,8 +3,9 @@ package io.github.moelora.spi;
 import io.github.moelora.LoraAdapter;
 
 /**
- * Computes projections with the adapters in its slots. Arguments are already validated by {@link io.github.moelora.MoeLora}, which also makes
- * sure that no {@link BackendStep#run} overlaps a {@link PreparedAdapter#commit} or {@link #unload}.
+ * Computes projections with the adapters in its slots. Arguments are already validated by {@link
+ * io.github.moelora.MoeLora}, which also makes sure that no {@link BackendStep#run} overlaps a
+ * {@link PreparedAdapter#commit} or {@link #unload}.
  */
 public interface Backend extends AutoCloseable {
 

@@ -2,7 +2,10 @@ package io.github.moelora.spi;
 
 import io.github.moelora.MoeLoraConfig;
 
-/** Service that offers a backend; found with {@link java.util.ServiceLoader}. Safe for use by several threads. */
+/**
+ * Service that offers a backend; found with {@link java.util.ServiceLoader}. Safe for use by
+ * several threads.
+ */
 public interface BackendProvider {
 
   /** Short lower-case name by which users ask for this backend, such as {@code cpu}. */
