@@ -1,0 +1,7 @@
+/** The TornadoVM backend of moe-lora: kernels, task graphs, device buffers, device probing. */
+module io.github.moelora.tornado {
+  requires io.github.moelora.core;
+  requires org.slf4j;
+  requires static org.jspecify;
+  requires tornado.api;
+}
