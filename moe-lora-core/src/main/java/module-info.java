@@ -1,6 +1,10 @@
-/** Many LoRA adapters at once inside Mixture-of-Experts layers: API, routing, backend SPI. */
+/**
+ * Many LoRA adapters at once inside Mixture-of-Experts layers: API, routing, backend SPI, CPU
+ * backend.
+ */
 module io.github.moelora.core {
   requires org.slf4j;
+  requires static jdk.incubator.vector;
   requires static transitive org.jspecify;
 
   exports io.github.moelora;
@@ -8,4 +12,7 @@ module io.github.moelora.core {
   exports io.github.moelora.spi;
 
   uses io.github.moelora.spi.BackendProvider;
+
+  provides io.github.moelora.spi.BackendProvider with
+      io.github.moelora.cpu.CpuBackendProvider;
 }

@@ -8,7 +8,7 @@ public enum DType {
   /** IEEE 754 binary16. */
   F16(Short.BYTES, 65504f, 0x1p-11),
   /** bfloat16: the upper half of a float32. */
-  BF16(Short.BYTES, 0x1.fep127f, 0x1p-9),
+  BF16(Short.BYTES, 0x1.fep127f, 0x1p-8),
   /** IEEE 754 binary32. */
   F32(Float.BYTES, Float.MAX_VALUE, 0x1p-24);
 

@@ -1,0 +1,4 @@
+@NullMarked
+package io.github.moelora.cpu;
+
+import org.jspecify.annotations.NullMarked;
