@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by the scripts, after find_jdk. build_if_stale builds the command line when it is missing or older than its sources.
+# Sourced by the scripts, after find-jdk.sh. build_if_stale builds the command line when it is missing or older than its sources.
 
 # $1: the folder of the checkout.
 build_if_stale() {
@@ -13,13 +13,9 @@ build_if_stale() {
     "$root"/{moe-lora-core,benchmarks}/src/main -newer "$built" -print 2>/dev/null | head -n 1)" ]; then
     return 0
   fi
-  if ! command -v mvn >/dev/null 2>&1; then
-    echo "moe-lora needs Maven 3.8.7 or later to build: install it, for example with 'apt-get install maven'." >&2
-    return 1
-  fi
   echo "Building moe-lora (first use, or its sources changed) ..." >&2
   # tests and modules that the command line does not need are left out
-  if ! (cd "$root" && mvn -q -B -Dmaven.test.skip=true -pl benchmarks -am package </dev/null >&2); then
+  if ! (cd "$root" && run_maven -q -Dmaven.test.skip=true -pl benchmarks -am package </dev/null >&2); then
     echo "moe-lora could not be built: see Maven's messages above." >&2
     return 1
   fi

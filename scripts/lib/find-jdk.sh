@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Sourced by the scripts. find_jdk sets JAVA_HOME to a JDK 25 or later, or says what to install and returns 1.
+# Sourced by the scripts. find_jdk sets JAVA_HOME to a JDK 25 or later, or says what to install and returns 1;
+# run_maven then runs Maven on it.
 
 # Prints the major version of the JDK in folder $1; prints nothing when there is none.
 jdk_major() {
@@ -53,4 +54,14 @@ find_jdk() {
   fi
   echo "moe-lora needs a JDK 25, and none was found: install one, for example Temurin 25 from https://adoptium.net, or set JAVA_HOME to it." >&2
   return 1
+}
+
+# Runs Maven with the arguments. Its own libraries use Unsafe and load native code, which JDK 25 would warn about.
+run_maven() {
+  if ! command -v mvn >/dev/null 2>&1; then
+    echo "moe-lora needs Maven 3.8.7 or later to build: install it, for example with 'apt-get install maven'." >&2
+    return 1
+  fi
+  MAVEN_OPTS="--sun-misc-unsafe-memory-access=allow --enable-native-access=ALL-UNNAMED ${MAVEN_OPTS:-}" \
+    mvn -B -Dstyle.color=never "$@"
 }
