@@ -28,7 +28,8 @@ public final class CpuBackendProvider implements BackendProvider {
       }
       if (ModuleLayer.boot().findModule("jdk.incubator.vector").isEmpty()) {
         LOG.info(
-            "CPU kernels in plain Java; start the JVM with --add-modules jdk.incubator.vector for faster ones");
+            "CPU kernels in plain Java; start the JVM with --add-modules jdk.incubator.vector for"
+                + " faster ones");
         return new PlainKernels();
       }
       Kernels kernels = new VectorKernels();
