@@ -3,11 +3,13 @@
  * backend.
  */
 module io.github.moelora.core {
+  requires com.fasterxml.jackson.core;
   requires org.slf4j;
   requires static jdk.incubator.vector;
   requires static transitive org.jspecify;
 
   exports io.github.moelora;
+  exports io.github.moelora.peft;
   exports io.github.moelora.reference;
   exports io.github.moelora.spi;
 
