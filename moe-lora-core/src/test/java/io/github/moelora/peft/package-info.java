@@ -1,0 +1,4 @@
+@NullMarked
+package io.github.moelora.peft;
+
+import org.jspecify.annotations.NullMarked;
