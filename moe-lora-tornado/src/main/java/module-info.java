@@ -4,4 +4,7 @@ module io.github.moelora.tornado {
   requires org.slf4j;
   requires static org.jspecify;
   requires tornado.api;
+
+  provides io.github.moelora.spi.BackendProvider with
+      io.github.moelora.tornado.TornadoBackendProvider;
 }

@@ -1,0 +1,161 @@
+package io.github.moelora.tornado;
+
+import io.github.moelora.Routing;
+import uk.ac.manchester.tornado.api.annotations.Parallel;
+import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
+import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+
+/**
+ * Kernels as plain parallel loops, for every device that TornadoVM supports. All arithmetic and all
+ * arrays are float32: 16-bit types are not available on every OpenCL device, and widening them is
+ * exact.
+ *
+ * <p>The loops run over the largest batch that the arrays can hold; what the batch holds is read
+ * from {@code counts}, so a compiled kernel serves every batch.
+ */
+final class PortableKernels {
+  private PortableKernels() {}
+
+  /**
+   * Copies a packed adapter from the staging array to its slot.
+   *
+   * @param staging in, float32
+   * @param range in, {@code [from, count]}: first element of the slot and how many to copy
+   * @param pool out, float32, all slots
+   */
+  static void storeSlot(FloatArray staging, IntArray range, FloatArray pool) {
+    for (@Parallel int i = 0; i < staging.getSize(); i++) {
+      if (i < range.get(1)) {
+        pool.set(range.get(0) + i, staging.get(i));
+      }
+    }
+  }
+
+  /**
+   * Shrink: {@code z[row, r] = scale * sum_h a[r, h] * x[t, h]} for the pair at position {@code
+   * row} of {@code sortedTokenIds}.
+   *
+   * <p>Grid: one thread per row and stacked rank. Writes the ranks that the block's adapter has, of
+   * rows that hold a pair.
+   *
+   * @param sizes in, see {@link Sizes}
+   * @param x in, float32 {@code [T, H]} or {@code [P, H]}
+   * @param z out, float32 {@code [EM, zStride]}
+   */
+  static void shrink(
+      IntArray sizes,
+      IntArray counts,
+      IntArray sortedTokenIds,
+      IntArray expertIds,
+      IntArray adapterIds,
+      IntArray slices,
+      FloatArray scales,
+      FloatArray pool,
+      FloatArray x,
+      FloatArray z) {
+    for (@Parallel int row = 0; row < sortedTokenIds.getSize(); row++) {
+      for (@Parallel int r = 0; r < z.getSize() / sortedTokenIds.getSize(); r++) {
+        if (row < counts.get(Routing.NUM_TOKENS_POST_PADDED)) {
+          int pair = sortedTokenIds.get(row);
+          if (pair < counts.get(Routing.PAIRS)) {
+            int block = row / counts.get(Routing.BLOCK_SIZE);
+            int site =
+                adapterIds.get(block) * sizes.get(Sizes.LOCAL_EXPERTS) + expertIds.get(block);
+            int at = site * SliceTable.INTS;
+            int rank0 = slices.get(at + SliceTable.RANK);
+            int rank1 = slices.get(at + SliceTable.FIELDS + SliceTable.RANK);
+            if (r < rank0 + rank1) {
+              int inputWidth = sizes.get(Sizes.INPUT_WIDTH);
+              int second = r < rank0 ? 0 : 1;
+              int slice = at + second * SliceTable.FIELDS;
+              int a = slices.get(slice + SliceTable.A) + (r - second * rank0) * inputWidth;
+              int from = pair / sizes.get(Sizes.PAIRS_PER_ROW) * inputWidth;
+              float sum = 0.0f;
+              for (int h = 0; h < inputWidth; h++) {
+                sum += pool.get(a + h) * x.get(from + h);
+              }
+              z.set(row * sizes.get(Sizes.Z_STRIDE) + r, sum * scales.get(site * 2 + second));
+            }
+          }
+        }
+      }
+    }
+  }
+
+  /**
+   * Expand: {@code y[p, offset + c] (+)= w[p]? * sum_r b[c, r] * z[row, r]}.
+   *
+   * <p>Grid: one thread per row and column. In add mode elements without a delta are not touched;
+   * otherwise every element of the pairs' rows is written.
+   *
+   * @param sizes in, see {@link Sizes}
+   * @param z in, float32 {@code [EM, zStride]}
+   * @param routingWeights in, float32 {@code [P]}
+   * @param y in and out, float32 {@code [P, yWidth]}
+   */
+  static void expand(
+      IntArray sizes,
+      IntArray counts,
+      IntArray sortedTokenIds,
+      IntArray expertIds,
+      IntArray adapterIds,
+      IntArray slices,
+      FloatArray pool,
+      FloatArray z,
+      FloatArray routingWeights,
+      FloatArray y,
+      int outputWidth) {
+    for (@Parallel int row = 0; row < sortedTokenIds.getSize(); row++) {
+      for (@Parallel int c = 0; c < outputWidth; c++) {
+        int blockSize = counts.get(Routing.BLOCK_SIZE);
+        if (row < counts.get(Routing.ALL_BLOCKS) * blockSize) {
+          int pair = sortedTokenIds.get(row);
+          if (pair < counts.get(Routing.PAIRS)) {
+            int block = row / blockSize;
+            int adapter = adapterIds.get(block);
+            int slice = -1;
+            int column = 0;
+            int zFrom = row * sizes.get(Sizes.Z_STRIDE);
+            if (adapter >= 0) {
+              int at =
+                  (adapter * sizes.get(Sizes.LOCAL_EXPERTS) + expertIds.get(block))
+                      * SliceTable.INTS;
+              int column0 = c - slices.get(at + SliceTable.FIRST_COLUMN);
+              int next = at + SliceTable.FIELDS;
+              int column1 = c - slices.get(next + SliceTable.FIRST_COLUMN);
+              if (column0 >= 0 && column0 < slices.get(at + SliceTable.COLUMNS)) {
+                slice = at;
+                column = column0;
+              }
+              if (column1 >= 0 && column1 < slices.get(next + SliceTable.COLUMNS)) {
+                slice = next;
+                column = column1;
+                zFrom += slices.get(at + SliceTable.RANK);
+              }
+            }
+            int to = pair * sizes.get(Sizes.Y_WIDTH) + sizes.get(Sizes.COLUMN_OFFSET) + c;
+            if (slice >= 0) {
+              int rank = slices.get(slice + SliceTable.RANK);
+              int b = slices.get(slice + SliceTable.B) + column * rank;
+              float sum = 0.0f;
+              for (int r = 0; r < rank; r++) {
+                sum += pool.get(b + r) * z.get(zFrom + r);
+              }
+              if (sizes.get(Sizes.ROUTED_WEIGHT) != 0) {
+                sum *= routingWeights.get(pair);
+              }
+              if (sizes.get(Sizes.ADD) != 0) {
+                sum += y.get(to);
+              }
+              y.set(to, sum);
+            } else {
+              if (sizes.get(Sizes.ADD) == 0) {
+                y.set(to, 0.0f);
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}

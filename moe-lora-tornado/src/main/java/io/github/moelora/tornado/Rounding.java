@@ -1,0 +1,16 @@
+package io.github.moelora.tornado;
+
+import io.github.moelora.DType;
+
+/** Rounds float32 values to what a narrower type holds. */
+final class Rounding {
+  private Rounding() {}
+
+  static float toType(DType type, float value) {
+    return switch (type) {
+      case F32 -> value;
+      case F16 -> Float.float16ToFloat(Float.floatToFloat16(value));
+      case BF16 -> DType.bf16ToFloat(DType.floatToBf16(value));
+    };
+  }
+}

@@ -1,0 +1,47 @@
+package io.github.moelora.tornado;
+
+import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.ProjectionCall;
+import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+
+/** Indices into the small array that tells the kernels the sizes and modes of a call. */
+final class Sizes {
+  /** {@code H}. */
+  static final int INPUT_WIDTH = 0;
+
+  /** Columns of a row of {@code y}. */
+  static final int Y_WIDTH = 1;
+
+  /** First column of {@code y} to write. */
+  static final int COLUMN_OFFSET = 2;
+
+  /** Floats of a row of {@code z}. */
+  static final int Z_STRIDE = 3;
+
+  /** Experts that live here. */
+  static final int LOCAL_EXPERTS = 4;
+
+  /** Pairs that share a row of {@code x}: {@code K}, or 1 where x has a row per pair. */
+  static final int PAIRS_PER_ROW = 5;
+
+  /** 1 to multiply by the routing weight. */
+  static final int ROUTED_WEIGHT = 6;
+
+  /** 1 to add to y, 0 to write the delta alone. */
+  static final int ADD = 7;
+
+  static final int COUNT = 8;
+
+  private Sizes() {}
+
+  static void write(IntArray sizes, MoeLoraConfig config, ProjectionCall call, int yWidth) {
+    sizes.set(INPUT_WIDTH, config.model().inputWidth(call.projection()));
+    sizes.set(Y_WIDTH, yWidth);
+    sizes.set(COLUMN_OFFSET, call.columnOffset());
+    sizes.set(Z_STRIDE, SliceTable.zStride(config));
+    sizes.set(LOCAL_EXPERTS, config.expertMap().localExperts());
+    sizes.set(PAIRS_PER_ROW, call.pairRows() ? 1 : config.expertsPerToken());
+    sizes.set(ROUTED_WEIGHT, call.routedWeight() ? 1 : 0);
+    sizes.set(ADD, call.add() ? 1 : 0);
+  }
+}

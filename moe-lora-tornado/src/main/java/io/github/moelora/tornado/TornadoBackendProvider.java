@@ -1,0 +1,63 @@
+package io.github.moelora.tornado;
+
+import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.spi.Availability;
+import io.github.moelora.spi.Backend;
+import io.github.moelora.spi.BackendProvider;
+import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
+import uk.ac.manchester.tornado.api.common.TornadoDevice;
+
+/** Offers the TornadoVM backend, where the JVM runs with an SDK's flags and a device is there. */
+public final class TornadoBackendProvider implements BackendProvider {
+  /** Above the CPU's 0. */
+  private static final int PRIORITY = 100;
+
+  private static final String BAILOUT = "tornado.recover.bailout";
+
+  /** Called by {@link java.util.ServiceLoader}. */
+  public TornadoBackendProvider() {}
+
+  @Override
+  public String name() {
+    return "tornado";
+  }
+
+  @Override
+  public Availability probe() {
+    if (System.getProperty("tornado.load.runtime.implementation") == null) {
+      return new Availability.Unusable(
+          "the JVM was started without TornadoVM's flags",
+          "start with scripts/tornado-run, or with the flags that `tornado --printJavaFlags`"
+              + " prints");
+    }
+    if (!"false".equalsIgnoreCase(System.getProperty(BAILOUT))) {
+      return new Availability.Unusable(
+          "TornadoVM could silently run a kernel as Java",
+          "start the JVM with -D" + BAILOUT + "=False");
+    }
+    try {
+      return new Availability.Usable(describe(TornadoExecutionPlan.getDevice(0, 0)), PRIORITY);
+    } catch (RuntimeException | LinkageError e) {
+      return new Availability.Unusable(
+          "TornadoVM finds no device (%s)".formatted(e),
+          "install the driver that the SDK's backend needs; `tornado --devices` shows what it"
+              + " finds");
+    }
+  }
+
+  private static String describe(TornadoDevice device) {
+    boolean tensorCores = DeviceTraits.hasTensorCores(device);
+    return "%s, TornadoVM %s %s, %.1f GiB, %s"
+        .formatted(
+            device.getPhysicalDevice().getDeviceName().trim(),
+            DeviceTraits.version(),
+            device.getTornadoVMBackend(),
+            device.getMaxGlobalMemory() / (double) (1L << 30),
+            tensorCores ? "tensor cores" : "no tensor cores");
+  }
+
+  @Override
+  public Backend open(MoeLoraConfig config) {
+    return new TornadoBackend(config, describe(TornadoExecutionPlan.getDevice(0, 0)));
+  }
+}

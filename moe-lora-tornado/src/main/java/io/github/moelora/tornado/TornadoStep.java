@@ -1,0 +1,68 @@
+package io.github.moelora.tornado;
+
+import io.github.moelora.Matrix;
+import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.ProjectionCall;
+import io.github.moelora.Routing;
+import io.github.moelora.spi.BackendStep;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import org.jspecify.annotations.Nullable;
+
+/** A plan on the host; the backend takes it to the device when it runs. */
+final class TornadoStep implements BackendStep {
+  private final TornadoBackend backend;
+  private final Arena arena = Arena.ofShared();
+  private final Routing.Buffers buffers;
+  private @Nullable Routing routing;
+
+  TornadoStep(TornadoBackend backend, MoeLoraConfig config) {
+    this.backend = backend;
+    int pairs = config.maxPairs();
+    buffers =
+        new Routing.Buffers(
+            ints(Routing.sortedCapacity(config, TornadoBackend.BLOCK_SIZE)),
+            ints(pairs),
+            ints(pairs),
+            ints(Routing.COUNTS),
+            ints(pairs));
+  }
+
+  private MemorySegment ints(int count) {
+    return arena.allocate(ValueLayout.JAVA_INT, count);
+  }
+
+  @Override
+  public Routing.Buffers buffers() {
+    return buffers;
+  }
+
+  @Override
+  public int maxBlockSize() {
+    return TornadoBackend.BLOCK_SIZE;
+  }
+
+  @Override
+  public int blockSize(int activePairs, int groups) {
+    return activePairs == groups ? 1 : TornadoBackend.BLOCK_SIZE;
+  }
+
+  @Override
+  public void planned(Routing plan) {
+    routing = plan;
+  }
+
+  @Override
+  public void run(ProjectionCall call, Matrix x, Matrix y) {
+    if (routing == null) {
+      throw new IllegalStateException("plan must be called before run");
+    }
+    backend.run(routing, call, x, y);
+  }
+
+  @Override
+  public void close() {
+    arena.close();
+  }
+}
