@@ -1,0 +1,51 @@
+package io.github.moelora.cli;
+
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.SerializationFeature;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Locale;
+
+/** Numbers and files of the commands' output. */
+final class Output {
+  private static final ObjectMapper JSON =
+      new ObjectMapper().enable(SerializationFeature.INDENT_OUTPUT);
+
+  private Output() {}
+
+  static ObjectMapper json() {
+    return JSON;
+  }
+
+  /** Writes a value as JSON, in one piece. */
+  static void writeJson(Path file, Object value) throws IOException {
+    Files.write(file, JSON.writeValueAsBytes(value));
+  }
+
+  /** As {@code String.format}, with a decimal point everywhere. */
+  @SuppressWarnings("AnnotateFormatMethod") // would need a dependency for one annotation
+  static String format(String format, Object... args) {
+    return String.format(Locale.ROOT, format, args);
+  }
+
+  /** A positive number with three significant digits. */
+  static String number(double value) {
+    if (value == 0) {
+      return "0";
+    }
+    int digits = Math.clamp(2 - (int) Math.floor(Math.log10(Math.abs(value))), 0, 6);
+    return format("%." + digits + "f", value);
+  }
+
+  static String bytes(double bytes) {
+    String[] units = {"B", "KiB", "MiB", "GiB", "TiB"};
+    int unit = 0;
+    double value = bytes;
+    while (value >= 1024 && unit < units.length - 1) {
+      value /= 1024;
+      unit++;
+    }
+    return format(unit == 0 ? "%.0f %s" : "%.1f %s", value, units[unit]);
+  }
+}

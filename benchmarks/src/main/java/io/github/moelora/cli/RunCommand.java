@@ -1,0 +1,392 @@
+package io.github.moelora.cli;
+
+import io.github.moelora.DType;
+import io.github.moelora.ExpertMap;
+import io.github.moelora.GateUp;
+import io.github.moelora.LoraAdapter;
+import io.github.moelora.LoraSlice;
+import io.github.moelora.Matrix;
+import io.github.moelora.MoeLora;
+import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.MoeModel;
+import io.github.moelora.Projection;
+import io.github.moelora.ProjectionCall;
+import io.github.moelora.Step;
+import io.github.moelora.peft.PeftAdapter;
+import io.github.moelora.reference.Reference;
+import java.io.IOException;
+import java.io.PrintWriter;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashSet;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import java.util.Set;
+import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+
+/** {@code moe-lora run}: the main job on real adapters, with its own check. */
+@Command(
+    name = "run",
+    mixinStandardHelpOptions = true,
+    description = {
+      "Loads adapters, routes a batch whose tokens use different ones or none through every MoE"
+          + " layer, and checks the result.",
+      "Without --adapter it takes the examples that come with the project."
+    })
+final class RunCommand implements Callable<Integer> {
+  private static final int TIMED_RUNS = 10;
+
+  @CommandLine.Spec
+  private CommandLine.Model.CommandSpec spec = CommandLine.Model.CommandSpec.create();
+
+  @Option(
+      names = "--adapter",
+      paramLabel = "NAME=DIR",
+      description = "A PEFT adapter under a name of its own; give it once for each adapter.")
+  private Map<String, Path> adapterDirectories = new LinkedHashMap<>();
+
+  @Option(
+      names = "--backend",
+      paramLabel = "NAME",
+      description = "Backend to use, and no other; by default the best usable one.")
+  private @Nullable String backend;
+
+  @Option(
+      names = "--tokens",
+      paramLabel = "T",
+      description = "Tokens of the batch (default ${DEFAULT-VALUE}).")
+  private int tokens = 64;
+
+  @Option(
+      names = "--seed",
+      paramLabel = "N",
+      description = "Seed of routing and activations (default ${DEFAULT-VALUE}).")
+  private long seed = 1;
+
+  @Option(
+      names = "--weights",
+      paramLabel = "TYPE",
+      description =
+          "Type in which weights are kept: ${COMPLETION-CANDIDATES} (default ${DEFAULT-VALUE}).")
+  private DType weightType = DType.F32;
+
+  @Option(
+      names = "--activations",
+      paramLabel = "TYPE",
+      description = "Type of x and y: ${COMPLETION-CANDIDATES} (default ${DEFAULT-VALUE}).")
+  private DType activationType = DType.F32;
+
+  @Option(
+      names = "--experts",
+      paramLabel = "E",
+      description = "Experts of the model; by default as many as the adapters show.")
+  private int experts;
+
+  @Option(
+      names = "--experts-per-token",
+      paramLabel = "K",
+      description = "Experts that a token is routed to (default ${DEFAULT-VALUE}).")
+  private int expertsPerToken = 2;
+
+  @Option(names = "--json", paramLabel = "FILE", description = "Also write the table as JSON.")
+  private @Nullable Path json;
+
+  /** A row of the table. */
+  private record Row(
+      int layer,
+      String projection,
+      int pairs,
+      int blocks,
+      double micros,
+      double gigabytesPerSecond,
+      double worst) {}
+
+  @Override
+  public Integer call() throws IOException {
+    if (tokens < 1) {
+      throw new IllegalArgumentException("--tokens must be at least 1, got " + tokens);
+    }
+    if (adapterDirectories.isEmpty()) {
+      adapterDirectories = examples();
+    }
+    List<PeftAdapter> files = new ArrayList<>();
+    try {
+      for (Path directory : adapterDirectories.values()) {
+        files.add(PeftAdapter.open(directory));
+      }
+      return run(files);
+    } finally {
+      files.forEach(PeftAdapter::close);
+    }
+  }
+
+  /**
+   * The adapters in {@code examples/adapters} of the project, which lies above the folder of the
+   * command line's own jar.
+   */
+  private static Map<String, Path> examples() throws IOException {
+    String home = System.getProperty("moelora.home");
+    Path folder = Path.of(home == null ? "" : home).resolve("examples").resolve("adapters");
+    Map<String, Path> found = new LinkedHashMap<>();
+    if (Files.isDirectory(folder)) {
+      try (var directories = Files.list(folder)) {
+        directories
+            .filter(Files::isDirectory)
+            .sorted()
+            .forEach(d -> found.put(String.valueOf(d.getFileName()), d));
+      }
+    }
+    if (found.isEmpty()) {
+      throw new IllegalArgumentException(
+          "--adapter must be given, since no examples lie in " + folder.toAbsolutePath());
+    }
+    return found;
+  }
+
+  private MoeModel model(List<PeftAdapter> files) {
+    MoeModel inferred = PeftAdapter.inferModel(files);
+    if (experts == 0) {
+      return inferred;
+    }
+    return new MoeModel(
+        inferred.hiddenSize(),
+        inferred.intermediateSize(),
+        experts,
+        inferred.gateUp(),
+        inferred.layers());
+  }
+
+  private int run(List<PeftAdapter> files) throws IOException {
+    MoeModel model = model(files);
+    List<LoraAdapter> adapters = files.stream().map(file -> file.toLoraAdapter(model)).toList();
+    int maxRank = adapters.stream().mapToInt(LoraAdapter::maxRank).max().orElse(1);
+    MoeLoraConfig config =
+        MoeLoraConfig.of(model, adapters.size(), expertsPerToken)
+            .withMaxTokens(tokens)
+            .withMaxRank(maxRank)
+            .withWeightType(weightType)
+            .withExpertMap(ExpertMap.identity(model.experts()));
+    PrintWriter out = spec.commandLine().getOut();
+    try (MoeLora lora = backend == null ? MoeLora.open(config) : MoeLora.open(config, backend);
+        Step step = lora.newStep()) {
+      for (int slot = 0; slot < adapters.size(); slot++) {
+        lora.load(slot, adapters.get(slot));
+      }
+      out.printf("backend %s on %s%n", lora.backendName(), lora.device());
+      out.printf(
+          "model   hidden %d, intermediate %d, %d experts, %d per token, layers %s%n",
+          model.hiddenSize(),
+          model.intermediateSize(),
+          model.experts(),
+          expertsPerToken,
+          model.layers());
+      List<Row> rows = new ArrayList<>();
+      for (int slot = 0; slot < adapters.size(); slot++) {
+        out.printf(
+            "adapter %d %s: rank %d, %s%n",
+            slot,
+            List.copyOf(adapterDirectories.keySet()).get(slot),
+            adapters.get(slot).maxRank(),
+            files.get(slot).file());
+      }
+      Random random = new Random(seed);
+      for (int layer : model.layers()) {
+        runLayer(layer, random, step, model, adapters, rows);
+      }
+      print(rows, out);
+      boolean passed = rows.stream().allMatch(row -> row.worst() <= 1);
+      out.println(
+          passed
+              ? "PASS: every element is within its bound"
+              : "FAIL: an element is outside its bound");
+      out.flush();
+      if (json != null) {
+        Map<String, Object> document = new LinkedHashMap<>();
+        document.put("backend", lora.backendName());
+        document.put("device", lora.device());
+        document.put("tokens", tokens);
+        document.put("seed", seed);
+        document.put("passed", passed);
+        document.put("rows", rows);
+        Output.writeJson(json, document);
+      }
+      return passed ? 0 : MoeLoraCli.CHECK_FAILED;
+    }
+  }
+
+  private static void print(List<Row> rows, PrintWriter out) {
+    TextTable table =
+        new TextTable(
+            "layer", "projection", "pairs", "blocks", "time us", "GB/s", "worst error / bound");
+    for (Row row : rows) {
+      table.row(
+          row.layer(),
+          row.projection(),
+          row.pairs(),
+          row.blocks(),
+          Output.number(row.micros()),
+          Output.number(row.gigabytesPerSecond()),
+          Output.format("%.3f", row.worst()));
+    }
+    table.print(out);
+  }
+
+  /**
+   * One layer as a model would run it: gate and up, activation, down. The base model's part is
+   * random.
+   */
+  private void runLayer(
+      int layer,
+      Random random,
+      Step step,
+      MoeModel model,
+      List<LoraAdapter> adapters,
+      List<Row> rows) {
+    int pairs = tokens * expertsPerToken;
+    int[] expertIds = new int[pairs];
+    float[] routingWeights = new float[pairs];
+    int[] adapterIds = new int[tokens];
+    for (int t = 0; t < tokens; t++) {
+      // every adapter in turn, then no adapter
+      adapterIds[t] = t % (adapters.size() + 1) == adapters.size() ? -1 : t % (adapters.size() + 1);
+      int[] distinct = random.ints(0, model.experts()).distinct().limit(expertsPerToken).toArray();
+      double sum = 0;
+      for (int k = 0; k < expertsPerToken; k++) {
+        expertIds[t * expertsPerToken + k] = distinct[k];
+        routingWeights[t * expertsPerToken + k] = 0.1f + random.nextFloat();
+        sum += routingWeights[t * expertsPerToken + k];
+      }
+      for (int k = 0; k < expertsPerToken; k++) {
+        routingWeights[t * expertsPerToken + k] /= (float) sum;
+      }
+    }
+    step.plan(
+        tokens,
+        MemorySegment.ofArray(expertIds),
+        MemorySegment.ofArray(routingWeights),
+        MemorySegment.ofArray(adapterIds));
+    try (Arena arena = Arena.ofShared()) {
+      Reference.Inputs inputs =
+          new Reference.Inputs(
+              model,
+              ProjectionCall.gateUp(layer),
+              rounded(adapters),
+              expertIds,
+              routingWeights,
+              adapterIds,
+              Bits.random(arena, random, activationType, tokens, model.hiddenSize()),
+              Bits.random(
+                  arena, random, activationType, pairs, model.outputWidth(Projection.GATE_UP)));
+      Matrix gateUp = measure(arena, step, inputs, adapters, rows);
+      Matrix activation = Bits.zeros(arena, activationType, pairs, model.intermediateSize());
+      activate(model, gateUp, activation);
+      Reference.Inputs down =
+          new Reference.Inputs(
+              model,
+              ProjectionCall.down(layer),
+              inputs.adapters(),
+              expertIds,
+              routingWeights,
+              adapterIds,
+              activation,
+              Bits.random(arena, random, activationType, pairs, model.hiddenSize()));
+      measure(arena, step, down, adapters, rows);
+    }
+  }
+
+  /**
+   * The adapters as the backend keeps them: the reference judges the arithmetic, not the choice of
+   * a narrower type.
+   */
+  private List<@Nullable LoraAdapter> rounded(List<LoraAdapter> adapters) {
+    if (weightType == DType.F32) {
+      return new ArrayList<>(adapters);
+    }
+    List<@Nullable LoraAdapter> rounded = new ArrayList<>();
+    for (LoraAdapter adapter : adapters) {
+      rounded.add(AdapterRounding.toType(adapter, weightType));
+    }
+    return rounded;
+  }
+
+  private static void activate(MoeModel model, Matrix gateUp, Matrix activation) {
+    int width = model.intermediateSize();
+    for (int p = 0; p < activation.rows(); p++) {
+      for (int i = 0; i < width; i++) {
+        if (model.gateUp() == GateUp.UP_ONLY) {
+          float up = Math.max(0, gateUp.get(p, i));
+          activation.set(p, i, up * up);
+        } else {
+          float gate = gateUp.get(p, i);
+          activation.set(p, i, gate / (1 + (float) Math.exp(-gate)) * gateUp.get(p, width + i));
+        }
+      }
+    }
+  }
+
+  /**
+   * Runs and checks one projection, then times it on copies of y; returns the result of the first
+   * run.
+   */
+  private Matrix measure(
+      Arena arena, Step step, Reference.Inputs inputs, List<LoraAdapter> adapters, List<Row> rows) {
+    Matrix y = Bits.copy(arena, inputs.y());
+    step.run(inputs.call(), inputs.x(), y);
+    Check check = new Check();
+    check.compare(Reference.compute(inputs), y);
+    Matrix scratch = Bits.copy(arena, inputs.y());
+    long[] nanos = new long[TIMED_RUNS];
+    for (int i = 0; i < TIMED_RUNS; i++) {
+      Bits.copyInto(inputs.y(), scratch);
+      long begin = System.nanoTime();
+      step.run(inputs.call(), inputs.x(), scratch);
+      nanos[i] = System.nanoTime() - begin;
+    }
+    Arrays.sort(nanos);
+    double median = nanos[TIMED_RUNS / 2];
+    rows.add(
+        new Row(
+            inputs.call().layer(),
+            inputs.call().projection() == Projection.GATE_UP ? "gate/up" : "down",
+            step.routing().pairs(),
+            step.routing().activeBlocks(),
+            median / 1e3,
+            bytes(inputs, adapters) / median,
+            check.worst()));
+    return y;
+  }
+
+  /**
+   * Bytes that must move: the weights of each (adapter, expert) hit once, x once, y read and
+   * written.
+   */
+  private double bytes(Reference.Inputs inputs, List<LoraAdapter> adapters) {
+    Set<List<Integer>> seen = new HashSet<>();
+    long weights = 0;
+    for (int p = 0; p < inputs.expertIds().length; p++) {
+      int slot = inputs.adapterIds()[p / expertsPerToken];
+      if (slot >= 0 && seen.add(List.of(slot, inputs.expertIds()[p]))) {
+        for (LoraSlice slice :
+            adapters
+                .get(slot)
+                .slices(inputs.call().layer(), inputs.call().projection(), inputs.expertIds()[p])) {
+          weights += (long) slice.rank() * (slice.a().columns() + slice.columns());
+        }
+      }
+    }
+    long activations =
+        (long) inputs.x().rows() * inputs.x().columns()
+            + 2L * inputs.y().rows() * inputs.y().columns();
+    return weights * (double) weightType.bytes() + activations * (double) activationType.bytes();
+  }
+}
