@@ -1,13 +1,17 @@
 package io.github.moelora.peft;
 
 import java.io.IOException;
+import java.io.InputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.LinkedHashMap;
+import java.util.HashSet;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
-import java.util.regex.Pattern;
+import java.util.Set;
+import java.util.function.BooleanSupplier;
+import java.util.function.Function;
 import java.util.regex.PatternSyntaxException;
 import org.jspecify.annotations.Nullable;
 
@@ -15,11 +19,20 @@ import org.jspecify.annotations.Nullable;
 final class AdapterConfig {
   private static final long MAX_BYTES = 16 << 20;
 
+  /** Expressions in one option; each may be tried on every module of a file. */
+  private static final int MAX_PATTERNS = 4096;
+
+  /** Characters that all matches of a file may look at: seconds of work. */
+  private static final long PATTERN_BUDGET = 1L << 28;
+
+  private static final int MAX_RANK = 1 << 20;
+
   /** Options that change what an adapter computes, and that this library does not implement. */
   private static final List<String> UNSUPPORTED =
       List.of(
           "use_dora",
           "lora_bias",
+          "fan_in_fan_out",
           "use_qalora",
           "use_bdlora",
           "alora_invocation_tokens",
@@ -29,17 +42,80 @@ final class AdapterConfig {
           "monteclora_config",
           "velora_config");
 
+  /** Initialisations that leave the base weights as they are; others change them too. */
+  private static final Set<Object> HARMLESS_INITIALISATIONS =
+      Set.of(true, false, "gaussian", "eva", "orthogonal", "mica");
+
+  /** Options that concern other modules, training, or how the adapter came about. */
+  private static final Set<String> WITHOUT_EFFECT =
+      Set.of(
+          "_custom_modules",
+          "auto_mapping",
+          "base_model_name_or_path",
+          "bias",
+          "corda_config",
+          "enable_lora",
+          "ensure_weight_tying",
+          "eva_config",
+          "inference_mode",
+          "init_lora_weights",
+          "loftq_config",
+          "lora_dropout",
+          "lora_ga_config",
+          "megatron_config",
+          "megatron_core",
+          "merge_weights",
+          "qalora_group_size",
+          "revision",
+          "runtime_config",
+          "task_type");
+
+  /** Options that are read below. */
+  private static final Set<String> READ =
+      Set.of(
+          "alpha_pattern",
+          "exclude_modules",
+          "layers_pattern",
+          "layers_to_transform",
+          "lora_B_layout",
+          "lora_alpha",
+          "modules_to_save",
+          "peft_type",
+          "peft_version",
+          "r",
+          "rank_pattern",
+          "target_modules",
+          "target_parameters",
+          "trainable_token_indices",
+          "use_rslora");
+
+  /** One entry of {@code rank_pattern} or {@code alpha_pattern}. */
+  private record PatternValue<T>(NamePattern pattern, T value) {}
+
+  /** Modules as an expression or as ends of their names; an absent option is null. */
+  private record Modules(@Nullable NamePattern pattern, Set<String> ends) {
+
+    boolean contain(String name) {
+      return pattern == null ? hasEnd(ends, name) : pattern.matches(name);
+    }
+  }
+
   private final Path path;
   private final Map<String, @Nullable Object> json;
+  private final NamePattern.Budget budget = new NamePattern.Budget(PATTERN_BUDGET);
   private final int rank;
   private final double alpha;
   private final boolean rankStabilized;
-  private final Map<Pattern, Double> rankPatterns;
-  private final Map<Pattern, Double> alphaPatterns;
-  private final List<String> targetParameters;
-  private final List<String> targetModules;
-  private final @Nullable Pattern targetModulePattern;
-  private final @Nullable List<Long> layersToTransform;
+  private final PeftVersion version;
+  private final boolean groupedByExpert;
+  private final List<PatternValue<Integer>> ranks;
+  private final List<PatternValue<Double>> alphas;
+  private final Set<String> targetParameters;
+  private final @Nullable Modules targetModules;
+  private final @Nullable Modules excludeModules;
+  private final Set<Long> layersToTransform;
+  private final boolean layersPattern;
+  private final List<String> notes = new ArrayList<>();
 
   private AdapterConfig(Path path, Map<String, @Nullable Object> json) {
     this.path = path;
@@ -47,75 +123,130 @@ final class AdapterConfig {
     if (!"LORA".equals(json.get("peft_type"))) {
       throw fault("peft_type must be LORA", json.get("peft_type"));
     }
-    for (String option : UNSUPPORTED) {
-      Object value = json.get(option);
-      if (value != null && !Boolean.FALSE.equals(value)) {
-        throw fault(option + " must be off, since it is not supported", value);
-      }
-    }
+    requireSupported();
+    version = readVersion();
     rank = rankOf("r", json.get("r"));
     alpha = number("lora_alpha", json.get("lora_alpha"));
-    rankStabilized = Boolean.TRUE.equals(json.get("use_rslora"));
-    rankPatterns = patterns("rank_pattern");
-    alphaPatterns = patterns("alpha_pattern");
+    rankStabilized = isTrue("use_rslora");
+    groupedByExpert = readGroupedByExpert();
+    ranks = values("rank_pattern", this::rankOf);
+    alphas = values("alpha_pattern", this::number);
     targetParameters = strings("target_parameters");
-    boolean pattern = json.get("target_modules") instanceof String;
-    targetModules = pattern ? List.of() : strings("target_modules");
-    targetModulePattern =
-        json.get("target_modules") instanceof String regex
-            ? compile("target_modules", regex)
-            : null;
-    layersToTransform = layers(json.get("layers_to_transform"));
+    targetModules = modules("target_modules");
+    excludeModules = modules("exclude_modules");
+    layersToTransform = layers();
+    layersPattern = !isOff(json.get("layers_pattern"));
+    takeNotes();
   }
 
   static AdapterConfig read(Path path) throws IOException {
+    SafeTensorsFile.requireRegularFile(path);
     long size = Files.size(path);
     if (size > MAX_BYTES) {
       throw new AdapterFormatException(
           path, null, "the file must have at most %d bytes".formatted(MAX_BYTES), size);
     }
-    byte[] bytes = Files.readAllBytes(path);
     Map<String, @Nullable Object> json;
-    try {
+    try (InputStream bytes = Files.newInputStream(path)) {
       json = Json.object(bytes);
     } catch (IOException e) {
       throw new AdapterFormatException(
           path,
           null,
-          "the file must be a JSON object without duplicate keys",
-          SafeTensorsFile.firstLine(e));
+          "the file must be a JSON object in UTF-8 without duplicate keys",
+          Json.explain(e));
     }
     return new AdapterConfig(path, json);
   }
 
   private AdapterFormatException fault(String rule, @Nullable Object value) {
-    return new AdapterFormatException(path, null, rule, String.valueOf(value));
+    return new AdapterFormatException(path, null, rule, value);
+  }
+
+  private void requireSupported() {
+    for (String option : UNSUPPORTED) {
+      if (!isOff(json.get(option))) {
+        throw fault(option + " must be off, since it is not supported", json.get(option));
+      }
+    }
+    Object bias = json.getOrDefault("bias", "none");
+    if (!"none".equals(bias)) {
+      throw fault("bias must be none, since trained biases are not supported", bias);
+    }
+    Object initialisation = json.get("init_lora_weights");
+    if (initialisation != null && !HARMLESS_INITIALISATIONS.contains(initialisation)) {
+      throw fault(
+          "init_lora_weights must leave the base weights as they are (convert the adapter with"
+              + " PEFT's path_initial_model_for_weight_conversion)",
+          initialisation);
+    }
+  }
+
+  private static boolean isOff(@Nullable Object value) {
+    return switch (value) {
+      case null -> true;
+      case Boolean flag -> !flag;
+      case List<?> list -> list.isEmpty();
+      case Map<?, ?> map -> map.isEmpty();
+      case String text -> text.isEmpty();
+      default -> false;
+    };
+  }
+
+  private boolean isTrue(String name) {
+    Object value = json.get(name);
+    if (value != null && !(value instanceof Boolean)) {
+      throw fault(name + " must be true or false", value);
+    }
+    return Boolean.TRUE.equals(value);
+  }
+
+  private PeftVersion readVersion() {
+    Object value = json.get("peft_version");
+    if (value == null) {
+      return PeftVersion.unrecorded();
+    }
+    PeftVersion parsed = value instanceof String text ? PeftVersion.parse(text) : null;
+    if (parsed == null) {
+      throw fault("peft_version must be a version", value);
+    }
+    return parsed;
+  }
+
+  /** Unsloth's mark for adapters whose fused B it trained with the experts slowest. */
+  private boolean readGroupedByExpert() {
+    return switch (json.get("lora_B_layout")) {
+      case null -> false;
+      case String layout when layout.equals("rank_major") -> false;
+      case String layout when layout.equals("grouped_by_expert") -> true;
+      case Object other ->
+          throw fault("lora_B_layout must be rank_major or grouped_by_expert", other);
+    };
   }
 
   private int rankOf(String name, @Nullable Object value) {
-    double number = number(name, value);
-    if (number < 1 || number > 1 << 20 || number != Math.rint(number)) {
-      throw fault(name + " must be an integer in [1, 2^20]", value);
+    if (!(value instanceof Long number) || number < 1 || number > MAX_RANK) {
+      throw fault("%s must be an integer in [1, %d]".formatted(name, MAX_RANK), value);
     }
-    return (int) number;
+    return Math.toIntExact(number);
   }
 
   private double number(String name, @Nullable Object value) {
     if (!(value instanceof Number number) || !Double.isFinite(number.doubleValue())) {
-      throw fault(name + " must be a number", value);
+      throw fault(name + " must be a finite number", value);
     }
     return number.doubleValue();
   }
 
-  private List<String> strings(String name) {
+  private Set<String> strings(String name) {
     Object value = json.get(name);
+    Set<String> strings = new HashSet<>();
     if (value == null) {
-      return List.of();
+      return strings;
     }
     if (!(value instanceof List<?> list)) {
       throw fault(name + " must be a list of strings", value);
     }
-    List<String> strings = new ArrayList<>();
     for (Object element : list) {
       if (!(element instanceof String string)) {
         throw fault(name + " must hold strings", element);
@@ -125,52 +256,91 @@ final class AdapterConfig {
     return strings;
   }
 
-  private @Nullable List<Long> layers(@Nullable Object value) {
-    return switch (value) {
+  private @Nullable Modules modules(String name) {
+    return switch (json.get(name)) {
       case null -> null;
-      case Long layer -> List.of(layer);
-      case List<?> list -> {
-        List<Long> layers = new ArrayList<>();
-        for (Object element : list) {
-          if (!(element instanceof Long layer)) {
-            throw fault("layers_to_transform must hold integers", element);
-          }
-          layers.add(layer);
-        }
-        yield layers;
-      }
-      default -> throw fault("layers_to_transform must be an integer or a list of integers", value);
+      case String regex ->
+          new Modules(compile(name, regex, text -> NamePattern.whole(text, budget)), Set.of());
+      case Object list when isOff(list) && name.startsWith("exclude") -> null;
+      case Object list -> new Modules(null, strings(name));
     };
   }
 
-  private Map<Pattern, Double> patterns(String name) {
-    Object value = json.get(name);
-    Map<Pattern, Double> patterns = new LinkedHashMap<>();
-    if (value == null) {
-      return patterns;
+  private Set<Long> layers() {
+    Set<Long> layers = new HashSet<>();
+    Object value = json.get("layers_to_transform");
+    List<?> list =
+        switch (value) {
+          case null -> List.of();
+          case List<?> many -> many;
+          default -> List.of(value);
+        };
+    for (Object element : list) {
+      if (!(element instanceof Long layer) || layer < 0) {
+        throw fault("layers_to_transform must hold integers that are not negative", element);
+      }
+      layers.add(layer);
     }
-    if (!(value instanceof Map<?, ?> map)) {
-      throw fault(name + " must be an object", value);
+    return layers;
+  }
+
+  /** Reads a value that stands under a name. */
+  private interface Reader<T> {
+    T read(String name, @Nullable Object value);
+  }
+
+  private <T> List<PatternValue<T>> values(String name, Reader<T> reader) {
+    List<PatternValue<T>> values = new ArrayList<>();
+    Object value = json.get(name);
+    if (value == null) {
+      return values;
+    }
+    if (!(value instanceof Map<?, ?> map) || map.size() > MAX_PATTERNS) {
+      throw fault(
+          "%s must be an object with at most %d entries".formatted(name, MAX_PATTERNS),
+          value instanceof Map<?, ?> large ? large.size() : value);
     }
     map.forEach(
         (key, number) ->
-            patterns.put(
-                compile(name, "(.*\\.)?(" + key + ")$"), number(name + " of " + key, number)));
-    return patterns;
+            values.add(
+                new PatternValue<>(
+                    compile(name, (String) key, text -> NamePattern.suffix(text, budget)),
+                    reader.read(name + " of " + key, number))));
+    return values;
   }
 
-  private Pattern compile(String name, String regex) {
+  private NamePattern compile(String name, String regex, Function<String, NamePattern> compiler) {
     try {
-      return Pattern.compile(regex);
+      return compiler.apply(regex);
     } catch (PatternSyntaxException e) {
-      throw fault(name + " must be a regular expression", regex);
+      throw fault(
+          "%s must hold regular expressions (%s)".formatted(name, e.getDescription()), regex);
     }
+  }
+
+  private void takeNotes() {
+    for (String option : List.of("modules_to_save", "trainable_token_indices")) {
+      if (!isOff(json.get(option))) {
+        notes.add("%s is set; what it saved is not used: %s".formatted(option, json.get(option)));
+      }
+    }
+    if (groupedByExpert) {
+      notes.add("lora_B_layout says that a fused B has the experts slowest");
+    }
+    json.forEach(
+        (name, value) -> {
+          if (!READ.contains(name)
+              && !WITHOUT_EFFECT.contains(name)
+              && !UNSUPPORTED.contains(name)
+              && !isOff(value)) {
+            notes.add("option %s is not known and has no effect: %s".formatted(name, value));
+          }
+        });
   }
 
   /** Rank of a module or parameter by its full name. */
   int rank(String name) {
-    Double found = find(rankPatterns, name);
-    return found == null ? rank : rankOf("rank_pattern of " + name, found);
+    return find(ranks, name, rank);
   }
 
   /**
@@ -178,114 +348,94 @@ final class AdapterConfig {
    * for that name.
    */
   float scale(String name) {
-    Double found = find(alphaPatterns, name);
     int effectiveRank = rank(name);
     double divisor = rankStabilized ? Math.sqrt(effectiveRank) : effectiveRank;
-    double scale = (found == null ? alpha : found) / divisor;
-    if (!Double.isFinite(scale) || Math.abs(scale) > Float.MAX_VALUE) {
-      throw fault("the scale of " + name + " must fit in float32", scale);
+    double scale = find(alphas, name, alpha) / divisor;
+    if (!Float.isFinite((float) scale)) {
+      throw fault("the scale of %s must fit in float32".formatted(name), scale);
     }
     return (float) scale;
   }
 
-  private @Nullable Double find(Map<Pattern, Double> patterns, String name) {
-    for (Map.Entry<Pattern, Double> entry : patterns.entrySet()) {
-      if (matches(entry.getKey(), name, false)) {
-        return entry.getValue();
+  private <T> T find(List<PatternValue<T>> values, String name, T otherwise) {
+    for (PatternValue<T> entry : values) {
+      if (affordable(() -> entry.pattern().matches(name))) {
+        return entry.value();
       }
     }
-    return null;
+    return otherwise;
+  }
+
+  private boolean affordable(BooleanSupplier match) {
+    try {
+      return match.getAsBoolean();
+    } catch (NamePattern.ExhaustedException e) {
+      throw fault(
+          "regular expressions must match the module names within %d steps"
+              .formatted(PATTERN_BUDGET),
+          "more");
+    }
+  }
+
+  private static boolean hasEnd(Set<String> ends, String name) {
+    for (int from = 0; from >= 0; ) {
+      if (ends.contains(name.substring(from))) {
+        return true;
+      }
+      int dot = name.indexOf('.', from);
+      from = dot < 0 ? -1 : dot + 1;
+    }
+    return false;
   }
 
   /** Whether the fused parameter of that full name is targeted. */
   boolean targetsParameter(String name) {
-    return targetParameters.stream().anyMatch(target -> isSuffix(target, name));
+    return hasEnd(targetParameters, name);
   }
 
-  /** Whether the linear module of that full name is targeted. */
+  /** Whether the linear module of that full name is targeted; so it is where nothing is said. */
   boolean targetsModule(String name) {
-    if (targetModulePattern != null) {
-      return targetModulePattern.pattern().equals("all-linear")
-          || matches(targetModulePattern, name, true);
+    if (targetModules == null) {
+      return targetParameters.isEmpty();
     }
-    return targetModules.stream().anyMatch(target -> isSuffix(target, name));
+    Modules modules = targetModules;
+    boolean all = modules.pattern() != null && modules.pattern().toString().equals("all-linear");
+    return all || affordable(() -> modules.contain(name));
   }
 
-  private static boolean isSuffix(String target, String name) {
-    return name.equals(target) || name.endsWith("." + target);
+  /** Whether the linear module of that full name is excluded. */
+  boolean excludesModule(String name) {
+    Modules modules = excludeModules;
+    return modules != null && affordable(() -> modules.contain(name));
   }
 
-  boolean transformsLayer(int layer) {
-    return layersToTransform == null || layersToTransform.contains((long) layer);
+  /** Whether linear modules of an expert of that layer may be targeted. */
+  boolean transformsLayer(int layer, int expert) {
+    return layersToTransform.isEmpty()
+        || layersToTransform.contains((long) layer)
+        || (!version.takesLayersRight()
+            && !layersPattern
+            && layersToTransform.contains((long) expert));
   }
 
-  /**
-   * PEFT's version as {@code major * 1000 + minor}, or null for a file that does not say or says a
-   * development version.
-   */
-  @Nullable Integer version() {
-    if (json.get("peft_version") instanceof String version) {
-      var match =
-          Pattern.compile("(\\d{1,4})\\.(\\d{1,3})(\\.\\d+)?(\\.post\\d+)?").matcher(version);
-      if (match.matches()) {
-        return Integer.parseInt(match.group(1)) * 1000 + Integer.parseInt(match.group(2));
-      }
-    }
-    return null;
+  /** The version of PEFT that saved the adapter. */
+  PeftVersion version() {
+    return version;
   }
 
-  /** Version as recorded, for messages. */
-  String versionText() {
-    return String.valueOf(json.get("peft_version"));
+  /** Whether column {@code e*R + i} of a fused B is rank {@code i} of expert {@code e}. */
+  boolean groupedByExpert() {
+    return groupedByExpert;
   }
 
-  /** Matches with bounded work: a hostile expression must not hang the load. */
-  private boolean matches(Pattern pattern, String name, boolean whole) {
-    var matcher = pattern.matcher(new Bounded(name));
-    try {
-      return whole ? matcher.matches() : matcher.lookingAt();
-    } catch (BudgetExceeded | StackOverflowError e) {
-      throw fault(
-          "a pattern must match names of %d characters with little work".formatted(name.length()),
-          pattern);
-    }
+  /** Whether the base model's recorded name holds {@code part}, case and punctuation aside. */
+  boolean baseModelNames(String part) {
+    String names = json.get("base_model_name_or_path") + " " + json.get("auto_mapping");
+    return names.toLowerCase(Locale.ROOT).replaceAll("[^a-z0-9]", "").contains(part);
   }
 
-  private static final class BudgetExceeded extends RuntimeException {
-    private static final long serialVersionUID = 1;
-  }
-
-  /** Counts the characters that a matcher looks at. */
-  private static final class Bounded implements CharSequence {
-    private static final int MOST_READS = 1_000_000;
-    private final String text;
-    private int reads;
-
-    Bounded(String text) {
-      this.text = text;
-    }
-
-    @Override
-    public int length() {
-      return text.length();
-    }
-
-    @Override
-    public char charAt(int index) {
-      if (++reads > MOST_READS) {
-        throw new BudgetExceeded();
-      }
-      return text.charAt(index);
-    }
-
-    @Override
-    public CharSequence subSequence(int start, int end) {
-      return text.subSequence(start, end);
-    }
-
-    @Override
-    public String toString() {
-      return text;
-    }
+  /** What a user may want to know of the options. */
+  List<String> notes() {
+    return List.copyOf(notes);
   }
 }

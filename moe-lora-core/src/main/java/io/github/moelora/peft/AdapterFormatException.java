@@ -7,6 +7,9 @@ import org.jspecify.annotations.Nullable;
 public final class AdapterFormatException extends RuntimeException {
   private static final long serialVersionUID = 1;
 
+  /** A hostile name or value must not flood a log. */
+  private static final int MAX_SHOWN = 300;
+
   private final transient Path file;
   private final @Nullable String tensor;
   private final String rule;
@@ -15,11 +18,29 @@ public final class AdapterFormatException extends RuntimeException {
   AdapterFormatException(Path file, @Nullable String tensor, String rule, @Nullable Object value) {
     super(
         "%s%s: %s, got %s"
-            .formatted(file, tensor == null ? "" : ": tensor " + tensor, rule, value));
+            .formatted(
+                file,
+                tensor == null ? "" : ": tensor " + printable(tensor),
+                printable(rule),
+                printable(String.valueOf(value))));
     this.file = file;
     this.tensor = tensor;
-    this.rule = rule;
-    this.value = String.valueOf(value);
+    this.rule = printable(rule);
+    this.value = printable(String.valueOf(value));
+  }
+
+  /** Shortens, and replaces what could steer a terminal or fake a line of a log. */
+  private static String printable(String text) {
+    StringBuilder shown = new StringBuilder();
+    text.codePoints()
+        .limit(MAX_SHOWN)
+        .forEach(
+            c ->
+                shown.appendCodePoint(
+                    Character.isISOControl(c) || Character.getType(c) == Character.FORMAT
+                        ? '\uFFFD'
+                        : c));
+    return text.codePointCount(0, text.length()) > MAX_SHOWN ? shown + "..." : shown.toString();
   }
 
   /** The file. */
@@ -27,7 +48,7 @@ public final class AdapterFormatException extends RuntimeException {
     return file;
   }
 
-  /** Name of the tensor at fault, or null if it is not one tensor's fault. */
+  /** Name of the tensor at fault as the file has it, or null if it is not one tensor's fault. */
   public @Nullable String tensor() {
     return tensor;
   }
@@ -37,7 +58,7 @@ public final class AdapterFormatException extends RuntimeException {
     return rule;
   }
 
-  /** What was found. */
+  /** What was found, shortened and without control characters. */
   public String value() {
     return value;
   }

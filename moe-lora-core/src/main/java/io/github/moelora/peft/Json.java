@@ -1,11 +1,16 @@
 package io.github.moelora.peft;
 
 import com.fasterxml.jackson.core.JsonFactory;
+import com.fasterxml.jackson.core.JsonLocation;
 import com.fasterxml.jackson.core.JsonParser;
+import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
 import com.fasterxml.jackson.core.StreamReadConstraints;
-import com.fasterxml.jackson.core.StreamReadFeature;
 import java.io.IOException;
+import java.io.InputStream;
+import java.io.InputStreamReader;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -13,26 +18,36 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Reads small hostile JSON into maps and lists: duplicate keys, deep nesting and trailing content
- * are errors.
+ * Reads hostile JSON: strict UTF-8, bounded depth and lengths; {@link #object} also takes duplicate
+ * keys and trailing content for errors.
  */
 final class Json {
   private static final int MAX_DEPTH = 32;
   private static final int MAX_STRING = 1 << 20;
+  private static final int MAX_NAME = 4096;
+  private static final int MAX_NUMBER = 64;
 
   private static final JsonFactory FACTORY =
       JsonFactory.builder()
-          .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
+          // names of hostile files must stay in no table that outlives the parser
+          .disable(JsonFactory.Feature.INTERN_FIELD_NAMES)
+          .disable(JsonFactory.Feature.CANONICALIZE_FIELD_NAMES)
           .streamReadConstraints(
               StreamReadConstraints.builder()
                   .maxNestingDepth(MAX_DEPTH)
                   .maxStringLength(MAX_STRING)
-                  .maxNameLength(MAX_STRING)
-                  .maxNumberLength(64)
+                  .maxNameLength(MAX_NAME)
+                  .maxNumberLength(MAX_NUMBER)
                   .build())
           .build();
 
   private Json() {}
+
+  /** A parser whose input must be UTF-8; Jackson alone would also take UTF-16 and UTF-32. */
+  static JsonParser parser(InputStream utf8) throws IOException {
+    // a decoder, unlike a charset, reports what is malformed
+    return FACTORY.createParser(new InputStreamReader(utf8, StandardCharsets.UTF_8.newDecoder()));
+  }
 
   /**
    * Reads one object.
@@ -41,16 +56,24 @@ final class Json {
    *     {@code Boolean} or null
    * @throws IOException if the bytes are not one JSON object, within the limits above
    */
-  static Map<String, @Nullable Object> object(byte[] utf8) throws IOException {
-    try (JsonParser parser = FACTORY.createParser(utf8)) {
-      if (parser.nextToken() != JsonToken.START_OBJECT) {
-        throw new IOException("a JSON object must stand here");
-      }
+  static Map<String, @Nullable Object> object(InputStream utf8) throws IOException {
+    try (JsonParser parser = parser(utf8)) {
+      requireObject(parser);
       Map<String, @Nullable Object> object = readObject(parser);
-      if (parser.nextToken() != null) {
-        throw new IOException("nothing must follow the JSON object");
-      }
+      requireEnd(parser);
       return object;
+    }
+  }
+
+  static void requireObject(JsonParser parser) throws IOException {
+    if (parser.nextToken() != JsonToken.START_OBJECT) {
+      throw new IOException("a JSON object must stand here");
+    }
+  }
+
+  static void requireEnd(JsonParser parser) throws IOException {
+    if (parser.nextToken() != null) {
+      throw new IOException("nothing must follow the JSON object");
     }
   }
 
@@ -58,9 +81,10 @@ final class Json {
     Map<String, @Nullable Object> object = new LinkedHashMap<>();
     while (parser.nextToken() != JsonToken.END_OBJECT) {
       String name = parser.currentName();
-      if (parser.nextToken() == null) {
-        throw new IOException("unexpected end of input");
+      if (object.containsKey(name)) {
+        throw new IOException("the key %s twice".formatted(name));
       }
+      parser.nextToken();
       object.put(name, readValue(parser));
     }
     return object;
@@ -74,7 +98,8 @@ final class Json {
     return array;
   }
 
-  private static @Nullable Object readValue(JsonParser parser) throws IOException {
+  /** Reads the value whose first token is the current one. */
+  static @Nullable Object readValue(JsonParser parser) throws IOException {
     return switch (parser.currentToken()) {
       case START_OBJECT -> readObject(parser);
       case START_ARRAY -> readArray(parser);
@@ -83,8 +108,27 @@ final class Json {
       case VALUE_NUMBER_FLOAT -> parser.getDoubleValue();
       case VALUE_TRUE -> true;
       case VALUE_FALSE -> false;
-      case VALUE_NULL -> null;
-      case null, default -> throw new IOException("unexpected end of input");
+      case null, default -> null;
     };
+  }
+
+  /** What is wrong and where, in one line. */
+  static String explain(IOException e) {
+    if (e instanceof CharacterCodingException) {
+      return "bytes that are not UTF-8";
+    }
+    if (!(e instanceof JsonProcessingException json)) {
+      return String.valueOf(e.getMessage());
+    }
+    String message =
+        String.valueOf(json.getOriginalMessage())
+            .replaceAll("\\s*\\(start marker at \\[Source:[^\\]]*\\]\\)", "")
+            .lines()
+            .findFirst()
+            .orElse("");
+    JsonLocation at = json.getLocation();
+    return at == null
+        ? message
+        : "%s (line %d, column %d)".formatted(message, at.getLineNr(), at.getColumnNr());
   }
 }

@@ -6,51 +6,28 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
-import java.util.ArrayList;
-import java.util.Comparator;
+import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Map;
 import java.util.SequencedMap;
-import org.jspecify.annotations.Nullable;
+import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
  * A memory-mapped safetensors file: an 8-byte header length, a JSON header, then the tensors' bytes
  * without gaps or overlaps. The format is little-endian, and so must the machine be.
  *
- * <p>Immutable; the segments it hands out live until {@link #close}. Safe for use by several
- * threads.
+ * <p>Immutable; the segments it hands out live until {@link #close}, and the file must not be
+ * changed meanwhile. Safe for use by several threads.
  */
 public final class SafeTensorsFile implements AutoCloseable {
-  /** As in the reference implementation. */
+  /** As in the format's own implementation. */
   private static final long MAX_HEADER_BYTES = 100_000_000;
-
-  private static final int MAX_DIMENSIONS = 8;
 
   private static final ValueLayout.OfLong LITTLE_ENDIAN_LONG =
       ValueLayout.JAVA_LONG_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
-
-  /** Bytes of an element by dtype name. */
-  private static final Map<String, Integer> ELEMENT_BYTES =
-      Map.ofEntries(
-          Map.entry("BOOL", 1),
-          Map.entry("U8", 1),
-          Map.entry("I8", 1),
-          Map.entry("F8_E5M2", 1),
-          Map.entry("F8_E4M3", 1),
-          Map.entry("F8_E8M0", 1),
-          Map.entry("I16", 2),
-          Map.entry("U16", 2),
-          Map.entry("F16", 2),
-          Map.entry("BF16", 2),
-          Map.entry("I32", 4),
-          Map.entry("U32", 4),
-          Map.entry("F32", 4),
-          Map.entry("I64", 8),
-          Map.entry("U64", 8),
-          Map.entry("F64", 8));
 
   /**
    * One tensor.
@@ -64,6 +41,7 @@ public final class SafeTensorsFile implements AutoCloseable {
   private final Path path;
   private final Arena arena;
   private final SequencedMap<String, Tensor> tensors;
+  private final AtomicBoolean closed = new AtomicBoolean();
 
   private SafeTensorsFile(Path path, Arena arena, SequencedMap<String, Tensor> tensors) {
     this.path = path;
@@ -79,6 +57,7 @@ public final class SafeTensorsFile implements AutoCloseable {
    */
   @SuppressWarnings("MustBeClosedChecker") // the file owns it, and a failed open closes it
   public static SafeTensorsFile open(Path path) throws IOException {
+    requireRegularFile(path);
     Arena arena = Arena.ofShared();
     try (FileChannel channel = FileChannel.open(path, StandardOpenOption.READ)) {
       long size = channel.size();
@@ -87,7 +66,7 @@ public final class SafeTensorsFile implements AutoCloseable {
             path, null, "a safetensors file must have at least 8 bytes", size);
       }
       MemorySegment file = channel.map(FileChannel.MapMode.READ_ONLY, 0, size, arena);
-      SafeTensorsFile opened = new SafeTensorsFile(path, arena, readHeader(path, file));
+      SafeTensorsFile opened = new SafeTensorsFile(path, arena, read(path, file));
       arena = null;
       return opened;
     } finally {
@@ -97,7 +76,18 @@ public final class SafeTensorsFile implements AutoCloseable {
     }
   }
 
-  private static SequencedMap<String, Tensor> readHeader(Path path, MemorySegment file) {
+  /** Opening a pipe would wait for its writer. */
+  static void requireRegularFile(Path path) {
+    if (!Files.isRegularFile(path)) {
+      throw new AdapterFormatException(
+          path,
+          null,
+          "it must be a regular file",
+          Files.exists(path) ? "something else" : "no such file");
+    }
+  }
+
+  private static SequencedMap<String, Tensor> read(Path path, MemorySegment file) {
     long headerBytes = file.get(LITTLE_ENDIAN_LONG, 0);
     long most = Math.min(MAX_HEADER_BYTES, file.byteSize() - Long.BYTES);
     if (headerBytes < 2 || headerBytes > most) {
@@ -107,114 +97,19 @@ public final class SafeTensorsFile implements AutoCloseable {
           "header length must be in [2, %d]".formatted(most),
           Long.toUnsignedString(headerBytes));
     }
-    Map<String, @Nullable Object> header;
-    try {
-      header = Json.object(file.asSlice(Long.BYTES, headerBytes).toArray(ValueLayout.JAVA_BYTE));
-    } catch (IOException e) {
-      throw new AdapterFormatException(
-          path, null, "the header must be a JSON object without duplicate keys", firstLine(e));
-    }
-    MemorySegment body = file.asSlice(Long.BYTES + headerBytes);
-    List<Span> spans = new ArrayList<>();
+    MemorySegment data = file.asSlice(Long.BYTES + headerBytes);
     SequencedMap<String, Tensor> tensors = new LinkedHashMap<>();
-    header.forEach(
-        (name, description) -> {
-          if (!name.equals("__metadata__")) {
-            tensors.put(name, readTensor(path, name, description, body, spans));
-          }
-        });
-    requireSeamless(path, spans, body.byteSize());
+    for (SafeTensorsHeader.Extent extent :
+        SafeTensorsHeader.read(path, file.asSlice(Long.BYTES, headerBytes), data.byteSize())) {
+      tensors.put(
+          extent.name(),
+          new Tensor(
+              extent.name(),
+              extent.dtype(),
+              extent.shape(),
+              data.asSlice(extent.begin(), extent.end() - extent.begin())));
+    }
     return tensors;
-  }
-
-  /** Bytes {@code [begin, end)} of a tensor. */
-  private record Span(String name, long begin, long end) {}
-
-  private static Tensor readTensor(
-      Path path, String name, @Nullable Object description, MemorySegment body, List<Span> spans) {
-    if (!(description instanceof Map<?, ?> entry)) {
-      throw new AdapterFormatException(
-          path, name, "the header entry must be an object", description);
-    }
-    if (!(entry.get("dtype") instanceof String dtype) || !ELEMENT_BYTES.containsKey(dtype)) {
-      throw new AdapterFormatException(
-          path, name, "dtype must be a known type", entry.get("dtype"));
-    }
-    List<Long> shape = longs(path, name, "shape", entry.get("shape"));
-    if (shape.size() > MAX_DIMENSIONS) {
-      throw new AdapterFormatException(
-          path, name, "shape must have at most 8 dimensions", shape.size());
-    }
-    List<Long> offsets = longs(path, name, "data_offsets", entry.get("data_offsets"));
-    if (offsets.size() != 2
-        || offsets.get(0) > offsets.get(1)
-        || offsets.get(1) > body.byteSize()) {
-      throw new AdapterFormatException(
-          path,
-          name,
-          "data_offsets must be begin <= end <= %d".formatted(body.byteSize()),
-          offsets);
-    }
-    long begin = offsets.get(0);
-    long end = offsets.get(1);
-    long bytes = ELEMENT_BYTES.get(dtype);
-    try {
-      for (long dimension : shape) {
-        bytes = Math.multiplyExact(bytes, dimension);
-      }
-    } catch (ArithmeticException e) {
-      throw new AdapterFormatException(
-          path, name, "the product of shape must fit in 64 bits", shape);
-    }
-    if (bytes != end - begin) {
-      throw new AdapterFormatException(
-          path,
-          name,
-          "shape %s of %s must fill its %d bytes".formatted(shape, dtype, end - begin),
-          bytes);
-    }
-    spans.add(new Span(name, begin, end));
-    return new Tensor(name, dtype, shape, body.asSlice(begin, end - begin));
-  }
-
-  private static List<Long> longs(Path path, String name, String field, @Nullable Object value) {
-    if (!(value instanceof List<?> list)) {
-      throw new AdapterFormatException(path, name, field + " must be a list of integers", value);
-    }
-    List<Long> longs = new ArrayList<>();
-    for (Object element : list) {
-      if (!(element instanceof Long number) || number < 0) {
-        throw new AdapterFormatException(
-            path, name, field + " must hold integers that are not negative", element);
-      }
-      longs.add(number);
-    }
-    return List.copyOf(longs);
-  }
-
-  private static void requireSeamless(Path path, List<Span> spans, long bodyBytes) {
-    spans.sort(Comparator.comparingLong(Span::begin).thenComparingLong(Span::end));
-    long at = 0;
-    for (Span span : spans) {
-      if (span.begin() != at) {
-        throw new AdapterFormatException(
-            path,
-            span.name(),
-            "data must begin at %d, where the tensor before it ends".formatted(at),
-            span.begin());
-      }
-      at = span.end();
-    }
-    if (at != bodyBytes) {
-      throw new AdapterFormatException(
-          path, null, "tensors must cover all %d data bytes".formatted(bodyBytes), at);
-    }
-  }
-
-  static String firstLine(Exception e) {
-    String message = String.valueOf(e.getMessage());
-    int end = message.indexOf('\n');
-    return end < 0 ? message : message.substring(0, end);
   }
 
   /** The file. */
@@ -222,15 +117,15 @@ public final class SafeTensorsFile implements AutoCloseable {
     return path;
   }
 
-  /** All tensors by name, in the header's order. */
+  /** All tensors by name, in the order of their bytes. */
   public SequencedMap<String, Tensor> tensors() {
-    return java.util.Collections.unmodifiableSequencedMap(tensors);
+    return Collections.unmodifiableSequencedMap(tensors);
   }
 
   /** Unmaps the file; closing twice does nothing. */
   @Override
   public void close() {
-    if (arena.scope().isAlive()) {
+    if (closed.compareAndSet(false, true)) {
       arena.close();
     }
   }

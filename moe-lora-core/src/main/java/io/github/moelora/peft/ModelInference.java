@@ -1,0 +1,157 @@
+package io.github.moelora.peft;
+
+import io.github.moelora.GateUp;
+import io.github.moelora.MoeModel;
+import io.github.moelora.peft.Orientation.Widths;
+import io.github.moelora.peft.PeftAdapter.Entry;
+import io.github.moelora.peft.PeftAdapter.Linear;
+import java.util.List;
+import java.util.Set;
+import java.util.TreeSet;
+import org.jspecify.annotations.Nullable;
+
+/** Puts a model's sizes together from hints and adapters; used once. */
+final class ModelInference {
+  private final List<PeftAdapter> adapters;
+  private final ModelHints hints;
+  private @Nullable Integer hidden;
+  private @Nullable Integer intermediate;
+
+  ModelInference(List<PeftAdapter> adapters, ModelHints hints) {
+    this.adapters = adapters;
+    this.hints = hints;
+    this.hidden = hints.hiddenSize();
+    this.intermediate = hints.intermediateSize();
+  }
+
+  MoeModel model() {
+    if (adapters.stream().allMatch(adapter -> adapter.entries().isEmpty())) {
+      throw new IllegalArgumentException(
+          "adapters must hold tensors of routed experts, got %s".formatted(names()));
+    }
+    // those that can be read in one way only help with the others
+    adapters.stream().filter(ModelInference::isDecided).forEach(this::addWidths);
+    adapters.stream().filter(adapter -> !isDecided(adapter)).forEach(this::addWidths);
+    return new MoeModel(
+        known("hiddenSize", hidden),
+        known("intermediateSize", intermediate),
+        experts(),
+        gateUp(),
+        layers());
+  }
+
+  private List<String> names() {
+    return adapters.stream().map(PeftAdapter::name).toList();
+  }
+
+  private static int known(String what, @Nullable Integer value) {
+    if (value == null) {
+      throw new IllegalArgumentException(what + " must be given, got adapters that do not tell it");
+    }
+    return value;
+  }
+
+  private static boolean isDecided(PeftAdapter adapter) {
+    return adapter.orientations().size() == 1;
+  }
+
+  private void addWidths(PeftAdapter adapter) {
+    if (adapter.entries().isEmpty()) {
+      return;
+    }
+    List<Widths> readings =
+        adapter.orientations().stream()
+            .map(orientation -> orientation.widths(adapter.entries()))
+            .filter(this::agrees)
+            .distinct()
+            .toList();
+    if (readings.size() > 1) {
+      throw adapter.fault(
+          adapter.entries().getFirst().a().name(),
+          "hiddenSize and intermediateSize must be given, since PEFT %s wrote two orientations"
+              .formatted(adapter.peftVersion()),
+          adapter.differentShapes());
+    }
+    if (readings.isEmpty()) {
+      throw adapter.fault(
+          adapter.entries().getFirst().a().name(),
+          "shapes must agree with hiddenSize %s and intermediateSize %s"
+              .formatted(shown(hidden), shown(intermediate)),
+          adapter.differentShapes());
+    }
+    hidden = Math.toIntExact(readings.getFirst().hidden());
+    intermediate = Math.toIntExact(readings.getFirst().intermediate());
+  }
+
+  private static String shown(@Nullable Integer value) {
+    return value == null ? "(unknown)" : value.toString();
+  }
+
+  private boolean agrees(@Nullable Widths widths) {
+    return widths != null
+        && (hidden == null || hidden == widths.hidden())
+        && (intermediate == null || intermediate == widths.intermediate());
+  }
+
+  /** Pairs of all experts tell how many there are; others do if they leave no number out. */
+  private int experts() {
+    Integer known = hints.experts();
+    Set<Integer> single = new TreeSet<>();
+    for (PeftAdapter adapter : adapters) {
+      for (Entry entry : adapter.entries()) {
+        if (entry.expert() >= 0) {
+          single.add(entry.expert());
+        } else if (known == null) {
+          known = entry.experts();
+        } else if (known != entry.experts()) {
+          throw adapter.fault(
+              entry.a().name(), "it must hold %d experts".formatted(known), entry.experts());
+        }
+      }
+    }
+    if (known != null) {
+      return known;
+    }
+    int largest = single.stream().mapToInt(Integer::intValue).max().orElse(0);
+    if (single.size() != largest + 1) {
+      throw new IllegalArgumentException(
+          "experts must be given, got adapters on experts %s only".formatted(single));
+    }
+    return largest + 1;
+  }
+
+  private GateUp gateUp() {
+    if (hints.gateUp() != null) {
+      return hints.gateUp();
+    }
+    if (adapters.stream().anyMatch(PeftAdapter::namesInterleavedModel)) {
+      return GateUp.INTERLEAVED;
+    }
+    boolean gate = has(Linear.GATE) || has(Linear.GATE_UP);
+    if (!gate && adapters.stream().anyMatch(PeftAdapter::namesGatelessModel)) {
+      return GateUp.UP_ONLY;
+    }
+    if (!gate && has(Linear.UP)) {
+      throw new IllegalArgumentException(
+          "gateUp must be given, got adapters on up alone, which may or may not have a gate beside"
+              + " it");
+    }
+    // an adapter on down alone is the same for each
+    return GateUp.HALVES;
+  }
+
+  private boolean has(Linear linear) {
+    return adapters.stream()
+        .flatMap(adapter -> adapter.entries().stream())
+        .anyMatch(entry -> entry.linear() == linear);
+  }
+
+  private List<Integer> layers() {
+    if (hints.layers() != null) {
+      return hints.layers();
+    }
+    Set<Integer> layers = new TreeSet<>();
+    adapters.forEach(adapter -> adapter.entries().forEach(entry -> layers.add(entry.layer())));
+    return List.copyOf(layers);
+  }
+}

@@ -1,0 +1,147 @@
+package io.github.moelora.peft;
+
+import java.util.regex.Pattern;
+import java.util.regex.PatternSyntaxException;
+
+/**
+ * A regular expression of a hostile file. Every character that a match looks at is paid from a
+ * budget that all expressions of a file share, so that none can hang the load.
+ */
+final class NamePattern {
+  /** Longest expression; the known ones have a few hundred characters. */
+  static final int MAX_LENGTH = 8192;
+
+  /** A name or an expression that consists of literal characters and dots. */
+  private static final Pattern PLAIN = Pattern.compile("[A-Za-z0-9_.-]+");
+
+  /** Characters that may still be looked at. */
+  static final class Budget {
+    private long left;
+
+    Budget(long characters) {
+      left = characters;
+    }
+
+    void spend(long characters) {
+      left -= characters;
+      if (left < 0) {
+        throw new ExhaustedException();
+      }
+    }
+  }
+
+  /** An expression takes too much work. */
+  static final class ExhaustedException extends RuntimeException {
+    private static final long serialVersionUID = 1;
+
+    ExhaustedException() {
+      super("the budget is used up", null, false, false);
+    }
+  }
+
+  private final String text;
+  private final boolean suffix;
+  private final boolean plain;
+  private final Pattern pattern;
+  private final Budget budget;
+
+  private NamePattern(String text, boolean suffix, Pattern pattern, Budget budget) {
+    this.text = text;
+    this.suffix = suffix;
+    this.plain = PLAIN.matcher(text).matches();
+    this.pattern = pattern;
+    this.budget = budget;
+  }
+
+  /**
+   * An expression for whole names.
+   *
+   * @throws PatternSyntaxException if it is none
+   */
+  static NamePattern whole(String regex, Budget budget) {
+    return new NamePattern(regex, false, compile(regex, regex), budget);
+  }
+
+  /**
+   * An expression for whole names or what follows a dot in them, as keys of {@code rank_pattern}.
+   *
+   * @throws PatternSyntaxException if it is none
+   */
+  static NamePattern suffix(String regex, Budget budget) {
+    return new NamePattern(regex, true, compile("(.*\\.)?(" + regex + ")$", regex), budget);
+  }
+
+  private static Pattern compile(String regex, String text) {
+    if (text.length() > MAX_LENGTH) {
+      throw new PatternSyntaxException("longer than " + MAX_LENGTH, text, -1);
+    }
+    try {
+      return Pattern.compile(regex);
+    } catch (StackOverflowError e) {
+      throw new PatternSyntaxException("nested too deeply", text, -1);
+    }
+  }
+
+  /**
+   * Whether the expression matches.
+   *
+   * @throws ExhaustedException if that took too much work
+   */
+  boolean matches(String name) {
+    if (plain) {
+      return matchesPlain(name);
+    }
+    var matcher = pattern.matcher(new Counted(name, budget));
+    try {
+      return suffix ? matcher.lookingAt() : matcher.matches();
+    } catch (StackOverflowError e) {
+      throw new ExhaustedException();
+    }
+  }
+
+  /** The same for an expression in which only the dot is special: it stands for any character. */
+  private boolean matchesPlain(String name) {
+    budget.spend(1);
+    int start = name.length() - text.length();
+    if (start != 0 && !(suffix && start > 0 && name.charAt(start - 1) == '.')) {
+      return false;
+    }
+    for (int i = text.length() - 1; i >= 0; i--) {
+      char c = text.charAt(i);
+      if (c != '.' && c != name.charAt(start + i)) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  @Override
+  public String toString() {
+    return text;
+  }
+
+  /** A name that pays for each look at it. */
+  private record Counted(String text, Budget budget) implements CharSequence {
+
+    @Override
+    public int length() {
+      return text.length();
+    }
+
+    @Override
+    public char charAt(int index) {
+      budget.spend(1);
+      return text.charAt(index);
+    }
+
+    @Override
+    public CharSequence subSequence(int start, int end) {
+      return text.subSequence(start, end);
+    }
+
+    @Override
+    public String toString() {
+      return text;
+    }
+  }
+}
