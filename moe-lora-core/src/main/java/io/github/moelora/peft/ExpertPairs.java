@@ -71,12 +71,12 @@ final class ExpertPairs {
       }
     }
     fused.forEach(this::addFused);
-    requireOnePairPerSite();
-    requireOneExpertCount();
     entries.sort(
         Comparator.comparingInt(Entry::layer)
             .thenComparing(Entry::linear)
             .thenComparingInt(Entry::expert));
+    requireOnePairPerSite();
+    requireOneExpertCount();
   }
 
   /** All pairs by layer, linear layer and expert. */
