@@ -9,6 +9,7 @@ import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorShape;
+import jdk.incubator.vector.VectorShuffle;
 import jdk.incubator.vector.VectorSpecies;
 
 /**
@@ -24,6 +25,14 @@ final class VectorKernels extends Kernels {
   private static final VectorSpecies<Short> S =
       VectorSpecies.of(short.class, VectorShape.forBitSize(F.vectorBitSize() / 2));
   private static final int W = F.length();
+  private static final VectorShuffle<Float> ROTATE_8 = rotate(8);
+  private static final VectorShuffle<Float> ROTATE_4 = rotate(4);
+  private static final VectorShuffle<Float> ROTATE_2 = rotate(2);
+  private static final VectorShuffle<Float> ROTATE_1 = rotate(1);
+
+  private static VectorShuffle<Float> rotate(int lanes) {
+    return VectorShuffle.fromOp(F, lane -> (lane + lanes) % W);
+  }
 
   /**
    * The preferred shape, within the limits of the packed layout and of a short vector of half its
@@ -66,8 +75,8 @@ final class VectorKernels extends Kernels {
       float scale) {
     int m = 0;
     if (ranks == RANK_TILE) {
-      for (; m + 4 <= rows; m += 4) {
-        shrink4x4(a, width, x, xAt, m, z, zAt, zFrom, scale);
+      for (; m + 2 <= rows; m += 2) {
+        shrink2x4(a, width, x, xAt, m, z, zAt, zFrom, scale);
       }
       for (; m < rows; m++) {
         shrink1x4(a, width, x, xAt[m], z, zAt[m] + zFrom, scale);
@@ -105,7 +114,11 @@ final class VectorKernels extends Kernels {
     z[zAt + 3] = scale * sumLanes(s3);
   }
 
-  private static void shrink4x4(
+  /**
+   * Eight sums: with sixteen the compiler no longer inlines all vector operations, which costs a
+   * factor of four.
+   */
+  private static void shrink2x4(
       float[] a,
       int width,
       float[] x,
@@ -123,48 +136,26 @@ final class VectorKernels extends Kernels {
     FloatVector s11 = s00;
     FloatVector s12 = s00;
     FloatVector s13 = s00;
-    FloatVector s20 = s00;
-    FloatVector s21 = s00;
-    FloatVector s22 = s00;
-    FloatVector s23 = s00;
-    FloatVector s30 = s00;
-    FloatVector s31 = s00;
-    FloatVector s32 = s00;
-    FloatVector s33 = s00;
     int x0 = xAt[m];
     int x1 = xAt[m + 1];
-    int x2 = xAt[m + 2];
-    int x3 = xAt[m + 3];
     for (int h = 0; h < width; h += W) {
+      FloatVector v0 = FloatVector.fromArray(F, x, x0 + h);
+      FloatVector v1 = FloatVector.fromArray(F, x, x1 + h);
       FloatVector a0 = FloatVector.fromArray(F, a, h);
+      s00 = a0.fma(v0, s00);
+      s10 = a0.fma(v1, s10);
       FloatVector a1 = FloatVector.fromArray(F, a, width + h);
+      s01 = a1.fma(v0, s01);
+      s11 = a1.fma(v1, s11);
       FloatVector a2 = FloatVector.fromArray(F, a, 2 * width + h);
+      s02 = a2.fma(v0, s02);
+      s12 = a2.fma(v1, s12);
       FloatVector a3 = FloatVector.fromArray(F, a, 3 * width + h);
-      FloatVector v = FloatVector.fromArray(F, x, x0 + h);
-      s00 = a0.fma(v, s00);
-      s01 = a1.fma(v, s01);
-      s02 = a2.fma(v, s02);
-      s03 = a3.fma(v, s03);
-      v = FloatVector.fromArray(F, x, x1 + h);
-      s10 = a0.fma(v, s10);
-      s11 = a1.fma(v, s11);
-      s12 = a2.fma(v, s12);
-      s13 = a3.fma(v, s13);
-      v = FloatVector.fromArray(F, x, x2 + h);
-      s20 = a0.fma(v, s20);
-      s21 = a1.fma(v, s21);
-      s22 = a2.fma(v, s22);
-      s23 = a3.fma(v, s23);
-      v = FloatVector.fromArray(F, x, x3 + h);
-      s30 = a0.fma(v, s30);
-      s31 = a1.fma(v, s31);
-      s32 = a2.fma(v, s32);
-      s33 = a3.fma(v, s33);
+      s03 = a3.fma(v0, s03);
+      s13 = a3.fma(v1, s13);
     }
     storeRow(z, zAt[m] + zFrom, scale, s00, s01, s02, s03);
     storeRow(z, zAt[m + 1] + zFrom, scale, s10, s11, s12, s13);
-    storeRow(z, zAt[m + 2] + zFrom, scale, s20, s21, s22, s23);
-    storeRow(z, zAt[m + 3] + zFrom, scale, s30, s31, s32, s33);
   }
 
   private static void storeRow(
@@ -181,12 +172,22 @@ final class VectorKernels extends Kernels {
     z[at + 3] = scale * sumLanes(s3);
   }
 
+  /**
+   * Adds the lanes as a tree, upper half to lower half, with shuffles that compile to one
+   * instruction each.
+   */
   private static float sumLanes(FloatVector v) {
-    float sum = 0;
-    for (int i = 0; i < W; i++) {
-      sum += v.lane(i);
+    FloatVector sum = v;
+    if (W >= 16) {
+      sum = sum.add(sum.rearrange(ROTATE_8));
     }
-    return sum;
+    if (W >= 8) {
+      sum = sum.add(sum.rearrange(ROTATE_4));
+    }
+    if (W >= 4) {
+      sum = sum.add(sum.rearrange(ROTATE_2));
+    }
+    return sum.add(sum.rearrange(ROTATE_1)).lane(0);
   }
 
   @Override
