@@ -8,10 +8,16 @@ import io.github.moelora.MoeModel;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.testkit.Problem;
 import java.util.List;
+import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 
 /** The TornadoVM backend against the reference. */
 class TornadoBackendTest {
+
+  @BeforeAll
+  static void requireDevice() {
+    TestDevice.require();
+  }
 
   @Test
   void matchesTheReference() {
@@ -26,7 +32,6 @@ class TornadoBackendTest {
             .route();
     MoeLoraConfig config = MoeLoraConfig.of(model, 4, 2).withMaxTokens(32).withMaxRank(8);
     try (MoeLora lora = MoeLora.open(config, "tornado")) {
-      System.out.println("device: " + lora.device());
       for (int layer : model.layers()) {
         problem.check(lora, ProjectionCall.gateUp(layer));
         problem.check(lora, ProjectionCall.gateUp(layer).deltaOnly().withColumnOffset(3));

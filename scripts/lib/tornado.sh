@@ -1,0 +1,35 @@
+# shellcheck shell=bash
+# Sourced by the scripts that run on TornadoVM, after find-jdk.sh.
+
+# Sets java to a JVM of version 25 or later: JAVA_HOME's, which may be a mere runtime image, else that of a JDK.
+find_java() {
+  if [ -n "${JAVA_HOME:-}" ] && [ -x "$JAVA_HOME/bin/java" ] &&
+    grep -qE '^JAVA_VERSION="(2[5-9]|[3-9][0-9])' "$JAVA_HOME/release" 2>/dev/null; then
+    java=$JAVA_HOME/bin/java
+    return 0
+  fi
+  find_jdk || return 1
+  java=$JAVA_HOME/bin/java
+}
+
+# Sets and exports TORNADOVM_HOME, and writes the SDK's JVM flags for its present folder to the file $1.
+find_tornado() {
+  local candidate
+  for candidate in "${TORNADOVM_HOME:-}" "$HOME/.sdkman/candidates/tornadovm/current" "$HOME/tornadovm"; do
+    if [ -n "$candidate" ] && [ -f "$candidate/tornado-argfile.template" ]; then
+      TORNADOVM_HOME=$candidate
+      export TORNADOVM_HOME
+      # shellcheck disable=SC2016 # the template holds this very text
+      sed 's#${TORNADOVM_HOME}#'"$TORNADOVM_HOME"'#g' "$TORNADOVM_HOME/tornado-argfile.template" >"$1"
+      return 0
+    fi
+  done
+  echo 'No TornadoVM SDK found: install one (sdk install tornadovm, or https://github.com/beehive-lab/TornadoVM/releases)' \
+    'and set TORNADOVM_HOME to its folder.' >&2
+  return 1
+}
+
+# Prints the class path entry of the module's jar in folder $1.
+module_jar() {
+  find "$1/target" -maxdepth 1 -name '*.jar' ! -name '*-tests.jar' ! -name '*-sources.jar' 2>/dev/null | sort | head -n 1
+}
