@@ -107,54 +107,95 @@ final class PortableKernels {
       int outputWidth) {
     for (@Parallel int row = 0; row < sortedTokenIds.getSize(); row++) {
       for (@Parallel int c = 0; c < outputWidth; c++) {
-        int blockSize = counts.get(Routing.BLOCK_SIZE);
-        if (row < counts.get(Routing.ALL_BLOCKS) * blockSize) {
-          int pair = sortedTokenIds.get(row);
-          if (pair < counts.get(Routing.PAIRS)) {
-            int block = row / blockSize;
-            int adapter = adapterIds.get(block);
-            int slice = -1;
-            int column = 0;
-            int zFrom = row * sizes.get(Sizes.Z_STRIDE);
-            if (adapter >= 0) {
-              int at =
-                  (adapter * sizes.get(Sizes.LOCAL_EXPERTS) + expertIds.get(block))
-                      * SliceTable.INTS;
-              int column0 = c - slices.get(at + SliceTable.FIRST_COLUMN);
-              int next = at + SliceTable.FIELDS;
-              int column1 = c - slices.get(next + SliceTable.FIRST_COLUMN);
-              if (column0 >= 0 && column0 < slices.get(at + SliceTable.COLUMNS)) {
-                slice = at;
-                column = column0;
-              }
-              if (column1 >= 0 && column1 < slices.get(next + SliceTable.COLUMNS)) {
-                slice = next;
-                column = column1;
-                zFrom += slices.get(at + SliceTable.RANK);
-              }
-            }
-            int to = pair * sizes.get(Sizes.Y_WIDTH) + sizes.get(Sizes.COLUMN_OFFSET) + c;
-            if (slice >= 0) {
-              int rank = slices.get(slice + SliceTable.RANK);
-              int b = slices.get(slice + SliceTable.B) + column * rank;
-              float sum = 0.0f;
-              for (int r = 0; r < rank; r++) {
-                sum += pool.get(b + r) * z.get(zFrom + r);
-              }
-              if (sizes.get(Sizes.ROUTED_WEIGHT) != 0) {
-                sum *= routingWeights.get(pair);
-              }
-              if (sizes.get(Sizes.ADD) != 0) {
-                sum += y.get(to);
-              }
-              y.set(to, sum);
-            } else {
-              if (sizes.get(Sizes.ADD) == 0) {
-                y.set(to, 0.0f);
-              }
+        int pair = pairOf(counts, sortedTokenIds, row);
+        if (pair >= 0) {
+          int slice = sliceOf(sizes, counts, expertIds, adapterIds, slices, row, c);
+          float sum = 0.0f;
+          if (slice >= 0) {
+            int rank = slices.get(slice + SliceTable.RANK);
+            int column = c - slices.get(slice + SliceTable.FIRST_COLUMN);
+            int b = slices.get(slice + SliceTable.B) + column * rank;
+            int zFrom = zOf(sizes, slices, slice, row);
+            for (int r = 0; r < rank; r++) {
+              sum += pool.get(b + r) * z.get(zFrom + r);
             }
           }
+          store(sizes, routingWeights, y, pair, c, slice, sum);
         }
+      }
+    }
+  }
+
+  /** Pair at a position of any block, blocks without work included; -1 where there is none. */
+  static int pairOf(IntArray counts, IntArray sortedTokenIds, int row) {
+    int pair = -1;
+    if (row < counts.get(Routing.ALL_BLOCKS) * counts.get(Routing.BLOCK_SIZE)) {
+      int id = sortedTokenIds.get(row);
+      if (id < counts.get(Routing.PAIRS)) {
+        pair = id;
+      }
+    }
+    return pair;
+  }
+
+  /** Table index of the slice that covers a column, -1 without one. */
+  static int sliceOf(
+      IntArray sizes,
+      IntArray counts,
+      IntArray expertIds,
+      IntArray adapterIds,
+      IntArray slices,
+      int row,
+      int column) {
+    int slice = -1;
+    int block = row / counts.get(Routing.BLOCK_SIZE);
+    int adapter = adapterIds.get(block);
+    if (adapter >= 0) {
+      int at = (adapter * sizes.get(Sizes.LOCAL_EXPERTS) + expertIds.get(block)) * SliceTable.INTS;
+      int next = at + SliceTable.FIELDS;
+      int column0 = column - slices.get(at + SliceTable.FIRST_COLUMN);
+      int column1 = column - slices.get(next + SliceTable.FIRST_COLUMN);
+      if (column0 >= 0 && column0 < slices.get(at + SliceTable.COLUMNS)) {
+        slice = at;
+      }
+      if (column1 >= 0 && column1 < slices.get(next + SliceTable.COLUMNS)) {
+        slice = next;
+      }
+    }
+    return slice;
+  }
+
+  /** Where a slice's ranks begin in a row of z: after those of the slice before it. */
+  static int zOf(IntArray sizes, IntArray slices, int slice, int row) {
+    int from = row * sizes.get(Sizes.Z_STRIDE);
+    if ((slice & SliceTable.FIELDS) != 0) {
+      from += slices.get(slice - SliceTable.FIELDS + SliceTable.RANK);
+    }
+    return from;
+  }
+
+  /** Stores or adds an element; without a slice it is a zero to store, and nothing to add. */
+  static void store(
+      IntArray sizes,
+      FloatArray routingWeights,
+      FloatArray y,
+      int pair,
+      int column,
+      int slice,
+      float sum) {
+    int to = pair * sizes.get(Sizes.Y_WIDTH) + sizes.get(Sizes.COLUMN_OFFSET) + column;
+    if (slice >= 0) {
+      float delta = sum;
+      if (sizes.get(Sizes.ROUTED_WEIGHT) != 0) {
+        delta *= routingWeights.get(pair);
+      }
+      if (sizes.get(Sizes.ADD) != 0) {
+        delta += y.get(to);
+      }
+      y.set(to, delta);
+    } else {
+      if (sizes.get(Sizes.ADD) == 0) {
+        y.set(to, 0.0f);
       }
     }
   }

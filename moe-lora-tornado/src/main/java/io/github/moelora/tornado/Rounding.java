@@ -13,4 +13,17 @@ final class Rounding {
       case BF16 -> DType.bf16ToFloat(DType.floatToBf16(value));
     };
   }
+
+  /**
+   * Bits of a value rounded to a 16-bit type.
+   *
+   * @throws IllegalArgumentException for float32
+   */
+  static short toBits(DType type, float value) {
+    return switch (type) {
+      case F16 -> Float.floatToFloat16(value);
+      case BF16 -> DType.floatToBf16(value);
+      case F32 -> throw new IllegalArgumentException("type must have 16 bits, got " + type);
+    };
+  }
 }

@@ -30,7 +30,16 @@ final class Sizes {
   /** 1 to add to y, 0 to write the delta alone. */
   static final int ADD = 7;
 
-  static final int COUNT = 8;
+  /** Pipeline stages that H takes in the tuned kernels. */
+  static final int STAGES = 8;
+
+  /** Items of work that suit the device; with fewer blocks the tuned kernels split H. */
+  static final int TARGET_ITEMS = 9;
+
+  /** Ranks of an item of the tuned shrink. */
+  static final int ITEM_RANKS = 10;
+
+  static final int COUNT = 16;
 
   private Sizes() {}
 
@@ -38,7 +47,7 @@ final class Sizes {
     sizes.set(INPUT_WIDTH, config.model().inputWidth(call.projection()));
     sizes.set(Y_WIDTH, yWidth);
     sizes.set(COLUMN_OFFSET, call.columnOffset());
-    sizes.set(Z_STRIDE, SliceTable.zStride(config));
+    sizes.set(Z_STRIDE, SliceTable.maxStack(config));
     sizes.set(LOCAL_EXPERTS, config.expertMap().localExperts());
     sizes.set(PAIRS_PER_ROW, call.pairRows() ? 1 : config.expertsPerToken());
     sizes.set(ROUTED_WEIGHT, call.routedWeight() ? 1 : 0);

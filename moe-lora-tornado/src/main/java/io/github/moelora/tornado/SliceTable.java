@@ -3,13 +3,12 @@ package io.github.moelora.tornado;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.LoraSlice;
 import io.github.moelora.MoeLoraConfig;
-import java.util.List;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 
 /**
  * Where the kernels find the slices of (slot, local expert): for each slice the offsets of A and B
- * in the pool, rank, first column and number of columns. A slice that is not there has rank 0 and
+ * in their pool, rank, first column and number of columns. A slice that is not there has rank 0 and
  * no columns, so it costs nothing.
  */
 final class SliceTable {
@@ -18,6 +17,9 @@ final class SliceTable {
   static final int RANK = 2;
   static final int FIRST_COLUMN = 3;
   static final int COLUMNS = 4;
+
+  /** A spare field, of which the table's first one holds the largest sum of ranks of a site. */
+  static final int LARGEST_STACK = 5;
 
   /** Ints of one slice; a power of two. */
   static final int FIELDS = 8;
@@ -38,8 +40,8 @@ final class SliceTable {
     scales.init(0);
   }
 
-  /** Floats of a row of {@code z}: the ranks of all slices of an expert. */
-  static int zStride(MoeLoraConfig config) {
+  /** Most ranks of all slices of an expert. */
+  static int maxStack(MoeLoraConfig config) {
     return LoraAdapter.MAX_SLICES * config.maxRank();
   }
 
@@ -51,29 +53,40 @@ final class SliceTable {
     return scales;
   }
 
-  /** Enters the slices of one (slot, expert) and returns the pool offset after them. */
-  int enter(int slot, int expert, List<LoraSlice> list, int offset) {
-    int site = slot * localExperts + expert;
-    int at = offset;
+  /** Removes the slices of one (slot, expert). */
+  void clear(int slot, int expert) {
+    int at = (slot * localExperts + expert) * INTS;
     for (int s = 0; s < LoraAdapter.MAX_SLICES; s++) {
-      int field = site * INTS + s * FIELDS;
-      if (s >= list.size()) {
-        for (int i = 0; i < FIELDS; i++) {
-          slices.set(field + i, 0);
-        }
-        continue;
+      for (int field = A; field <= COLUMNS; field++) {
+        slices.set(at + s * FIELDS + field, 0);
       }
-      LoraSlice slice = list.get(s);
-      slices.set(field + A, at);
-      at += slice.rank() * slice.a().columns();
-      slices.set(field + B, at);
-      at += slice.rank() * slice.columns();
-      slices.set(field + RANK, slice.rank());
-      slices.set(field + FIRST_COLUMN, slice.firstColumn());
-      slices.set(field + COLUMNS, slice.columns());
-      scales.set(site * LoraAdapter.MAX_SLICES + s, slice.scale());
     }
-    return at;
+  }
+
+  /**
+   * Enters a slice of one (slot, expert).
+   *
+   * @param a offset of A in its pool
+   * @param b offset of B in its pool
+   */
+  void enter(int slot, int expert, int index, LoraSlice slice, int a, int b) {
+    int site = slot * localExperts + expert;
+    int at = site * INTS + index * FIELDS;
+    slices.set(at + A, a);
+    slices.set(at + B, b);
+    slices.set(at + RANK, slice.rank());
+    slices.set(at + FIRST_COLUMN, slice.firstColumn());
+    slices.set(at + COLUMNS, slice.columns());
+    scales.set(site * LoraAdapter.MAX_SLICES + index, slice.scale());
+  }
+
+  /** Brings {@link #LARGEST_STACK} up to date after slots have changed. */
+  void updateLargestStack() {
+    int largest = 0;
+    for (int at = 0; at < slices.getSize(); at += INTS) {
+      largest = Math.max(largest, slices.get(at + RANK) + slices.get(at + FIELDS + RANK));
+    }
+    slices.set(LARGEST_STACK, largest);
   }
 
   int get(int slot, int expert, int slice, int field) {

@@ -10,6 +10,7 @@ import io.github.moelora.spi.Backend;
 import io.github.moelora.spi.BackendStep;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.BiFunction;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 
 /**
@@ -18,28 +19,54 @@ import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
  */
 final class TornadoBackend implements Backend {
   /** Rows of a block where pairs share weights; neighbouring threads then read the same ones. */
-  static final int BLOCK_SIZE = 16;
+  private static final int SMALL_BLOCK = 16;
+
+  /** Groups of this many pairs and more get large blocks where the tuned kernels have them. */
+  private static final int LARGE_GROUP = 32;
 
   private final MoeLoraConfig config;
   private final String device;
+  private final int maxBlockSize;
   private final List<ProjectionPlan> plans = new ArrayList<>();
   private boolean closed;
 
-  TornadoBackend(MoeLoraConfig config, String device) {
+  /**
+   * @param tensorCores whether the tuned kernels can run
+   */
+  TornadoBackend(MoeLoraConfig config, String device, boolean tensorCores) {
     this.config = config;
     this.device = device;
-    int staging = 0;
-    for (Projection projection : Projection.values()) {
-      staging = Math.max(staging, ProjectionWeights.slotElements(config, projection));
+    boolean packed = tensorCores && PackedWeights.suits(config);
+    int largest = SMALL_BLOCK;
+    if (packed) {
+      PackedWeights.Staging staging = PackedWeights.Staging.of(config);
+      addPlans((layer, projection) -> new PackedWeights(config, layer, projection, staging));
+      largest = Tiling.large(config, Projection.GATE_UP).rows();
+    } else {
+      FloatArray staging = PortableWeights.newStaging(config);
+      addPlans((layer, projection) -> new PortableWeights(config, layer, projection, staging));
     }
-    FloatArray stagingArray = new FloatArray(staging);
+    maxBlockSize = largest;
+  }
+
+  private void addPlans(BiFunction<Integer, Projection, ProjectionWeights> weights) {
     for (int layer : config.model().layers()) {
       for (Projection projection : Projection.values()) {
-        plans.add(
-            new ProjectionPlan(
-                config, new ProjectionWeights(config, layer, projection, stagingArray)));
+        plans.add(new ProjectionPlan(config, weights.apply(layer, projection)));
       }
     }
+  }
+
+  int maxBlockSize() {
+    return maxBlockSize;
+  }
+
+  /** Rows of a block for a batch; 1 where no two pairs share weights. */
+  int blockSize(int activePairs, int groups) {
+    if (activePairs == groups) {
+      return 1;
+    }
+    return activePairs >= groups * LARGE_GROUP ? maxBlockSize : SMALL_BLOCK;
   }
 
   @Override
@@ -49,16 +76,12 @@ final class TornadoBackend implements Backend {
 
   @Override
   public PreparedAdapter prepare(int slot, LoraAdapter adapter) {
-    float[][] packed = new float[plans.size()][];
-    for (int i = 0; i < packed.length; i++) {
-      ProjectionWeights weights = plans.get(i).weights();
-      packed[i] = new float[weights.count(adapter)];
-      weights.pack(adapter, packed[i]);
-    }
+    List<ProjectionWeights.Packed> packed =
+        plans.stream().map(plan -> plan.weights().pack(adapter)).toList();
     return new PreparedAdapter() {
       @Override
       public void commit() {
-        store(slot, adapter, packed);
+        store(slot, packed);
       }
 
       @Override
@@ -68,9 +91,9 @@ final class TornadoBackend implements Backend {
     };
   }
 
-  private synchronized void store(int slot, LoraAdapter adapter, float[][] packed) {
-    for (int i = 0; i < packed.length; i++) {
-      plans.get(i).weights().stage(slot, adapter, packed[i]);
+  private synchronized void store(int slot, List<ProjectionWeights.Packed> packed) {
+    for (int i = 0; i < plans.size(); i++) {
+      packed.get(i).stage(slot);
       plans.get(i).store();
     }
   }

@@ -58,6 +58,7 @@ public final class TornadoBackendProvider implements BackendProvider {
 
   @Override
   public Backend open(MoeLoraConfig config) {
-    return new TornadoBackend(config, describe(TornadoExecutionPlan.getDevice(0, 0)));
+    TornadoDevice device = TornadoExecutionPlan.getDevice(0, 0);
+    return new TornadoBackend(config, describe(device), DeviceTraits.hasTensorCores(device));
   }
 }

@@ -22,7 +22,7 @@ final class TornadoStep implements BackendStep {
     int pairs = config.maxPairs();
     buffers =
         new Routing.Buffers(
-            ints(Routing.sortedCapacity(config, TornadoBackend.BLOCK_SIZE)),
+            ints(Routing.sortedCapacity(config, backend.maxBlockSize())),
             ints(pairs),
             ints(pairs),
             ints(Routing.COUNTS),
@@ -40,12 +40,12 @@ final class TornadoStep implements BackendStep {
 
   @Override
   public int maxBlockSize() {
-    return TornadoBackend.BLOCK_SIZE;
+    return backend.maxBlockSize();
   }
 
   @Override
   public int blockSize(int activePairs, int groups) {
-    return activePairs == groups ? 1 : TornadoBackend.BLOCK_SIZE;
+    return backend.blockSize(activePairs, groups);
   }
 
   @Override

@@ -1,0 +1,155 @@
+package io.github.moelora.tornado;
+
+import io.github.moelora.LoraAdapter;
+import io.github.moelora.LoraSlice;
+import io.github.moelora.Matrix;
+import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.Projection;
+import java.util.List;
+import uk.ac.manchester.tornado.api.TaskGraph;
+import uk.ac.manchester.tornado.api.enums.DataTransferMode;
+import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
+import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+
+/**
+ * Weights for the portable kernels, as float32: of each expert and slice A {@code [R, H]}, then B
+ * {@code [O, R]}.
+ */
+final class PortableWeights implements ProjectionWeights {
+  private final MoeLoraConfig config;
+  private final int layer;
+  private final Projection projection;
+  private final int slotElements;
+  private final SliceTable table;
+  private final FloatArray pool;
+  private final FloatArray staging;
+  private final IntArray range = new IntArray(2);
+
+  /**
+   * @param staging shared by all projections; at least {@link #slotElements} long
+   * @throws IllegalArgumentException if the pool exceeds an array of 2^31 - 1 elements
+   */
+  PortableWeights(MoeLoraConfig config, int layer, Projection projection, FloatArray staging) {
+    this.config = config;
+    this.layer = layer;
+    this.projection = projection;
+    this.slotElements = slotElements(config, projection);
+    this.table = new SliceTable(config);
+    this.pool = new FloatArray(PoolSizes.all(config, slotElements));
+    this.staging = staging;
+    range.init(0);
+  }
+
+  /** Staging array for the largest slot of any projection. */
+  static FloatArray newStaging(MoeLoraConfig config) {
+    int elements = 0;
+    for (Projection projection : Projection.values()) {
+      elements = Math.max(elements, slotElements(config, projection));
+    }
+    return new FloatArray(elements);
+  }
+
+  /** Weights that a slot can hold: two slices of the largest rank for every local expert. */
+  private static int slotElements(MoeLoraConfig config, Projection projection) {
+    long expert =
+        (long) config.maxRank()
+            * (LoraAdapter.MAX_SLICES * config.model().inputWidth(projection)
+                + config.model().outputWidth(projection));
+    return PoolSizes.slot(config, expert);
+  }
+
+  @Override
+  public int layer() {
+    return layer;
+  }
+
+  @Override
+  public Projection projection() {
+    return projection;
+  }
+
+  @Override
+  public SliceTable table() {
+    return table;
+  }
+
+  FloatArray pool() {
+    return pool;
+  }
+
+  @Override
+  public Object[] resident() {
+    return new Object[] {pool, table.slices(), table.scales()};
+  }
+
+  @Override
+  public TaskGraph uploadGraph() {
+    return new TaskGraph(uploadName())
+        .transferToDevice(
+            DataTransferMode.EVERY_EXECUTION, staging, range, table.slices(), table.scales())
+        .task("store", PortableKernels::storeSlot, staging, range, pool)
+        .persistOnDevice(resident());
+  }
+
+  @Override
+  public Packed pack(LoraAdapter adapter) {
+    int count = 0;
+    for (int e = 0; e < config.expertMap().localExperts(); e++) {
+      for (LoraSlice slice : slices(adapter, e)) {
+        count += slice.rank() * (slice.a().columns() + slice.columns());
+      }
+    }
+    float[] packed = new float[count];
+    int at = 0;
+    for (int e = 0; e < config.expertMap().localExperts(); e++) {
+      for (LoraSlice slice : slices(adapter, e)) {
+        at = copy(slice.a(), packed, at);
+        at = copy(slice.b(), packed, at);
+      }
+    }
+    return slot -> stage(slot, adapter, packed);
+  }
+
+  private int copy(Matrix matrix, float[] out, int from) {
+    int at = from;
+    for (int i = 0; i < matrix.rows(); i++) {
+      for (int j = 0; j < matrix.columns(); j++) {
+        out[at++] = Rounding.toType(config.weightType(), matrix.get(i, j));
+      }
+    }
+    return at;
+  }
+
+  private List<LoraSlice> slices(LoraAdapter adapter, int localExpert) {
+    return adapter.slices(layer, projection, config.expertMap().global(localExpert));
+  }
+
+  private void stage(int slot, LoraAdapter adapter, float[] packed) {
+    for (int i = 0; i < packed.length; i++) {
+      staging.set(i, packed[i]);
+    }
+    int at = slot * slotElements;
+    range.set(0, at);
+    range.set(1, packed.length);
+    for (int e = 0; e < config.expertMap().localExperts(); e++) {
+      table.clear(slot, e);
+      List<LoraSlice> list = slices(adapter, e);
+      for (int s = 0; s < list.size(); s++) {
+        LoraSlice slice = list.get(s);
+        int b = at + slice.rank() * slice.a().columns();
+        table.enter(slot, e, s, slice, at, b);
+        at = b + slice.rank() * slice.columns();
+      }
+    }
+    table.updateLargestStack();
+  }
+
+  @Override
+  public void stageEmpty(int slot) {
+    range.set(1, 0);
+    for (int e = 0; e < config.expertMap().localExperts(); e++) {
+      table.clear(slot, e);
+    }
+    table.updateLargestStack();
+  }
+}

@@ -1,0 +1,139 @@
+package io.github.moelora.tornado;
+
+import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.ProjectionCall;
+import uk.ac.manchester.tornado.api.GridScheduler;
+import uk.ac.manchester.tornado.api.KernelContext;
+import uk.ac.manchester.tornado.api.TaskGraph;
+import uk.ac.manchester.tornado.api.WorkerGrid;
+import uk.ac.manchester.tornado.api.WorkerGrid1D;
+import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
+import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
+import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
+
+/** Appends the tuned shrink and expand of one projection to a task graph. */
+final class TunedTasks {
+  private TunedTasks() {}
+
+  /**
+   * Arrays of one projection, all on the device when the tasks run.
+   *
+   * @param routing the plan
+   * @param x in, 16-bit {@code [T, H]} or {@code [P, H]}
+   * @param z scratch, at least {@link Tiling#zElements} long
+   * @param y in and out, 16-bit {@code [P, yWidth]}: an {@code IntArray} of words for bfloat16, a
+   *     {@code HalfFloatArray} for float16
+   */
+  record Arrays(DeviceRouting routing, HalfFloatArray x, FloatArray z, TornadoNativeArray y) {}
+
+  /** Writes the sizes that the tuned kernels read, beside those of every kernel. */
+  static void writeSizes(
+      IntArray sizes, MoeLoraConfig config, ProjectionCall call, int yWidth, Tiling tiling) {
+    Sizes.write(sizes, config, call, yWidth);
+    sizes.set(Sizes.Z_STRIDE, tiling.zStride(config));
+    sizes.set(Sizes.STAGES, PackedLayout.stages(config.model().inputWidth(call.projection())));
+    sizes.set(Sizes.TARGET_ITEMS, tiling.targetItems());
+    sizes.set(Sizes.ITEM_RANKS, tiling.itemRanks());
+  }
+
+  /**
+   * Appends the tasks {@code name + "Shrink"} and {@code name + "Expand"} and enters their grids.
+   *
+   * @param graphName name of the graph, as the scheduler knows its tasks
+   */
+  static void append(
+      TaskGraph graph,
+      String graphName,
+      GridScheduler scheduler,
+      String name,
+      MoeLoraConfig config,
+      PackedWeights weights,
+      Tiling tiling,
+      Arrays arrays) {
+    KernelContext context = new KernelContext();
+    DeviceRouting routing = arrays.routing();
+    SliceTable table = weights.table();
+    int bf16 = weights.poolB() instanceof IntArray ? 1 : 0;
+    graph.task(
+        name + "Shrink",
+        TunedShrink::shrink,
+        context,
+        routing.sizes(),
+        routing.counts(),
+        routing.sortedTokenIds(),
+        routing.expertIds(),
+        routing.adapterIds(),
+        table.slices(),
+        weights.poolA(),
+        arrays.x(),
+        arrays.z(),
+        config.model().inputWidth(weights.projection()),
+        tiling.zStride(config),
+        bf16,
+        tiling.rowWarps(),
+        tiling.rowTiles(),
+        tiling.rankTiles(),
+        tiling.shrinkGroups());
+    addGrid(scheduler, graphName, name + "Shrink", tiling.shrinkGroups(), tiling.shrinkThreads());
+    int rankStride = PackedLayout.paddedRank(config.maxRank());
+    int chunks = tiling.chunks(config.model().outputWidth(weights.projection()));
+    if (bf16 != 0) {
+      graph.task(
+          name + "Expand",
+          TunedExpand::expandBf16,
+          context,
+          routing.sizes(),
+          routing.counts(),
+          routing.sortedTokenIds(),
+          routing.expertIds(),
+          routing.adapterIds(),
+          table.slices(),
+          table.scales(),
+          (IntArray) weights.poolB(),
+          arrays.z(),
+          routing.routingWeights(),
+          (IntArray) arrays.y(),
+          tiling.zStride(config),
+          rankStride,
+          tiling.rows(),
+          tiling.rowStep(),
+          tiling.threads(),
+          tiling.words(),
+          chunks,
+          tiling.expandGroups());
+    } else {
+      graph.task(
+          name + "Expand",
+          TunedExpand::expandFp16,
+          context,
+          routing.sizes(),
+          routing.counts(),
+          routing.sortedTokenIds(),
+          routing.expertIds(),
+          routing.adapterIds(),
+          table.slices(),
+          table.scales(),
+          (HalfFloatArray) weights.poolB(),
+          arrays.z(),
+          routing.routingWeights(),
+          (HalfFloatArray) arrays.y(),
+          tiling.zStride(config),
+          rankStride,
+          tiling.rows(),
+          tiling.rowStep(),
+          tiling.threads(),
+          tiling.words(),
+          chunks,
+          tiling.expandGroups());
+    }
+    addGrid(scheduler, graphName, name + "Expand", tiling.expandGroups(), tiling.threads());
+  }
+
+  private static void addGrid(
+      GridScheduler scheduler, String graphName, String task, int groups, int threads) {
+    WorkerGrid grid = new WorkerGrid1D(groups * threads);
+    grid.setLocalWork(threads, 1, 1);
+    scheduler.addWorkerGrid(graphName + "." + task, grid);
+  }
+}
