@@ -81,7 +81,12 @@ public final class MoeLora implements AutoCloseable {
     return open(config, Backends.named(backend));
   }
 
-  private static MoeLora open(MoeLoraConfig config, BackendProvider provider) {
+  /**
+   * Opens the backend of a provider that the caller has made or found among {@link Backends#all}.
+   *
+   * @throws IllegalStateException if it cannot run here, with reason and remedy
+   */
+  public static MoeLora open(MoeLoraConfig config, BackendProvider provider) {
     Backends.requireUsable(provider);
     MoeLora lora = new MoeLora(config, provider.name(), provider.open(config));
     LOG.info(

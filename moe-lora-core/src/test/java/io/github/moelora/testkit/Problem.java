@@ -1,10 +1,12 @@
 package io.github.moelora.testkit;
 
 import io.github.moelora.DType;
+import io.github.moelora.ExpertMap;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.LoraSlice;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLora;
+import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
@@ -13,31 +15,42 @@ import io.github.moelora.reference.Reference;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Random;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /**
  * A random batch with its adapters. Expected values come from {@link Reference} alone; {@link
- * #check} runs a {@link MoeLora} and compares every element of {@code y}, guard columns and rows
- * included.
+ * #check} runs a {@link MoeLora} and compares every element of {@code y}'s memory.
  */
 public final class Problem {
-  private static final int GUARD_ROWS = 2;
 
+  /** Which (layer, projection, expert) an adapter covers. */
+  public interface Sites {
+    boolean cover(int layer, Projection projection, int expert);
+  }
+
+  private final long seed;
   private final Random random;
   private final MoeModel model;
   private final int tokens;
   private final int expertsPerToken;
   private final List<@Nullable LoraAdapter> adapters = new ArrayList<>();
+  private final Set<Integer> disabled = new HashSet<>();
   private final int[] expertIds;
   private final float[] routingWeights;
   private final int[] adapterIds;
   private DType weightType = DType.F32;
   private DType xType = DType.F32;
   private DType yType = DType.F32;
+  private DType slotType = DType.F32;
+  private ExpertMap expertMap;
+  private boolean strided;
 
   public Problem(long seed, MoeModel model, int tokens, int expertsPerToken) {
+    this.seed = seed;
     this.random = new Random(seed);
     this.model = model;
     this.tokens = tokens;
@@ -45,13 +58,46 @@ public final class Problem {
     this.expertIds = new int[tokens * expertsPerToken];
     this.routingWeights = new float[tokens * expertsPerToken];
     this.adapterIds = new int[tokens];
+    this.expertMap = ExpertMap.identity(model.experts());
   }
 
+  /** Types of the adapters appended from now on, of x and of y; slots are of the weights' type. */
   public Problem types(DType weights, DType x, DType y) {
     weightType = weights;
+    slotType = weights;
     xType = x;
     yType = y;
     return this;
+  }
+
+  /** Slots of another type than the adapters'; the weights are rounded on load. */
+  public Problem slotType(DType type) {
+    slotType = type;
+    return this;
+  }
+
+  public Problem expertMap(ExpertMap map) {
+    expertMap = map;
+    return this;
+  }
+
+  /** Lets x and y be views with an offset and gaps between the rows, at an odd address. */
+  public Problem withStrides() {
+    strided = true;
+    return this;
+  }
+
+  /** A configuration that just fits. */
+  public MoeLoraConfig config() {
+    int maxRank = 1;
+    for (LoraAdapter adapter : adapters) {
+      maxRank = Math.max(maxRank, adapter == null ? 1 : adapter.maxRank());
+    }
+    return MoeLoraConfig.of(model, adapters.size(), expertsPerToken)
+        .withMaxTokens(Math.max(1, tokens))
+        .withMaxRank(maxRank)
+        .withWeightType(slotType)
+        .withExpertMap(expertMap);
   }
 
   public MoeModel model() {
@@ -62,8 +108,28 @@ public final class Problem {
     return tokens;
   }
 
+  int expertsPerToken() {
+    return expertsPerToken;
+  }
+
+  public int pairs() {
+    return expertIds.length;
+  }
+
   public DType weightType() {
     return weightType;
+  }
+
+  DType xType() {
+    return xType;
+  }
+
+  DType yType() {
+    return yType;
+  }
+
+  boolean strided() {
+    return strided;
   }
 
   public List<@Nullable LoraAdapter> adapters() {
@@ -89,7 +155,42 @@ public final class Problem {
 
   /** Appends an adapter that leaves out each slice with probability {@code 1 - coverage}. */
   public Problem addAdapter(int rank, boolean fused, double coverage) {
-    LoraAdapter.Builder builder = LoraAdapter.builder("adapter" + adapters.size());
+    adapters.add(randomAdapter(rank, fused, coverage));
+    return this;
+  }
+
+  /** Appends an adapter. */
+  public Problem addAdapter(LoraAdapter adapter) {
+    adapters.add(adapter);
+    return this;
+  }
+
+  /** Appends an empty slot. */
+  public Problem addEmptySlot() {
+    adapters.add(null);
+    return this;
+  }
+
+  /** Puts another adapter, or none, into a slot. */
+  public Problem set(int slot, @Nullable LoraAdapter adapter) {
+    adapters.set(slot, adapter);
+    return this;
+  }
+
+  /** Switches a slot off; {@link #load} does so in a {@link MoeLora}. */
+  public Problem disable(int slot) {
+    disabled.add(slot);
+    return this;
+  }
+
+  public Problem enable(int slot) {
+    disabled.remove(slot);
+    return this;
+  }
+
+  /** An adapter that leaves out each slice with probability {@code 1 - coverage}. */
+  public LoraAdapter randomAdapter(int rank, boolean fused, double coverage) {
+    LoraAdapter.Builder builder = LoraAdapter.builder("rank " + rank);
     for (int layer : model.layers()) {
       for (int e = 0; e < model.experts(); e++) {
         for (Projection projection : Projection.values()) {
@@ -108,17 +209,31 @@ public final class Problem {
         }
       }
     }
-    adapters.add(builder.build());
-    return this;
+    return builder.build();
   }
 
-  /** Appends an empty slot. */
-  public Problem addEmptySlot() {
-    adapters.add(null);
-    return this;
+  /** A fused adapter on some sites; the rank of each is drawn from {@code [1, maxRank]}. */
+  public LoraAdapter randomAdapter(int maxRank, Sites sites) {
+    LoraAdapter.Builder builder = LoraAdapter.builder("rank <= " + maxRank);
+    for (int layer : model.layers()) {
+      for (Projection projection : Projection.values()) {
+        for (int e = 0; e < model.experts(); e++) {
+          if (sites.cover(layer, projection, e)) {
+            int rank = 1 + random.nextInt(maxRank);
+            builder.add(
+                layer,
+                projection,
+                e,
+                slice(0, rank, model.inputWidth(projection), model.outputWidth(projection)));
+          }
+        }
+      }
+    }
+    return builder.build();
   }
 
-  private LoraSlice slice(int firstColumn, int rank, int inputWidth, int outputWidth) {
+  /** A slice with random weights of {@link #weightType}. */
+  public LoraSlice slice(int firstColumn, int rank, int inputWidth, int outputWidth) {
     float scale = 0.25f + random.nextFloat() * 2;
     return new LoraSlice(
         firstColumn,
@@ -140,18 +255,32 @@ public final class Problem {
     return this;
   }
 
+  /** Gives token {@code t} the adapter {@code t mod n}. */
+  public Problem dealAdapters() {
+    Arrays.setAll(adapterIds, t -> t % adapters.size());
+    return this;
+  }
+
+  /** Replaces some expert ids by -1. */
+  public Problem skip(double fraction) {
+    for (int p = 0; p < expertIds.length; p++) {
+      if (random.nextDouble() < fraction) {
+        expertIds[p] = -1;
+      }
+    }
+    return this;
+  }
+
+  /** A random matrix in heap memory, contiguous. */
   public Matrix random(int rows, int columns, DType type) {
-    Matrix matrix = Matrix.of(segment(rows, columns, type), type, rows, columns);
+    MemorySegment data = MemorySegment.ofArray(new byte[rows * columns * type.bytes()]);
+    Matrix matrix = Matrix.of(data, type, rows, columns);
     for (int i = 0; i < rows; i++) {
       for (int j = 0; j < columns; j++) {
         matrix.set(i, j, (float) random.nextGaussian());
       }
     }
     return matrix;
-  }
-
-  private static MemorySegment segment(int rows, int columns, DType type) {
-    return MemorySegment.ofArray(new byte[rows * columns * type.bytes()]);
   }
 
   /** Makes a step's plan of this batch. */
@@ -163,89 +292,74 @@ public final class Problem {
         MemorySegment.ofArray(adapterIds));
   }
 
-  /** Loads the adapters, plans and checks one call with fresh random x and y. */
-  public void check(MoeLora lora, ProjectionCall call) {
+  /** Loads the adapters, plans and checks the calls with fresh random x and y. */
+  public void check(MoeLora lora, ProjectionCall... calls) {
     load(lora);
     try (Step step = lora.newStep()) {
       plan(step);
-      check(step, call);
+      for (ProjectionCall call : calls) {
+        check(step, call);
+      }
     }
   }
 
-  /** Loads every adapter into the slot of its index. */
+  /** Loads every adapter into the slot of its index, and switches slots on and off. */
   public void load(MoeLora lora) {
     for (int slot = 0; slot < adapters.size(); slot++) {
       LoraAdapter adapter = adapters.get(slot);
       if (adapter != null) {
         lora.load(slot, adapter);
       }
+      lora.setEnabled(slot, !disabled.contains(slot));
     }
   }
 
-  /**
-   * Runs a planned step and compares with the reference; in delta-only mode {@code y} starts as
-   * NaN.
-   */
+  /** Runs a planned step on fresh random x and y, and compares with the reference. */
   public void check(Step step, ProjectionCall call) {
-    int pairs = expertIds.length;
-    Matrix x = random(call.pairRows() ? pairs : tokens, model.inputWidth(call.projection()), xType);
-    int width = call.columnOffset() + model.outputWidth(call.projection()) + 3;
-    Matrix y = random(pairs + GUARD_ROWS, width, yType);
-    if (!call.add()) {
-      for (int p = 0; p < pairs; p++) {
-        for (int c = 0; c < model.outputWidth(call.projection()); c++) {
-          y.set(p, call.columnOffset() + c, Float.NaN);
-        }
-      }
-    }
-    Matrix before = Matrix.of(copy(y.data()), yType, y.rows(), width);
-    Reference.Result expected =
-        Reference.compute(
-            new Reference.Inputs(
-                model,
-                call,
-                adapters,
-                expertIds,
-                routingWeights,
-                adapterIds,
-                x,
-                before.rows(0, pairs)));
-    step.run(call, x, y);
-    compare(expected, before, y);
+    operands(call).check(step);
   }
 
-  private static MemorySegment copy(MemorySegment data) {
-    byte[] bytes = new byte[Math.toIntExact(data.byteSize())];
-    MemorySegment.copy(data, 0, MemorySegment.ofArray(bytes), 0, bytes.length);
-    return MemorySegment.ofArray(bytes);
+  /** Random operands of a call and what must come of them. */
+  public Operands operands(ProjectionCall call) {
+    return new Operands(this, call, random);
   }
 
-  /**
-   * Throws for the first element outside its bound; where the bound is 0 and the value is
-   * unchanged, the bits must be too.
-   */
-  public static void compare(Reference.Result expected, Matrix before, Matrix actual) {
-    for (int p = 0; p < actual.rows(); p++) {
-      for (int c = 0; c < actual.columns(); c++) {
-        double value = p < expected.values().length ? expected.values()[p][c] : before.get(p, c);
-        double bound = p < expected.values().length ? expected.bounds()[p][c] : 0;
-        double error = Math.abs(actual.get(p, c) - value);
-        boolean right =
-            bound == 0
-                ? Float.floatToIntBits(actual.get(p, c)) == Float.floatToIntBits((float) value)
-                : error <= bound;
-        if (!right) {
-          throw new AssertionError(
-              "y[%d,%d] must be %s within %s, got %s"
-                  .formatted(p, c, value, bound, actual.get(p, c)));
-        }
-      }
+  /** Whether a pair has an adapter in an enabled slot and its expert lives here. */
+  boolean hasWork(int pair) {
+    int slot = adapterIds[pair / expertsPerToken];
+    return slot >= 0
+        && adapters.get(slot) != null
+        && !disabled.contains(slot)
+        && expertIds[pair] >= 0
+        && expertMap.local(expertIds[pair]) >= 0;
+  }
+
+  /** What the oracle computes for given x and y. */
+  Reference.Inputs inputs(ProjectionCall call, Matrix x, Matrix y) {
+    List<@Nullable LoraAdapter> active = new ArrayList<>();
+    for (int slot = 0; slot < adapters.size(); slot++) {
+      LoraAdapter adapter = disabled.contains(slot) ? null : adapters.get(slot);
+      active.add(
+          adapter == null || slotType == DType.F32
+              ? adapter
+              : Rounded.adapter(adapter, model, slotType));
     }
+    int[] here =
+        Arrays.stream(expertIds).map(e -> e < 0 || expertMap.local(e) < 0 ? -1 : e).toArray();
+    return new Reference.Inputs(model, call, active, here, routingWeights, adapterIds, x, y);
   }
 
   @Override
   public String toString() {
-    return "%d tokens, %s, %s weights, x %s, y %s, adapters %s"
-        .formatted(tokens, model, weightType, xType, yType, Arrays.toString(adapterIds));
+    return "seed %d, %d tokens, %s, %s weights, x %s, y %s, adapters %s, experts %s"
+        .formatted(
+            seed,
+            tokens,
+            model,
+            weightType,
+            xType,
+            yType,
+            Arrays.toString(adapterIds),
+            Arrays.toString(expertIds));
   }
 }

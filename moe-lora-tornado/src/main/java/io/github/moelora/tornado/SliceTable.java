@@ -33,7 +33,8 @@ final class SliceTable {
 
   SliceTable(MoeLoraConfig config) {
     localExperts = config.expertMap().localExperts();
-    int sites = Math.multiplyExact(config.slots(), localExperts);
+    // one at least, for LARGEST_STACK, where all experts live elsewhere
+    int sites = Math.max(1, Math.multiplyExact(config.slots(), localExperts));
     slices = new IntArray(Math.multiplyExact(sites, INTS));
     scales = new FloatArray(Math.multiplyExact(sites, LoraAdapter.MAX_SLICES));
     slices.init(0);

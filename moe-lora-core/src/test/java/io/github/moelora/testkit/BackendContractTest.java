@@ -1,0 +1,575 @@
+package io.github.moelora.testkit;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
+import static org.assertj.core.api.Assertions.assertThatNoException;
+
+import io.github.moelora.DType;
+import io.github.moelora.ExpertMap;
+import io.github.moelora.GateUp;
+import io.github.moelora.LoraAdapter;
+import io.github.moelora.LoraSlice;
+import io.github.moelora.Matrix;
+import io.github.moelora.MoeLora;
+import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.MoeModel;
+import io.github.moelora.Projection;
+import io.github.moelora.ProjectionCall;
+import io.github.moelora.StalePlanException;
+import io.github.moelora.Step;
+import io.github.moelora.spi.BackendProvider;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Objects;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.TestInfo;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/**
+ * What every backend must do. A backend's tests extend it and say which backend; expected values
+ * come from the float64 reference or are worked out by hand.
+ */
+public abstract class BackendContractTest {
+  private long seed;
+
+  /** The backend under test. */
+  protected abstract BackendProvider provider();
+
+  @BeforeEach
+  void seed(TestInfo test) {
+    seed = Seeds.of(test.getDisplayName());
+  }
+
+  private MoeLora open(Problem problem) {
+    return open(problem.config());
+  }
+
+  private MoeLora open(MoeLoraConfig config) {
+    return MoeLora.open(config, provider());
+  }
+
+  /** Opens the backend for a problem and checks the calls on it. */
+  private void check(Problem problem, ProjectionCall... calls) {
+    try (MoeLora lora = open(problem)) {
+      problem.check(lora, calls);
+    }
+  }
+
+  private static MoeModel model(int hidden, int intermediate, int experts) {
+    return new MoeModel(hidden, intermediate, experts, GateUp.HALVES, List.of(0));
+  }
+
+  // ---- what is computed ----
+
+  @Test
+  void anExampleWorkedOutByHand() {
+    MoeModel model = new MoeModel(2, 1, 2, GateUp.HALVES, List.of(3));
+    // expert 1: z = x0 + 2 x1 and gate += 2 * 3 z; z' = 4 x0 and up += 0.5 * -z'
+    LoraAdapter adapter =
+        LoraAdapter.builder("by hand")
+            .add(3, Projection.GATE_UP, 1, slice(0, 1, 2, 2, new float[] {1, 2}, 3))
+            .add(3, Projection.GATE_UP, 1, slice(1, 1, 2, 0.5f, new float[] {4, 0}, -1))
+            .add(3, Projection.DOWN, 1, slice(0, 2, 1, 1, new float[] {5}, 1, 10))
+            .build();
+    try (MoeLora lora = open(MoeLoraConfig.of(model, 1, 2).withMaxTokens(2));
+        Step step = lora.newStep()) {
+      lora.load(0, adapter);
+      step.plan(
+          2,
+          MemorySegment.ofArray(new int[] {1, 0, 0, 1}),
+          MemorySegment.ofArray(new float[] {0.25f, 0.75f, 0.5f, 0.5f}),
+          MemorySegment.ofArray(new int[] {0, -1}));
+
+      float[] y = {1, 2, 3, 4, 5, 6, 7, 8};
+      step.run(
+          ProjectionCall.gateUp(3),
+          Matrix.ofFloats(2, 2, 1, 10, 7, 7),
+          Matrix.of(MemorySegment.ofArray(y), DType.F32, 4, 2));
+      // 1 + 10 * 2 = 21, times 6; 4 * 1, times -0.5
+      assertThat(y).containsExactly(1 + 126, 2 - 2, 3, 4, 5, 6, 7, 8);
+
+      float[] down = {Float.NaN, Float.NaN, 9, 9, 9, 9, 9, 9};
+      step.run(
+          ProjectionCall.down(3).deltaOnly(),
+          Matrix.ofFloats(4, 1, 2, 3, 4, 5),
+          Matrix.of(MemorySegment.ofArray(down), DType.F32, 4, 2));
+      // z = 5 * 2, times the routed weight 0.25
+      assertThat(down).containsExactly(2.5f, 25, 0, 0, 0, 0, 0, 0);
+    }
+  }
+
+  private static LoraSlice slice(
+      int firstColumn, int outputs, int inputs, float scale, float[] a, float... b) {
+    return new LoraSlice(
+        firstColumn, Matrix.ofFloats(1, inputs, a), Matrix.ofFloats(outputs, 1, b), scale);
+  }
+
+  @Test
+  void everyModeOnSeveralLayersWithAllKindsOfAdaptersInOneBatch() {
+    MoeModel model = new MoeModel(33, 47, 5, GateUp.HALVES, List.of(0, 2, 7));
+    Problem problem =
+        new Problem(seed, model, 23, 3)
+            .addAdapter(5, false)
+            .addAdapter(8, true)
+            .addEmptySlot()
+            .addAdapter(3, false, 0.6);
+    problem
+        .addAdapter(problem.randomAdapter(6, (layer, projection, e) -> (layer + e) % 2 == 0))
+        .route()
+        .skip(0.1);
+    try (MoeLora lora = open(problem);
+        Step step = lora.newStep()) {
+      problem.load(lora);
+      problem.plan(step);
+      for (int layer : model.layers()) {
+        for (boolean add : new boolean[] {true, false}) {
+          problem.check(step, new ProjectionCall(layer, Projection.GATE_UP, false, false, add, 0));
+          problem.check(step, new ProjectionCall(layer, Projection.DOWN, true, true, add, 0));
+          problem.check(step, new ProjectionCall(layer, Projection.DOWN, true, false, add, 2));
+        }
+      }
+      // unusual but permitted
+      problem.check(step, new ProjectionCall(2, Projection.GATE_UP, true, true, true, 5));
+      problem.check(step, new ProjectionCall(7, Projection.GATE_UP, false, true, false, 1));
+      problem.check(step, new ProjectionCall(0, Projection.DOWN, false, false, true, 0));
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(
+      value = GateUp.class,
+      names = {"UP_ONLY", "INTERLEAVED"})
+  void modelsWithoutGateAndWithInterleavedColumns(GateUp gateUp) {
+    MoeModel model = new MoeModel(20, 13, 3, gateUp, List.of(1));
+    Problem problem =
+        new Problem(seed, model, 9, 2).addAdapter(4, true).addAdapter(2, true, 0.5).route();
+    check(
+        problem,
+        ProjectionCall.gateUp(1),
+        ProjectionCall.gateUp(1).deltaOnly(),
+        ProjectionCall.down(1));
+  }
+
+  @Test
+  void slicesThatCoverOnlySomeColumns() {
+    MoeModel model = model(19, 40, 2);
+    Problem problem = new Problem(seed, model, 7, 2);
+    LoraAdapter.Builder builder = LoraAdapter.builder("patches");
+    for (int e = 0; e < model.experts(); e++) {
+      builder
+          .add(0, Projection.GATE_UP, e, problem.slice(3, 2, 19, 34))
+          .add(0, Projection.GATE_UP, e, problem.slice(41 + e, 5, 19, 1))
+          .add(0, Projection.DOWN, e, problem.slice(18, 3, 40, 1));
+    }
+    problem.addAdapter(builder.build()).dealAdapters().route();
+    check(
+        problem,
+        ProjectionCall.gateUp(0),
+        ProjectionCall.gateUp(0).deltaOnly().withColumnOffset(6),
+        ProjectionCall.down(0),
+        ProjectionCall.down(0).deltaOnly());
+  }
+
+  @ParameterizedTest
+  @CsvSource({"true", "false"})
+  void expertsThatLiveElsewhere(boolean some) {
+    MoeModel model = model(18, 21, 5);
+    ExpertMap map = some ? ExpertMap.of(2, -1, 0, -1, 1) : ExpertMap.of(-1, -1, -1, -1, -1);
+    Problem problem =
+        new Problem(seed, model, 13, 3)
+            .expertMap(map)
+            .addAdapter(4, false)
+            .addAdapter(7, true)
+            .route();
+    check(
+        problem,
+        ProjectionCall.gateUp(0),
+        ProjectionCall.gateUp(0).deltaOnly(),
+        ProjectionCall.down(0),
+        ProjectionCall.down(0).deltaOnly());
+  }
+
+  @Test
+  void emptyAndDisabledSlotsAddNothing() {
+    Problem problem =
+        new Problem(seed, model(17, 12, 3), 12, 2)
+            .addEmptySlot()
+            .addAdapter(3, false)
+            .addAdapter(5, true)
+            .addEmptySlot()
+            .disable(1)
+            .disable(3)
+            .route()
+            .dealAdapters();
+    check(problem, ProjectionCall.gateUp(0), ProjectionCall.down(0).deltaOnly());
+  }
+
+  // ---- what went wrong elsewhere ----
+
+  /** A scale of alpha / sqrt(R) must arrive as it is, not be made anew as alpha / R. */
+  @Test
+  void rsLoraScaleIsTakenAsGiven_vllm55545() {
+    int rank = 16;
+    float alpha = 32;
+    MoeModel model = new MoeModel(1, 1, 1, GateUp.UP_ONLY, List.of(0));
+    float[] ones = new float[rank];
+    Arrays.fill(ones, 1);
+    LoraAdapter adapter =
+        LoraAdapter.builder("rslora")
+            .add(
+                0,
+                Projection.GATE_UP,
+                0,
+                new LoraSlice(
+                    0,
+                    Matrix.ofFloats(rank, 1, ones),
+                    Matrix.ofFloats(1, rank, ones),
+                    alpha / (float) Math.sqrt(rank)))
+            .build();
+    try (MoeLora lora = open(MoeLoraConfig.of(model, 1, 1).withMaxTokens(1));
+        Step step = lora.newStep()) {
+      lora.load(0, adapter);
+      step.plan(
+          1,
+          MemorySegment.ofArray(new int[1]),
+          MemorySegment.ofArray(new float[1]),
+          MemorySegment.ofArray(new int[1]));
+      float[] y = {1000};
+      step.run(
+          ProjectionCall.gateUp(0),
+          Matrix.ofFloats(1, 1, 3),
+          Matrix.of(MemorySegment.ofArray(y), DType.F32, 1, 1));
+      // 32 / 4 * 16 * 3; with alpha / R it would be 96
+      assertThat(y).containsExactly(1000 + 384);
+    }
+  }
+
+  /** Tokens without adapter keep every bit, whatever is loaded and whoever shares the batch. */
+  @Test
+  void tokensWithoutAdapterAreNotChangedByALoadedOne_vllm42008_vllm49063() {
+    Problem problem = new Problem(seed, model(24, 16, 4), 10, 2).addAdapter(8, false).route();
+    for (int slot : new int[] {-1, 0}) {
+      // all tokens without adapter, then every other one
+      for (int t = 0; t < problem.tokens(); t++) {
+        problem.adapterIds()[t] = t % 2 == 0 ? slot : -1;
+      }
+      check(
+          problem,
+          ProjectionCall.gateUp(0),
+          ProjectionCall.down(0),
+          ProjectionCall.gateUp(0).deltaOnly());
+    }
+  }
+
+  /** Every rank up to 256, also next to each other in one batch. */
+  @Test
+  void ranks1To256LiveTogether_vllm55158() {
+    int[] ranks = {1, 2, 3, 4, 7, 8, 15, 16, 17, 31, 32, 33, 64, 100, 127, 128, 200, 255, 256};
+    Problem problem = new Problem(seed, model(21, 18, 2), ranks.length, 2);
+    for (int i = 0; i < ranks.length; i++) {
+      problem.addAdapter(ranks[i], i % 2 == 0);
+    }
+    problem.route().dealAdapters();
+    check(
+        problem,
+        ProjectionCall.gateUp(0),
+        ProjectionCall.gateUp(0).deltaOnly(),
+        ProjectionCall.down(0));
+  }
+
+  // ---- sizes ----
+
+  @ParameterizedTest
+  @CsvSource({
+    // T, H, I, E, K, R
+    "1, 1, 1, 1, 1, 1",
+    "1, 2, 1, 2, 2, 1",
+    "1, 64, 32, 8, 4, 16",
+    "2, 3, 5, 7, 1, 2",
+    "5, 129, 67, 4, 4, 13",
+    "31, 16, 48, 3, 3, 16",
+    "61, 97, 15, 13, 2, 11",
+  })
+  void oddAndPrimeSizes(int tokens, int hidden, int intermediate, int experts, int k, int rank) {
+    Problem problem =
+        new Problem(seed, model(hidden, intermediate, experts), tokens, k)
+            .addAdapter(rank, false)
+            .addAdapter(rank, true)
+            .route()
+            .dealAdapters();
+    check(problem, ProjectionCall.gateUp(0), ProjectionCall.down(0).deltaOnly());
+  }
+
+  @Test
+  void groupsOfManyBlocksAndOfOnePair() {
+    Problem problem =
+        new Problem(seed, model(12, 10, 3), 257, 2)
+            .addAdapter(3, false)
+            .addAdapter(2, true)
+            .addAdapter(4, true)
+            .route();
+    // nearly all with one adapter, one token with another
+    for (int t = 0; t < problem.tokens(); t++) {
+      problem.adapterIds()[t] = t == 100 ? 1 : t % 11 == 0 ? 2 : 0;
+    }
+    check(
+        problem,
+        ProjectionCall.gateUp(0),
+        ProjectionCall.down(0),
+        ProjectionCall.down(0).deltaOnly().withRoutedWeight(false));
+  }
+
+  @Test
+  void emptyBatchAndBatchWithoutWork() {
+    Problem none = new Problem(seed, model(8, 6, 3), 0, 2).addAdapter(2, false);
+    check(none, ProjectionCall.gateUp(0), ProjectionCall.down(0).deltaOnly());
+
+    Problem skipped = new Problem(seed, model(8, 6, 3), 5, 2).addAdapter(2, false).route().skip(1);
+    check(skipped, ProjectionCall.gateUp(0), ProjectionCall.down(0).deltaOnly());
+  }
+
+  // ---- types and memory ----
+
+  @ParameterizedTest
+  @EnumSource(DType.class)
+  void everyTypeOfWeightsAndActivations(DType weights) {
+    for (DType xType : DType.values()) {
+      Problem problem =
+          new Problem(seed, model(38, 26, 4), 11, 2)
+              .types(weights, xType, DType.F32)
+              .addAdapter(9, false)
+              .addAdapter(4, true)
+              .addAdapter(16, true, 0.5)
+              .route();
+      try (MoeLora lora = open(problem);
+          Step step = lora.newStep()) {
+        problem.load(lora);
+        problem.plan(step);
+        for (DType yType : DType.values()) {
+          problem.types(weights, xType, yType);
+          problem.check(step, ProjectionCall.gateUp(0));
+          problem.check(step, ProjectionCall.down(0));
+          problem.check(step, ProjectionCall.gateUp(0).deltaOnly().withColumnOffset(1));
+        }
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({"F32, F16", "F32, BF16", "F16, BF16", "BF16, F16"})
+  void weightsAreRoundedToTheTypeOfTheSlots(DType file, DType slots) {
+    Problem problem =
+        new Problem(seed, model(14, 18, 2), 5, 2)
+            .types(file, DType.F32, DType.F32)
+            .slotType(slots)
+            .addAdapter(6, false)
+            .addAdapter(3, true)
+            .route()
+            .dealAdapters();
+    check(problem, ProjectionCall.gateUp(0), ProjectionCall.down(0));
+  }
+
+  @ParameterizedTest
+  @EnumSource(DType.class)
+  void viewsWithOffsetsStridesAndOddAddresses(DType type) {
+    Problem problem =
+        new Problem(seed, model(35, 22, 3), 21, 2)
+            .types(type, type, type)
+            .withStrides()
+            .addAdapter(5, false)
+            .addAdapter(4, true, 0.7)
+            .route();
+    check(
+        problem,
+        ProjectionCall.gateUp(0),
+        ProjectionCall.gateUp(0).deltaOnly().withColumnOffset(2),
+        ProjectionCall.down(0),
+        ProjectionCall.down(0).deltaOnly());
+  }
+
+  @Test
+  void adaptersMayBeTransposedViews() {
+    Problem problem = new Problem(seed, model(10, 6, 1), 3, 1);
+    Matrix a = problem.random(10, 4, DType.F32);
+    Matrix b = problem.random(4, 12, DType.F32);
+    problem
+        .addAdapter(
+            LoraAdapter.builder("transposed")
+                .add(
+                    0,
+                    Projection.GATE_UP,
+                    0,
+                    new LoraSlice(
+                        0,
+                        new Matrix(a.data(), DType.F32, 4, 10, 0, 1, 4),
+                        new Matrix(b.data(), DType.F32, 12, 4, 0, 1, 12),
+                        0.5f))
+                .build())
+        .route()
+        .dealAdapters();
+    check(problem, ProjectionCall.gateUp(0));
+  }
+
+  // ---- plans and slots ----
+
+  @Test
+  void slotsChangeBetweenPlans() {
+    Problem problem =
+        new Problem(seed, model(22, 15, 3), 14, 2)
+            .addAdapter(8, false)
+            .addAdapter(5, true)
+            .addAdapter(2, false)
+            .route();
+    List<Runnable> changes = new ArrayList<>();
+    // a smaller rank and fewer experts where a larger adapter was: nothing of it may remain
+    changes.add(() -> problem.set(0, problem.randomAdapter(3, true, 0.5)));
+    changes.add(() -> problem.set(1, problem.randomAdapter(8, false, 1)));
+    changes.add(() -> problem.disable(0));
+    changes.add(() -> problem.set(2, null));
+    changes.add(() -> problem.enable(0));
+    changes.add(() -> problem.set(2, problem.randomAdapter(8, true, 1)));
+    changes.add(() -> problem.disable(1).set(1, problem.randomAdapter(1, true, 1)));
+    changes.add(() -> problem.enable(1));
+    try (MoeLora lora = open(problem);
+        Step step = lora.newStep()) {
+      problem.load(lora);
+      for (Runnable change : changes) {
+        change.run();
+        for (int slot = 0; slot < 3; slot++) {
+          if (problem.adapters().get(slot) == null) {
+            lora.unload(slot);
+          }
+        }
+        problem.load(lora);
+        problem.plan(step);
+        problem.check(step, ProjectionCall.gateUp(0));
+        problem.check(step, ProjectionCall.down(0).deltaOnly());
+      }
+    }
+  }
+
+  @Test
+  void aPlanOfAChangedSlotIsRefusedAndOthersGoOn() {
+    Problem first = new Problem(seed, model(9, 7, 2), 4, 1).addAdapter(2, false);
+    first.addAdapter(first.randomAdapter(3, true, 1)).route();
+    Arrays.fill(first.adapterIds(), 0);
+    Problem second = new Problem(seed + 1, model(9, 7, 2), 6, 1);
+    first.adapters().forEach(adapter -> second.addAdapter(Objects.requireNonNull(adapter)));
+    second.route();
+    Arrays.fill(second.adapterIds(), 1);
+    MoeLoraConfig config = second.config();
+    try (MoeLora lora = open(config);
+        Step usesFirst = lora.newStep();
+        Step usesSecond = lora.newStep()) {
+      first.load(lora);
+      first.plan(usesFirst);
+      second.plan(usesSecond);
+
+      second.set(1, second.randomAdapter(1, false, 1));
+      lora.load(1, Objects.requireNonNull(second.adapters().get(1)));
+      first.check(usesFirst, ProjectionCall.gateUp(0));
+      Operands operands = second.operands(ProjectionCall.gateUp(0));
+      Matrix y = operands.y();
+      byte[] before = bytes(y);
+      assertThatExceptionOfType(StalePlanException.class)
+          .isThrownBy(() -> usesSecond.run(operands.call(), operands.x(), y))
+          .withMessage(
+              "adapter slot 1 changed after the step was planned; call plan again before run");
+      assertThat(bytes(y)).isEqualTo(before);
+
+      second.plan(usesSecond);
+      operands.check(usesSecond);
+    }
+  }
+
+  private static byte[] bytes(Matrix matrix) {
+    return matrix.data().toArray(ValueLayout.JAVA_BYTE);
+  }
+
+  @Test
+  void stepsDoNotDisturbEachOther() {
+    Problem small = new Problem(seed, model(16, 9, 3), 2, 2).addAdapter(4, false).route();
+    Problem large = new Problem(seed + 1, model(16, 9, 3), 70, 2);
+    large.addAdapter(Objects.requireNonNull(small.adapters().get(0))).route();
+    small.dealAdapters();
+    try (MoeLora lora = open(large.config());
+        Step one = lora.newStep();
+        Step two = lora.newStep()) {
+      small.load(lora);
+      small.plan(one);
+      large.plan(two);
+      small.check(one, ProjectionCall.gateUp(0));
+      large.check(two, ProjectionCall.gateUp(0));
+      small.check(one, ProjectionCall.down(0).deltaOnly());
+      large.check(two, ProjectionCall.down(0).deltaOnly());
+      // batches of other sizes in the same steps
+      large.plan(one);
+      small.plan(two);
+      large.check(one, ProjectionCall.down(0));
+      small.check(two, ProjectionCall.down(0));
+    }
+  }
+
+  @Test
+  void theSameInputGivesTheSameBits() {
+    Problem problem =
+        new Problem(seed, model(67, 45, 3), 53, 2)
+            .addAdapter(16, false)
+            .addAdapter(5, true)
+            .route();
+    Operands gateUp = problem.operands(ProjectionCall.gateUp(0));
+    Operands down = problem.operands(ProjectionCall.down(0).deltaOnly());
+    byte[] gateUpBits = null;
+    byte[] downBits = null;
+    for (int open = 0; open < 2; open++) {
+      try (MoeLora lora = open(problem);
+          Step step = lora.newStep()) {
+        problem.load(lora);
+        for (int plan = 0; plan < 2; plan++) {
+          problem.plan(step);
+          for (int run = 0; run < 3; run++) {
+            byte[] gateUpResult = gateUp.check(step);
+            byte[] downResult = down.check(step);
+            if (gateUpBits == null || downBits == null) {
+              gateUpBits = gateUpResult;
+              downBits = downResult;
+            }
+            assertThat(gateUpResult).isEqualTo(gateUpBits);
+            assertThat(downResult).isEqualTo(downBits);
+          }
+        }
+      }
+    }
+  }
+
+  // ---- life cycle ----
+
+  @Test
+  void closingTwiceDoesNothing() {
+    Problem problem = new Problem(seed, model(4, 3, 2), 1, 1).addAdapter(1, false).route();
+    MoeLora lora = open(problem);
+    problem.load(lora);
+    Step closed = lora.newStep();
+    Step open = lora.newStep();
+    closed.close();
+    assertThatNoException().isThrownBy(closed::close);
+    lora.close();
+    assertThatNoException().isThrownBy(lora::close);
+    assertThatNoException().isThrownBy(open::close);
+  }
+
+  @Test
+  void saysWhatItRunsOn() {
+    Problem problem = new Problem(seed, model(4, 3, 2), 1, 1).addAdapter(1, false);
+    try (MoeLora lora = open(problem)) {
+      assertThat(lora.device()).isNotBlank();
+      assertThat(lora.backendName()).isEqualTo(provider().name());
+    }
+  }
+}
