@@ -12,9 +12,16 @@ final class BaseExperts {
   private final Matrix downWeights;
   private final GoldenTensors tensors;
   private final String prefix;
+  private final double limit;
 
-  BaseExperts(GoldenTensors tensors, MoeModel model, int layer) {
+  /**
+   * Opens the weights of one layer.
+   *
+   * @param limit where an interleaved model cuts gate and up
+   */
+  BaseExperts(GoldenTensors tensors, MoeModel model, int layer, double limit) {
     this.model = model;
+    this.limit = limit;
     this.tensors = tensors;
     this.prefix = "layers.%d.mlp.experts.".formatted(layer);
     gateUpWeights = tensors.matrix(prefix + "gate_up_proj");
@@ -45,9 +52,9 @@ final class BaseExperts {
       double up = gateUp(expert, x, row, delta, pair, interleaved() ? 2 * i + 1 : width + i);
       double value;
       if (interleaved()) {
-        // gpt-oss: gate cut at 7 from above, up to [-7, 7]
-        double cutGate = Math.min(gate, 7);
-        value = (Math.clamp(up, -7.0, 7.0) + 1) * cutGate / (1 + Math.exp(-1.702 * cutGate));
+        // gpt-oss: gate cut from above, up on both sides
+        double cutGate = Math.min(gate, limit);
+        value = (Math.clamp(up, -limit, limit) + 1) * cutGate / (1 + Math.exp(-1.702 * cutGate));
       } else {
         value = gate / (1 + Math.exp(-gate)) * up;
       }

@@ -6,6 +6,7 @@ import io.github.moelora.cli.VerifyCommand.Case;
 import io.github.moelora.peft.AdapterFormatException;
 import io.github.moelora.peft.PeftAdapter;
 import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -15,10 +16,13 @@ final class HostileAdapters {
   private HostileAdapters() {}
 
   static List<Case> replay(Path folder, JsonNode manifest) throws IOException {
-    Path base = folder.toAbsolutePath().resolveSibling(manifest.path("base_model").asText());
+    Path base = folder.resolveSibling(manifest.path("base_model").asText());
+    if (!Files.isRegularFile(base.resolve("manifest.json"))) {
+      throw new IllegalArgumentException(
+          "the base model of %s must be in %s, got nothing there".formatted(folder, base));
+    }
     MoeModel model;
-    JsonNode baseManifest = Output.json().readTree(base.resolve("manifest.json").toFile());
-    try (GoldenModel golden = GoldenModel.open(base, baseManifest)) {
+    try (GoldenModel golden = GoldenModel.open(base, VerifyCommand.manifest(base))) {
       model = golden.model();
     }
     List<Case> cases = new ArrayList<>();
@@ -29,13 +33,15 @@ final class HostileAdapters {
     return cases;
   }
 
-  private static Case replay(Path folder, String name, MoeModel model) throws IOException {
+  private static Case replay(Path folder, String name, MoeModel model) {
     String directory = String.valueOf(folder.getFileName());
     try (PeftAdapter adapter = PeftAdapter.open(folder.resolve(name))) {
       adapter.toLoraAdapter(model);
       return new Case(directory, name, Double.POSITIVE_INFINITY, "was accepted");
     } catch (AdapterFormatException e) {
       return new Case(directory, name, 0, "refused: %s, got %s".formatted(e.rule(), e.value()));
+    } catch (RuntimeException | IOException e) {
+      return new Case(directory, name, Double.POSITIVE_INFINITY, "failed: " + e);
     }
   }
 }

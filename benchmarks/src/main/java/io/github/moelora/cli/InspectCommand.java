@@ -4,6 +4,7 @@ import io.github.moelora.peft.AdapterFormatException;
 import io.github.moelora.peft.PeftAdapter;
 import java.io.IOException;
 import java.io.PrintWriter;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -52,6 +53,9 @@ final class InspectCommand implements Callable<Integer> {
   @Override
   public Integer call() throws IOException {
     PrintWriter out = spec.commandLine().getOut();
+    if (!Files.isDirectory(directory)) {
+      throw new IllegalArgumentException("DIR must be a folder, got " + directory);
+    }
     try (PeftAdapter adapter = PeftAdapter.open(directory)) {
       List<Row> rows = rows(adapter);
       out.printf(
@@ -75,8 +79,9 @@ final class InspectCommand implements Callable<Integer> {
       if (!adapter.ignoredTensors().isEmpty()) {
         out.printf(
             "not of routed experts, not used: %d tensors%n", adapter.ignoredTensors().size());
-        adapter.ignoredTensors().forEach(name -> out.println("  " + name));
+        adapter.ignoredTensors().forEach(name -> out.println("  " + Output.printable(name)));
       }
+      adapter.notes().forEach(note -> out.println("note: " + note));
       out.flush();
       if (json != null) {
         Map<String, Object> document = new LinkedHashMap<>();
@@ -85,6 +90,7 @@ final class InspectCommand implements Callable<Integer> {
         document.put("peft_version", adapter.peftVersion());
         document.put("pairs", rows);
         document.put("ignored_tensors", adapter.ignoredTensors());
+        document.put("notes", adapter.notes());
         Output.writeJson(json, document);
       }
       return 0;

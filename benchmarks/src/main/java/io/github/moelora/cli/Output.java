@@ -38,6 +38,14 @@ final class Output {
     return format("%." + digits + "f", value);
   }
 
+  /** A text of a file, without what could steer a terminal. */
+  static String printable(String text) {
+    return text.codePoints()
+        .map(c -> Character.isISOControl(c) || Character.getType(c) == Character.FORMAT ? '?' : c)
+        .collect(StringBuilder::new, StringBuilder::appendCodePoint, StringBuilder::append)
+        .toString();
+  }
+
   static String bytes(double bytes) {
     String[] units = {"B", "KiB", "MiB", "GiB", "TiB"};
     int unit = 0;

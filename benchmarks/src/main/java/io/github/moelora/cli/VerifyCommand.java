@@ -1,5 +1,7 @@
 package io.github.moelora.cli;
 
+import com.fasterxml.jackson.core.JsonLocation;
+import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JsonNode;
 import java.io.IOException;
 import java.io.PrintWriter;
@@ -94,8 +96,10 @@ final class VerifyCommand implements Callable<Integer> {
     return found;
   }
 
-  private List<Case> replay(Path folder) throws IOException {
-    JsonNode manifest = Output.json().readTree(folder.resolve("manifest.json").toFile());
+  /** The folder by its absolute path, so that it has a name and siblings. */
+  private List<Case> replay(Path given) throws IOException {
+    Path folder = given.toAbsolutePath().normalize();
+    JsonNode manifest = manifest(folder);
     if (manifest.has("adapters")) {
       try (GoldenModel model = GoldenModel.open(folder, manifest)) {
         return model.replay(backend);
@@ -109,5 +113,18 @@ final class VerifyCommand implements Callable<Integer> {
     }
     throw new IllegalArgumentException(
         "%s must have adapters or cases, got neither".formatted(folder.resolve("manifest.json")));
+  }
+
+  static JsonNode manifest(Path folder) throws IOException {
+    Path path = folder.resolve("manifest.json");
+    try {
+      return Output.json().readTree(path.toFile());
+    } catch (JsonProcessingException e) {
+      JsonLocation at = e.getLocation();
+      throw new IllegalArgumentException(
+          "%s must be JSON, got an error in line %d, column %d"
+              .formatted(path, at.getLineNr(), at.getColumnNr()),
+          e);
+    }
   }
 }

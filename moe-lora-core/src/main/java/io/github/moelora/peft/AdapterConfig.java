@@ -321,11 +321,11 @@ final class AdapterConfig {
   private void takeNotes() {
     for (String option : List.of("modules_to_save", "trainable_token_indices")) {
       if (!isOff(json.get(option))) {
-        notes.add("%s is set; what it saved is not used: %s".formatted(option, json.get(option)));
+        note("%s is set; what it saved is not used: %s".formatted(option, json.get(option)));
       }
     }
     if (groupedByExpert) {
-      notes.add("lora_B_layout says that a fused B has the experts slowest");
+      note("lora_B_layout says that a fused B has the experts slowest");
     }
     json.forEach(
         (name, value) -> {
@@ -333,9 +333,13 @@ final class AdapterConfig {
               && !WITHOUT_EFFECT.contains(name)
               && !UNSUPPORTED.contains(name)
               && !isOff(value)) {
-            notes.add("option %s is not known and has no effect: %s".formatted(name, value));
+            note("option %s is not known and has no effect: %s".formatted(name, value));
           }
         });
+  }
+
+  private void note(String text) {
+    notes.add(AdapterFormatException.printable(text));
   }
 
   /** Rank of a module or parameter by its full name. */

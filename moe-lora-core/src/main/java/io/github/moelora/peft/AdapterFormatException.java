@@ -30,7 +30,7 @@ public final class AdapterFormatException extends RuntimeException {
   }
 
   /** Shortens, and replaces what could steer a terminal or fake a line of a log. */
-  private static String printable(String text) {
+  static String printable(String text) {
     StringBuilder shown = new StringBuilder();
     text.codePoints()
         .limit(MAX_SHOWN)

@@ -140,7 +140,7 @@ public final class PeftAdapter implements AutoCloseable {
             "{}: {} tensors are not of routed experts and are not used, the first is {}",
             file.path(),
             adapter.ignoredTensors.size(),
-            adapter.ignoredTensors.getFirst());
+            AdapterFormatException.printable(adapter.ignoredTensors.getFirst()));
       }
       opened = true;
       return adapter;

@@ -1,0 +1,125 @@
+package io.github.moelora.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Map;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+final class InspectCommandTest {
+  private static final Path GOLDEN = VerifyCommandTest.GOLDEN;
+
+  @TempDir private Path directory;
+
+  @Test
+  void aFusedAdapterIsShownByLayerAndProjection() {
+    CommandRun run = CommandRun.of("inspect", GOLDEN.resolve("qwen3moe/fused_rank_pattern"));
+    assertThat(run.exitCode()).isZero();
+    assertThat(run.err()).isEmpty();
+    assertThat(run.out().lines())
+        .containsExactly(
+            "fused_rank_pattern: fused layout, PEFT 0.21.0",
+            "layer  projection  experts  rank  scale  type     bytes",
+            "    0  gate_up         0-5     4    2.5  F32   15.0 KiB",
+            "    0  down            0-5     6    2.5  F32   15.8 KiB",
+            "    1  gate_up         0-5     4    2.5  F32   15.0 KiB",
+            "    1  down            0-5     6    2.5  F32   15.8 KiB");
+  }
+
+  @Test
+  void expertsAreShownAsRanges() {
+    CommandRun run =
+        CommandRun.of("inspect", GOLDEN.resolve("qwen3moe/per_expert_partial_mixed_rank"));
+    assertThat(run.exitCode()).isZero();
+    assertThat(run.out()).contains("per-expert layout").contains(" 1,5 ").contains(" 3 ");
+    assertThat(
+            CommandRun.of("inspect", GOLDEN.resolve("mixtral/per_expert_w2_only_r8"))
+                .line(" down "))
+        .contains(" 0-3 ");
+  }
+
+  @Test
+  void tensorsThatAreNotUsedAreNamed() {
+    CommandRun run = CommandRun.of("inspect", GOLDEN.resolve("qwen3moe/fused_plus_attention_r4"));
+    assertThat(run.exitCode()).isZero();
+    assertThat(run.out())
+        .contains("not of routed experts, not used: 8 tensors")
+        .contains("  base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight");
+  }
+
+  @Test
+  void aRefusedAdapterIsToldWhy() {
+    CommandRun run = CommandRun.of("inspect", GOLDEN.resolve("hostile/rank_mismatch_per_expert"));
+    assertThat(run.exitCode()).isEqualTo(1);
+    assertThat(run.out())
+        .startsWith("refused: ")
+        .contains(
+            "adapter_model.safetensors: tensor base_model.model.model.layers.0.mlp.experts.0",
+            "shape[0] must be 2, the rank in the config, got 8")
+        .hasLineCount(1);
+  }
+
+  @Test
+  void theTableIsAlsoWrittenAsJson() throws IOException {
+    Path json = directory.resolve("inspect.json");
+    assertThat(
+            CommandRun.of("inspect", GOLDEN.resolve("qwen3moe/fused_bf16_r4"), "--json", json)
+                .exitCode())
+        .isZero();
+    JsonNode document = Output.json().readTree(json.toFile());
+    assertThat(document.path("name").asText()).isEqualTo("fused_bf16_r4");
+    assertThat(document.path("layout").asText()).isEqualTo("FUSED");
+    assertThat(document.path("peft_version").asText()).isEqualTo("0.21.0");
+    assertThat(document.path("pairs")).hasSize(4);
+    JsonNode first = document.path("pairs").get(0);
+    assertThat(first.path("layer").asInt(-1)).isZero();
+    assertThat(first.path("projection").asText()).isEqualTo("gate_up");
+    assertThat(first.path("experts").asText()).isEqualTo("0-5");
+    assertThat(first.path("rank").asInt()).isEqualTo(4);
+    assertThat(first.path("scale").asDouble()).isEqualTo(2);
+    assertThat(first.path("type").asText()).isEqualTo("BF16");
+    assertThat(first.path("bytes").asLong()).isEqualTo(2 * (24 * 64 + 96 * 24));
+    assertThat(document.path("ignored_tensors")).isEmpty();
+    assertThat(document.path("notes")).isEmpty();
+  }
+
+  /** What a file says must not steer the terminal. */
+  @Test
+  void notesAndNamesArePrintable() throws IOException {
+    TensorFile file = new TensorFile();
+    file.add("head\\u001b[31m.lora_A.weight", "F32", 1, 1);
+    file.write(directory.resolve("adapter_model.safetensors"));
+    Output.writeJson(
+        directory.resolve("adapter_config.json"),
+        Map.of("peft_type", "LORA", "r", 1, "lora_alpha", 1, "new_option", "\u001b[2J\u202e"));
+    CommandRun run = CommandRun.of("inspect", directory);
+    assertThat(run.exitCode()).isZero();
+    assertThat(run.out())
+        .contains("  head?[31m.lora_A.weight")
+        .contains("note: option new_option is not known and has no effect: \uFFFD[2J\uFFFD")
+        .doesNotContain("\u001b");
+  }
+
+  @Test
+  void aFolderThatIsNotThereIsUnusable() throws IOException {
+    CommandRun run = CommandRun.of("inspect", directory.resolve("nowhere"));
+    assertThat(run.exitCode()).isEqualTo(2);
+    assertThat(run.err()).contains("DIR must be a folder, got ").hasLineCount(1);
+    Path file = Files.createFile(directory.resolve("file"));
+    assertThat(CommandRun.of("inspect", file).exitCode()).isEqualTo(2);
+    CommandRun empty = CommandRun.of("inspect", directory);
+    assertThat(empty.exitCode()).isEqualTo(1);
+    assertThat(empty.out()).contains("adapter_config.json: it must be a regular file, got no such");
+  }
+
+  @Test
+  void helpTellsHowToUseIt() {
+    CommandRun run = CommandRun.of("inspect", "--help");
+    assertThat(run.exitCode()).isZero();
+    assertThat(run.out()).contains("Usage: moe-lora inspect", "DIR", "--json=FILE");
+  }
+}
