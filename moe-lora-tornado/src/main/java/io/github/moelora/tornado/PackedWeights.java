@@ -114,6 +114,11 @@ final class PackedWeights implements ProjectionWeights {
     return poolB;
   }
 
+  /** Where the staged weights belong, as the kernels of {@link #uploadGraph} read it. */
+  IntArray range() {
+    return range;
+  }
+
   @Override
   public Object[] resident() {
     return new Object[] {poolA, poolB, table.slices(), table.scales()};

@@ -1,0 +1,113 @@
+package io.github.moelora.tornado.emulator;
+
+import java.lang.invoke.MethodHandle;
+import java.lang.invoke.MethodHandles;
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Method;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+import org.jspecify.annotations.Nullable;
+import uk.ac.manchester.tornado.api.KernelContext;
+
+/**
+ * A task as production code added it to a graph.
+ *
+ * @param task its name
+ * @param kernel the static method that it runs
+ * @param arguments as given, the context among them
+ * @param groups work-groups of its grid
+ * @param threads threads of a work-group
+ */
+public record Launch(String task, Method kernel, List<Object> arguments, int groups, int threads) {
+
+  private static final Map<Class<?>, Method> KERNELS = new ConcurrentHashMap<>();
+
+  /** Runs the task on the emulated device. */
+  public void run(long seed) {
+    run(kernel, seed);
+  }
+
+  /** Runs another method, a mutant of the kernel, in its place. */
+  public void run(Method method, long seed) {
+    MethodHandle handle = spread(method);
+    Emulator.launch(groups, threads, seed, context -> call(handle, context));
+  }
+
+  private static MethodHandle spread(Method method) {
+    try {
+      method.setAccessible(true);
+      return MethodHandles.lookup()
+          .unreflect(method)
+          .asSpreader(Object[].class, method.getParameterCount());
+    } catch (IllegalAccessException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
+  private void call(MethodHandle handle, KernelContext context) {
+    Object[] actual = arguments.toArray();
+    for (int i = 0; i < actual.length; i++) {
+      if (actual[i] instanceof KernelContext) {
+        actual[i] = context;
+      }
+    }
+    try {
+      handle.invoke(actual);
+    } catch (RuntimeException | Error e) {
+      throw e;
+    } catch (Throwable e) {
+      throw new IllegalStateException("kernels throw no checked exception", e);
+    }
+  }
+
+  /**
+   * The method behind a method reference. A reference does not tell, so it is called with nulls for
+   * all arrays: the kernel is where the trace of the exception begins. Once for each reference,
+   * before the kernel runs, because compiled code may throw without a trace.
+   */
+  static Method kernelOf(Object reference, List<Object> arguments) {
+    return KERNELS.computeIfAbsent(reference.getClass(), type -> probe(reference, arguments));
+  }
+
+  private static Method probe(Object reference, List<Object> arguments) {
+    Method apply =
+        Arrays.stream(reference.getClass().getInterfaces()[0].getMethods())
+            .filter(method -> method.getName().equals("apply"))
+            .findFirst()
+            .orElseThrow();
+    @Nullable Object[] nulls = arguments.toArray();
+    for (int i = 0; i < nulls.length; i++) {
+      if (!(nulls[i] instanceof Number)) {
+        nulls[i] = null;
+      }
+    }
+    try {
+      apply.setAccessible(true);
+      apply.invoke(reference, nulls);
+    } catch (InvocationTargetException e) {
+      return outermost(e.getTargetException().getStackTrace(), arguments.size());
+    } catch (IllegalAccessException e) {
+      throw new IllegalStateException(e);
+    }
+    throw new IllegalStateException("kernel must use its arrays: " + reference);
+  }
+
+  private static Method outermost(StackTraceElement[] trace, int parameters) {
+    StackTraceElement kernel =
+        Arrays.stream(trace)
+            .takeWhile(frame -> !frame.getClassName().startsWith("jdk.internal.reflect."))
+            .reduce((inner, outer) -> outer)
+            .orElseThrow();
+    try {
+      return Arrays.stream(Class.forName(kernel.getClassName()).getDeclaredMethods())
+          .filter(method -> method.getName().equals(kernel.getMethodName()))
+          .filter(method -> method.getParameterCount() == parameters)
+          .findFirst()
+          .orElseThrow();
+    } catch (ClassNotFoundException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+}

@@ -1,0 +1,90 @@
+package io.github.moelora.tornado.emulator;
+
+import java.lang.reflect.Array;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import uk.ac.manchester.tornado.api.types.HalfFloat;
+import uk.ac.manchester.tornado.api.types.vectors.Half2;
+
+/**
+ * Local arrays of a work-group. The n-th allocation of every thread is the same array; it starts
+ * filled with values that spoil every result: a NaN, and for an {@code int} one that is two NaNs in
+ * float16 and in bfloat16 and no index.
+ */
+final class LocalMemory {
+  static final int POISON = 0x7fff7fff;
+
+  /** Bytes of static shared memory that CUDA allows a kernel. */
+  private static final int CAPACITY = 48 * 1024;
+
+  private final List<Object> arrays = new ArrayList<>();
+  private int bytes;
+
+  int[] ints(int index, int size) {
+    return array(index, int[].class, size, 4);
+  }
+
+  long[] longs(int index, int size) {
+    return array(index, long[].class, size, 8);
+  }
+
+  byte[] bytes(int index, int size) {
+    return array(index, byte[].class, size, 1);
+  }
+
+  float[] floats(int index, int size) {
+    return array(index, float[].class, size, 4);
+  }
+
+  double[] doubles(int index, int size) {
+    return array(index, double[].class, size, 8);
+  }
+
+  HalfFloat[] halves(int index, int size) {
+    return array(index, HalfFloat[].class, size, 2);
+  }
+
+  Half2[] half2s(int index, int size) {
+    return array(index, Half2[].class, size, 4);
+  }
+
+  private <T> T array(int index, Class<T> type, int size, int elementBytes) {
+    if (index == arrays.size()) {
+      bytes += size * elementBytes;
+      if (bytes > CAPACITY) {
+        throw new EmulationError(
+            "local memory must be at most %d bytes, got %d".formatted(CAPACITY, bytes));
+      }
+      arrays.add(poisoned(type, size));
+    }
+    Object array = arrays.get(index);
+    if (array.getClass() != type || Array.getLength(array) != size) {
+      throw new EmulationError(
+          "allocation %d must be the same in all threads, got %s[%d] and %s[%d]"
+              .formatted(
+                  index,
+                  array.getClass().getComponentType(),
+                  Array.getLength(array),
+                  type.getComponentType(),
+                  size));
+    }
+    return type.cast(array);
+  }
+
+  private static Object poisoned(Class<?> type, int size) {
+    Object array = Array.newInstance(type.getComponentType(), size);
+    switch (array) {
+      case int[] ints -> Arrays.fill(ints, POISON);
+      case long[] longs -> Arrays.fill(longs, 0x7fff7fff7fff7fffL);
+      case byte[] bytes -> Arrays.fill(bytes, (byte) 0x7f);
+      case float[] floats -> Arrays.fill(floats, Float.NaN);
+      case double[] doubles -> Arrays.fill(doubles, Double.NaN);
+      case HalfFloat[] halves -> Arrays.setAll(halves, i -> new HalfFloat(Float.NaN));
+      case Half2[] pairs ->
+          Arrays.setAll(pairs, i -> new Half2(new HalfFloat(Float.NaN), new HalfFloat(Float.NaN)));
+      default -> throw new IllegalArgumentException("type must be a local array, got " + type);
+    }
+    return array;
+  }
+}
