@@ -1,9 +1,11 @@
 /** The TornadoVM backend of moe-lora: kernels, task graphs, device buffers, device probing. */
 module io.github.moelora.tornado {
-  requires io.github.moelora.core;
+  requires transitive io.github.moelora.core;
   requires org.slf4j;
   requires static org.jspecify;
-  requires tornado.api;
+  requires transitive tornado.api;
+
+  exports io.github.moelora.tornado;
 
   provides io.github.moelora.spi.BackendProvider with
       io.github.moelora.tornado.TornadoBackendProvider;

@@ -61,7 +61,7 @@ public final class Step implements AutoCloseable {
   public void run(ProjectionCall call, Matrix x, Matrix y) {
     long stamp = lora.lock().readLock();
     try {
-      requireFresh();
+      requireFreshLocked();
       requireArguments(call, x, y);
       if (routing.pairs() > 0) {
         backendStep.run(call, x, y);
@@ -82,12 +82,22 @@ public final class Step implements AutoCloseable {
   }
 
   /**
-   * Checks that the plan may still be run; {@link #run} does so by itself.
+   * Checks that the plan may still be run; {@link #run} does so by itself. Waits for a change of a
+   * slot that is under way.
    *
    * @throws StalePlanException if a slot named by the plan has changed since
    * @throws IllegalStateException if nothing is planned yet or the step is closed
    */
   public void requireFresh() {
+    long stamp = lora.lock().readLock();
+    try {
+      requireFreshLocked();
+    } finally {
+      lora.lock().unlockRead(stamp);
+    }
+  }
+
+  private void requireFreshLocked() {
     requireOpen();
     if (!planned) {
       throw new IllegalStateException("plan must be called before run");

@@ -33,6 +33,24 @@ record DeviceRouting(
         new FloatArray(pairs));
   }
 
+  /**
+   * Stand-ins of one element, to be mapped to the plan's arrays on the device, and the sizes of a
+   * projection.
+   */
+  static DeviceRouting handles() {
+    return of(1, 1, 1);
+  }
+
+  /** The same plan with the sizes of another projection. */
+  DeviceRouting withSizes(IntArray other) {
+    return new DeviceRouting(other, counts, sortedTokenIds, expertIds, adapterIds, routingWeights);
+  }
+
+  /** What changes with every plan, for a transfer. */
+  Object[] plan() {
+    return new Object[] {counts, sortedTokenIds, expertIds, adapterIds, routingWeights};
+  }
+
   /** All arrays, for a transfer. */
   Object[] all() {
     return new Object[] {sizes, counts, sortedTokenIds, expertIds, adapterIds, routingWeights};

@@ -8,7 +8,6 @@ import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
-import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 
 /**
@@ -94,92 +93,12 @@ final class FloatChunk implements Chunk {
             .consumeFromDevice(weights.uploadName(), weights.resident())
             .transferToDevice(DataTransferMode.EVERY_EXECUTION, routing.all())
             .transferToDevice(DataTransferMode.EVERY_EXECUTION, x);
-    switch (weights) {
-      case PortableWeights portable -> appendPortable(graph, portable);
-      case PackedWeights packed -> appendPacked(graph, packed);
-    }
+    FloatTasks.append(
+        graph,
+        "",
+        weights,
+        new FloatTasks.Bounds(rows, SliceTable.maxStack(config), outputWidth),
+        new FloatTasks.Arrays(routing, x, z, delta));
     return graph.transferToHost(DataTransferMode.EVERY_EXECUTION, delta);
-  }
-
-  private void appendPortable(TaskGraph graph, PortableWeights portable) {
-    SliceTable table = portable.table();
-    graph
-        .task(
-            "shrink",
-            PortableKernels::shrink,
-            routing.sizes(),
-            routing.counts(),
-            routing.sortedTokenIds(),
-            routing.expertIds(),
-            routing.adapterIds(),
-            table.slices(),
-            table.scales(),
-            portable.pool(),
-            x,
-            z)
-        .task(
-            "expand",
-            PortableKernels::expand,
-            routing.sizes(),
-            routing.counts(),
-            routing.sortedTokenIds(),
-            routing.expertIds(),
-            routing.adapterIds(),
-            table.slices(),
-            portable.pool(),
-            z,
-            routing.routingWeights(),
-            delta,
-            outputWidth);
-  }
-
-  private void appendPacked(TaskGraph graph, PackedWeights packed) {
-    SliceTable table = packed.table();
-    boolean bf16 = packed.poolB() instanceof IntArray;
-    graph.task(
-        "shrink",
-        PackedKernels::shrink,
-        routing.sizes(),
-        routing.counts(),
-        routing.sortedTokenIds(),
-        routing.expertIds(),
-        routing.adapterIds(),
-        table.slices(),
-        table.scales(),
-        packed.poolA(),
-        x,
-        z,
-        bf16 ? 1 : 0);
-    if (bf16) {
-      graph.task(
-          "expand",
-          PackedKernels::expandBf16,
-          routing.sizes(),
-          routing.counts(),
-          routing.sortedTokenIds(),
-          routing.expertIds(),
-          routing.adapterIds(),
-          table.slices(),
-          (IntArray) packed.poolB(),
-          z,
-          routing.routingWeights(),
-          delta,
-          outputWidth);
-    } else {
-      graph.task(
-          "expand",
-          PackedKernels::expandFp16,
-          routing.sizes(),
-          routing.counts(),
-          routing.sortedTokenIds(),
-          routing.expertIds(),
-          routing.adapterIds(),
-          table.slices(),
-          (HalfFloatArray) packed.poolB(),
-          z,
-          routing.routingWeights(),
-          delta,
-          outputWidth);
-    }
   }
 }

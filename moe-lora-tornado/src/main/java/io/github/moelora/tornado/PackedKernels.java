@@ -54,9 +54,11 @@ final class PackedKernels {
       HalfFloatArray pool,
       FloatArray x,
       FloatArray z,
+      int rows,
+      int zStride,
       int bf16) {
-    for (@Parallel int row = 0; row < sortedTokenIds.getSize(); row++) {
-      for (@Parallel int r = 0; r < z.getSize() / sortedTokenIds.getSize(); r++) {
+    for (@Parallel int row = 0; row < rows; row++) {
+      for (@Parallel int r = 0; r < zStride; r++) {
         if (row < counts.get(Routing.NUM_TOKENS_POST_PADDED)) {
           int pair = sortedTokenIds.get(row);
           if (pair < counts.get(Routing.PAIRS)) {
@@ -81,7 +83,7 @@ final class PackedKernels {
                   sum += pool.get(index).getFloat32() * x.get(from + h);
                 }
               }
-              z.set(row * sizes.get(Sizes.Z_STRIDE) + r, sum * scales.get(site * 2 + second));
+              z.set(row * zStride + r, sum * scales.get(site * 2 + second));
             }
           }
         }
@@ -101,8 +103,9 @@ final class PackedKernels {
       FloatArray z,
       FloatArray routingWeights,
       FloatArray y,
+      int rows,
       int outputWidth) {
-    for (@Parallel int row = 0; row < sortedTokenIds.getSize(); row++) {
+    for (@Parallel int row = 0; row < rows; row++) {
       for (@Parallel int c = 0; c < outputWidth; c++) {
         int pair = PortableKernels.pairOf(counts, sortedTokenIds, row);
         if (pair >= 0) {
@@ -137,8 +140,9 @@ final class PackedKernels {
       FloatArray z,
       FloatArray routingWeights,
       FloatArray y,
+      int rows,
       int outputWidth) {
-    for (@Parallel int row = 0; row < sortedTokenIds.getSize(); row++) {
+    for (@Parallel int row = 0; row < rows; row++) {
       for (@Parallel int c = 0; c < outputWidth; c++) {
         int pair = PortableKernels.pairOf(counts, sortedTokenIds, row);
         if (pair >= 0) {

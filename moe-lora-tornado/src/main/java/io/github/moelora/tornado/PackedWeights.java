@@ -66,6 +66,23 @@ final class PackedWeights implements ProjectionWeights {
     range.init(0);
   }
 
+  private PackedWeights(PackedWeights owner) {
+    config = owner.config;
+    layer = owner.layer;
+    projection = owner.projection;
+    slotA = owner.slotA;
+    slotB = owner.slotB;
+    table = owner.table.handles();
+    poolA = new HalfFloatArray(1);
+    poolB = words(config.weightType(), 2);
+    staging = owner.staging;
+  }
+
+  @Override
+  public PackedWeights handles() {
+    return new PackedWeights(this);
+  }
+
   /** Whether the tuned kernels can take a model's weights: rows of whole 32-bit words. */
   static boolean suits(MoeLoraConfig config) {
     return config.weightType() != DType.F32

@@ -10,8 +10,9 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
  * arrays are float32: 16-bit types are not available on every OpenCL device, and widening them is
  * exact.
  *
- * <p>The loops run over the largest batch that the arrays can hold; what the batch holds is read
- * from {@code counts}, so a compiled kernel serves every batch.
+ * <p>The loops run over the largest batch; what the batch holds is read from {@code counts}, so a
+ * compiled kernel serves every batch. Only the staging arrays are asked for their size, which
+ * TornadoVM makes a constant of the kernel: the others may be mapped to larger ones.
  */
 final class PortableKernels {
   private PortableKernels() {}
@@ -41,6 +42,7 @@ final class PortableKernels {
    * @param sizes in, see {@link Sizes}
    * @param x in, float32 {@code [T, H]} or {@code [P, H]}
    * @param z out, float32 {@code [EM, zStride]}
+   * @param rows most rows of a batch
    */
   static void shrink(
       IntArray sizes,
@@ -52,9 +54,11 @@ final class PortableKernels {
       FloatArray scales,
       FloatArray pool,
       FloatArray x,
-      FloatArray z) {
-    for (@Parallel int row = 0; row < sortedTokenIds.getSize(); row++) {
-      for (@Parallel int r = 0; r < z.getSize() / sortedTokenIds.getSize(); r++) {
+      FloatArray z,
+      int rows,
+      int zStride) {
+    for (@Parallel int row = 0; row < rows; row++) {
+      for (@Parallel int r = 0; r < zStride; r++) {
         if (row < counts.get(Routing.NUM_TOKENS_POST_PADDED)) {
           int pair = sortedTokenIds.get(row);
           if (pair < counts.get(Routing.PAIRS)) {
@@ -74,7 +78,7 @@ final class PortableKernels {
               for (int h = 0; h < inputWidth; h++) {
                 sum += pool.get(a + h) * x.get(from + h);
               }
-              z.set(row * sizes.get(Sizes.Z_STRIDE) + r, sum * scales.get(site * 2 + second));
+              z.set(row * zStride + r, sum * scales.get(site * 2 + second));
             }
           }
         }
@@ -92,6 +96,7 @@ final class PortableKernels {
    * @param z in, float32 {@code [EM, zStride]}
    * @param routingWeights in, float32 {@code [P]}
    * @param y in and out, float32 {@code [P, yWidth]}
+   * @param rows most rows of a batch
    */
   static void expand(
       IntArray sizes,
@@ -104,8 +109,9 @@ final class PortableKernels {
       FloatArray z,
       FloatArray routingWeights,
       FloatArray y,
+      int rows,
       int outputWidth) {
-    for (@Parallel int row = 0; row < sortedTokenIds.getSize(); row++) {
+    for (@Parallel int row = 0; row < rows; row++) {
       for (@Parallel int c = 0; c < outputWidth; c++) {
         int pair = pairOf(counts, sortedTokenIds, row);
         if (pair >= 0) {

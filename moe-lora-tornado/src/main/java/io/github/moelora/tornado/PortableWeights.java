@@ -40,6 +40,21 @@ final class PortableWeights implements ProjectionWeights {
     range.init(0);
   }
 
+  private PortableWeights(PortableWeights owner) {
+    config = owner.config;
+    layer = owner.layer;
+    projection = owner.projection;
+    slotElements = owner.slotElements;
+    table = owner.table.handles();
+    pool = new FloatArray(1);
+    staging = owner.staging;
+  }
+
+  @Override
+  public PortableWeights handles() {
+    return new PortableWeights(this);
+  }
+
   /** Staging array for the largest slot of any projection. */
   static FloatArray newStaging(MoeLoraConfig config) {
     int elements = 0;

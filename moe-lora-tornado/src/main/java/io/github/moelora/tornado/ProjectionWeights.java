@@ -31,6 +31,13 @@ sealed interface ProjectionWeights permits PortableWeights, PackedWeights {
   /** Arrays that stay on the device from graph to graph. */
   Object[] resident();
 
+  /**
+   * Stand-ins for {@link #resident} in graphs that do not own the memory: arrays of one element
+   * that are mapped to the real ones on the device. A graph that held the real ones would reserve
+   * their memory once more.
+   */
+  ProjectionWeights handles();
+
   /** Converts an adapter's weights to the order of the pool, without any effect on the device. */
   Packed pack(LoraAdapter adapter);
 

@@ -41,6 +41,17 @@ final class SliceTable {
     scales.init(0);
   }
 
+  private SliceTable(int localExperts, IntArray slices, FloatArray scales) {
+    this.localExperts = localExperts;
+    this.slices = slices;
+    this.scales = scales;
+  }
+
+  /** See {@link ProjectionWeights#handles}. */
+  SliceTable handles() {
+    return new SliceTable(localExperts, new IntArray(1), new FloatArray(1));
+  }
+
   /** Most ranks of all slices of an expert. */
   static int maxStack(MoeLoraConfig config) {
     return LoraAdapter.MAX_SLICES * config.maxRank();

@@ -11,6 +11,7 @@ import io.github.moelora.spi.BackendStep;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.BiFunction;
+import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 
 /**
@@ -19,7 +20,7 @@ import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
  */
 final class TornadoBackend implements Backend {
   /** Rows of a block where pairs share weights; neighbouring threads then read the same ones. */
-  private static final int SMALL_BLOCK = 16;
+  static final int SMALL_BLOCK = 16;
 
   /** Groups of this many pairs and more get large blocks where the tuned kernels have them. */
   private static final int LARGE_GROUP = 32;
@@ -27,7 +28,12 @@ final class TornadoBackend implements Backend {
   private final MoeLoraConfig config;
   private final String device;
   private final int maxBlockSize;
+  private final List<ProjectionWeights> weights = new ArrayList<>();
+
+  /** Made when weights first go to the device; empty before, and while an engine has them. */
   private final List<ProjectionPlan> plans = new ArrayList<>();
+
+  private volatile @Nullable EngineTasks engine;
   private boolean closed;
 
   /**
@@ -40,21 +46,55 @@ final class TornadoBackend implements Backend {
     int largest = SMALL_BLOCK;
     if (packed) {
       PackedWeights.Staging staging = PackedWeights.Staging.of(config);
-      addPlans((layer, projection) -> new PackedWeights(config, layer, projection, staging));
+      addWeights((layer, projection) -> new PackedWeights(config, layer, projection, staging));
       largest = Tiling.large(config, Projection.GATE_UP).rows();
     } else {
       FloatArray staging = PortableWeights.newStaging(config);
-      addPlans((layer, projection) -> new PortableWeights(config, layer, projection, staging));
+      addWeights((layer, projection) -> new PortableWeights(config, layer, projection, staging));
     }
     maxBlockSize = largest;
   }
 
-  private void addPlans(BiFunction<Integer, Projection, ProjectionWeights> weights) {
+  private void addWeights(BiFunction<Integer, Projection, ProjectionWeights> factory) {
     for (int layer : config.model().layers()) {
       for (Projection projection : Projection.values()) {
-        plans.add(new ProjectionPlan(config, weights.apply(layer, projection)));
+        weights.add(factory.apply(layer, projection));
       }
     }
+  }
+
+  private List<ProjectionPlan> plans() {
+    if (plans.isEmpty()) {
+      weights.forEach(each -> plans.add(new ProjectionPlan(config, each)));
+    }
+    return plans;
+  }
+
+  /** Weights of all projections, gate/up before down of each layer. */
+  List<ProjectionWeights> weights() {
+    return weights;
+  }
+
+  ProjectionWeights weights(int layer, Projection projection) {
+    return weights.get(index(layer, projection));
+  }
+
+  private int index(int layer, Projection projection) {
+    return 2 * config.model().layerIndex(layer) + (projection == Projection.GATE_UP ? 0 : 1);
+  }
+
+  /** Leaves the device to an engine's plan, from now on. */
+  synchronized void embed(EngineTasks tasks) {
+    if (closed) {
+      throw new IllegalStateException("MoeLora is closed");
+    }
+    if (engine != null) {
+      throw new IllegalStateException("lora must belong to one EngineTasks, and has one already");
+    }
+    if (!plans.isEmpty()) {
+      throw new IllegalStateException("EngineTasks.of must come before the first load and run");
+    }
+    engine = tasks;
   }
 
   int maxBlockSize() {
@@ -65,6 +105,9 @@ final class TornadoBackend implements Backend {
   int blockSize(int activePairs, int groups) {
     if (activePairs == groups) {
       return 1;
+    }
+    if (engine != null && activePairs <= EngineTasks.SMALL_TOKENS * config.expertsPerToken()) {
+      return SMALL_BLOCK;
     }
     return activePairs >= groups * LARGE_GROUP ? maxBlockSize : SMALL_BLOCK;
   }
@@ -77,7 +120,7 @@ final class TornadoBackend implements Backend {
   @Override
   public PreparedAdapter prepare(int slot, LoraAdapter adapter) {
     List<ProjectionWeights.Packed> packed =
-        plans.stream().map(plan -> plan.weights().pack(adapter)).toList();
+        weights.stream().map(each -> each.pack(adapter)).toList();
     return new PreparedAdapter() {
       @Override
       public void commit() {
@@ -92,17 +135,25 @@ final class TornadoBackend implements Backend {
   }
 
   private synchronized void store(int slot, List<ProjectionWeights.Packed> packed) {
-    for (int i = 0; i < plans.size(); i++) {
+    if (engine != null) {
+      engine.change(slot, packed);
+      return;
+    }
+    for (int i = 0; i < weights.size(); i++) {
       packed.get(i).stage(slot);
-      plans.get(i).store();
+      plans().get(i).store();
     }
   }
 
   @Override
   public synchronized void unload(int slot) {
-    for (ProjectionPlan plan : plans) {
-      plan.weights().stageEmpty(slot);
-      plan.store();
+    if (engine != null) {
+      engine.change(slot, List.of());
+      return;
+    }
+    for (int i = 0; i < weights.size(); i++) {
+      weights.get(i).stageEmpty(slot);
+      plans().get(i).store();
     }
   }
 
@@ -112,10 +163,10 @@ final class TornadoBackend implements Backend {
   }
 
   synchronized void run(Routing routing, ProjectionCall call, Matrix x, Matrix y) {
-    int layerIndex = config.model().layerIndex(call.layer());
-    plans
-        .get(2 * layerIndex + (call.projection() == Projection.GATE_UP ? 0 : 1))
-        .run(routing, call, x, y);
+    if (engine != null) {
+      throw new IllegalStateException("the adapters are in an engine's plan: run that");
+    }
+    plans().get(index(call.layer(), call.projection())).run(routing, call, x, y);
   }
 
   @Override
@@ -123,6 +174,9 @@ final class TornadoBackend implements Backend {
     if (!closed) {
       closed = true;
       plans.forEach(ProjectionPlan::close);
+      if (engine != null) {
+        engine.close();
+      }
     }
   }
 }

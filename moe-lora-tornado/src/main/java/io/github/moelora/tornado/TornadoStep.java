@@ -9,6 +9,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import org.jspecify.annotations.Nullable;
+import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 
 /** A plan on the host; the backend takes it to the device when it runs. */
 final class TornadoStep implements BackendStep {
@@ -27,6 +28,11 @@ final class TornadoStep implements BackendStep {
             ints(pairs),
             ints(Routing.COUNTS),
             ints(pairs));
+  }
+
+  /** The backend whose step this is. */
+  TornadoBackend backend() {
+    return backend;
   }
 
   private MemorySegment ints(int count) {
@@ -53,12 +59,31 @@ final class TornadoStep implements BackendStep {
     routing = plan;
   }
 
-  @Override
-  public void run(ProjectionCall call, Matrix x, Matrix y) {
+  /** Copies the plan into arrays that hold it. */
+  void copyPlan(DeviceRouting to) {
+    Routing plan = requirePlan();
+    int blocks = plan.allBlocks();
+    copy(buffers.sortedTokenIds(), to.sortedTokenIds(), blocks * plan.blockSize());
+    copy(buffers.expertIds(), to.expertIds(), blocks);
+    copy(buffers.adapterIds(), to.adapterIds(), blocks);
+    copy(buffers.routingWeights(), to.routingWeights(), plan.pairs());
+    copy(buffers.counts(), to.counts(), Routing.COUNTS);
+  }
+
+  private static void copy(MemorySegment from, TornadoNativeArray to, int count) {
+    MemorySegment.copy(from, 0, to.getSegment(), 0, (long) count * Integer.BYTES);
+  }
+
+  private Routing requirePlan() {
     if (routing == null) {
       throw new IllegalStateException("plan must be called before run");
     }
-    backend.run(routing, call, x, y);
+    return routing;
+  }
+
+  @Override
+  public void run(ProjectionCall call, Matrix x, Matrix y) {
+    backend.run(requirePlan(), call, x, y);
   }
 
   @Override

@@ -1,0 +1,87 @@
+package io.github.moelora.tornado;
+
+import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.Routing;
+import uk.ac.manchester.tornado.api.TaskGraph;
+import uk.ac.manchester.tornado.api.enums.DataTransferMode;
+import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+
+/**
+ * The arrays through which plans of up to {@code maxTokens} tokens travel to an engine's graphs.
+ * TornadoVM transfers whole arrays, so graphs for few tokens have small ones of their own.
+ */
+final class EnginePlan {
+  private final int maxTokens;
+  private final int maxPairs;
+  private final int groups;
+  private final int rows;
+  private final DeviceRouting arrays;
+  private final DeviceRouting handles = DeviceRouting.handles();
+  private final IntArray pairs = new IntArray(1);
+  private boolean engineTransfers;
+
+  EnginePlan(MoeLoraConfig config, int maxTokens, int maxBlockSize) {
+    this.maxTokens = maxTokens;
+    MoeLoraConfig limits = config.withMaxTokens(maxTokens);
+    maxPairs = limits.maxPairs();
+    groups = config.slots() * config.expertMap().localExperts();
+    rows = Routing.sortedCapacity(limits, maxBlockSize);
+    arrays = DeviceRouting.of(rows, maxPairs, maxPairs);
+    arrays.counts().init(0);
+  }
+
+  /** Name of the graph that owns the arrays on the device. */
+  String name() {
+    return "lora_plan_" + maxTokens;
+  }
+
+  int maxPairs() {
+    return maxPairs;
+  }
+
+  /** Most rows of a batch, padding included. */
+  int rows() {
+    return rows;
+  }
+
+  /** Most blocks with work: blocks of one row exist only where no two pairs share weights. */
+  int maxActiveBlocks() {
+    return Math.min(maxPairs, maxPairs / TornadoBackend.SMALL_BLOCK + groups);
+  }
+
+  /** What the kernels of the engine's graphs read. */
+  DeviceRouting handles() {
+    return handles;
+  }
+
+  /** The arrays that the host writes, in the order of the handles. */
+  Object[] transferred() {
+    return arrays.plan();
+  }
+
+  /** Graph that owns the arrays on the device and transfers them when it is run. */
+  TaskGraph graph() {
+    return new TaskGraph(name())
+        .transferToDevice(DataTransferMode.EVERY_EXECUTION, arrays.plan())
+        .task("readPairs", EngineKernels::readPairs, arrays.counts(), pairs)
+        .persistOnDevice(arrays.plan());
+  }
+
+  /** Notes that a graph of the engine transfers the arrays. */
+  void leaveTransferToEngine() {
+    engineTransfers = true;
+  }
+
+  boolean engineTransfers() {
+    return engineTransfers;
+  }
+
+  /** Takes over a plan; one that is too large becomes a plan without any work. */
+  void write(Routing plan, TornadoStep step) {
+    if (plan.tokens() <= maxTokens) {
+      step.copyPlan(arrays);
+    } else {
+      arrays.counts().init(0);
+    }
+  }
+}
