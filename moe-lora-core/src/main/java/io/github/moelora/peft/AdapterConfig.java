@@ -22,8 +22,8 @@ final class AdapterConfig {
   /** Expressions in one option; each may be tried on every module of a file. */
   private static final int MAX_PATTERNS = 4096;
 
-  /** Characters that all matches of a file may look at: seconds of work. */
-  private static final long PATTERN_BUDGET = 1L << 28;
+  /** Steps that all matches of a file may take: seconds of work. */
+  private static final long PATTERN_BUDGET = 1L << 30;
 
   private static final int MAX_RANK = 1 << 20;
 
@@ -102,7 +102,7 @@ final class AdapterConfig {
 
   private final Path path;
   private final Map<String, @Nullable Object> json;
-  private final NamePattern.Budget budget = new NamePattern.Budget(PATTERN_BUDGET);
+  private final NamePattern.Budget budget;
   private final int rank;
   private final double alpha;
   private final boolean rankStabilized;
@@ -117,9 +117,10 @@ final class AdapterConfig {
   private final boolean layersPattern;
   private final List<String> notes = new ArrayList<>();
 
-  private AdapterConfig(Path path, Map<String, @Nullable Object> json) {
+  private AdapterConfig(Path path, Map<String, @Nullable Object> json, NamePattern.Budget budget) {
     this.path = path;
     this.json = json;
+    this.budget = budget;
     if (!"LORA".equals(json.get("peft_type"))) {
       throw fault("peft_type must be LORA", json.get("peft_type"));
     }
@@ -140,6 +141,15 @@ final class AdapterConfig {
   }
 
   static AdapterConfig read(Path path) throws IOException {
+    return read(path, new NamePattern.Budget(PATTERN_BUDGET));
+  }
+
+  /**
+   * Reads a config.
+   *
+   * @param budget pays for all matches of its expressions
+   */
+  static AdapterConfig read(Path path, NamePattern.Budget budget) throws IOException {
     SafeTensorsFile.requireRegularFile(path);
     long size = Files.size(path);
     if (size > MAX_BYTES) {
@@ -156,7 +166,7 @@ final class AdapterConfig {
           "the file must be a JSON object in UTF-8 without duplicate keys",
           Json.explain(e));
     }
-    return new AdapterConfig(path, json);
+    return new AdapterConfig(path, json, budget);
   }
 
   private AdapterFormatException fault(String rule, @Nullable Object value) {
@@ -397,13 +407,31 @@ final class AdapterConfig {
     return hasEnd(targetParameters, name);
   }
 
+  /** Full name of a parameter of that module that is targeted, or null. */
+  @Nullable String targetedParameter(String module) {
+    for (String target : targetParameters) {
+      String parameter = module + "." + target.substring(target.lastIndexOf('.') + 1);
+      if (affordable(() -> isEnd(target, parameter))) {
+        return parameter;
+      }
+    }
+    return null;
+  }
+
+  private boolean isEnd(String end, String name) {
+    budget.spend(name.length());
+    return name.endsWith(end)
+        && (name.length() == end.length() || name.charAt(name.length() - end.length() - 1) == '.');
+  }
+
   /** Whether the linear module of that full name is targeted; so it is where nothing is said. */
   boolean targetsModule(String name) {
     if (targetModules == null) {
       return targetParameters.isEmpty();
     }
     Modules modules = targetModules;
-    boolean all = modules.pattern() != null && modules.pattern().toString().equals("all-linear");
+    boolean all =
+        modules.pattern() != null && modules.pattern().toString().equalsIgnoreCase("all-linear");
     return all || affordable(() -> modules.contain(name));
   }
 
@@ -413,13 +441,19 @@ final class AdapterConfig {
     return modules != null && affordable(() -> modules.contain(name));
   }
 
-  /** Whether linear modules of an expert of that layer may be targeted. */
-  boolean transformsLayer(int layer, int expert) {
+  /**
+   * Whether linear modules of an expert of that layer may be targeted. PEFT does not ask for the
+   * layer of a module that is targeted by its full name, and where no {@code layers_pattern} is
+   * given it may take the expert's number for the layer's: always if no more than {@code layers}
+   * stands before the layer's number, and in old versions.
+   */
+  boolean transformsLayer(ExpertKey key) {
+    boolean mayBeExpert =
+        !layersPattern && (!version.takesLayersRight() || key.module().startsWith("layers."));
     return layersToTransform.isEmpty()
-        || layersToTransform.contains((long) layer)
-        || (!version.takesLayersRight()
-            && !layersPattern
-            && layersToTransform.contains((long) expert));
+        || layersToTransform.contains((long) key.layer())
+        || (mayBeExpert && layersToTransform.contains((long) key.expert()))
+        || (targetModules != null && targetModules.ends().contains(key.module()));
   }
 
   /** The version of PEFT that saved the adapter. */

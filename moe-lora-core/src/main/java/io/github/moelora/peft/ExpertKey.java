@@ -9,13 +9,14 @@ import org.jspecify.annotations.Nullable;
  * What the name of a tensor of routed experts says. Names are {@code
  * [base_model.model.]...layers.N....experts...lora_A[.adapter].weight}; between {@code experts} and
  * {@code lora_A} stands {@code E.linear} or {@code linears.E} for one expert, or nothing or {@code
- * base_layer}s for a parameter of all experts.
+ * base_layer}s for a parameter of all experts. GraniteMoE has a module for each parameter of all
+ * experts instead, {@code block_sparse_moe.input_linear} and {@code output_linear}.
  *
  * @param experts full name of the module that holds the experts, as the model has it
  * @param module full name of the module that the pair belongs to
  * @param layer layer number
  * @param expert expert, or -1 for all
- * @param linear linear layer of the expert, or null for all experts
+ * @param linear linear layer that the name tells, or null if it tells none
  * @param depth number of {@code base_layer}s
  * @param half 0 for A, 1 for B
  * @param adapter name that PEFT gave the adapter, or the empty string
@@ -33,6 +34,7 @@ record ExpertKey(
   private static final String PREFIX = "base_model.model.";
   private static final String EXPERTS = "experts";
   private static final String NESTED = "base_layer";
+  private static final String PARALLEL = "block_sparse_moe";
 
   private static final int MAX_LENGTH = 1024;
   private static final int MAX_COMPONENTS = 32;
@@ -58,12 +60,12 @@ record ExpertKey(
    * @throws UnreadableException if it is, and breaks a rule
    */
   static @Nullable ExpertKey parse(String name) throws UnreadableException {
-    if (!("." + name + ".").contains("." + EXPERTS + ".")) {
+    boolean parallel = isParallel(name);
+    if (!parallel && !("." + name + ".").contains("." + EXPERTS + ".")) {
       return null;
     }
-    String path = name.startsWith(PREFIX) ? name.substring(PREFIX.length()) : name;
-    List<String> parts = split(path);
-    int at = parts.lastIndexOf(EXPERTS);
+    List<String> parts = split(withoutPrefix(name));
+    int at = parts.lastIndexOf(parallel ? PARALLEL : EXPERTS);
     int end = parts.size() - 1;
     String adapter = "";
     if (end > 1 && !isHalf(parts.get(end - 1))) {
@@ -78,14 +80,29 @@ record ExpertKey(
     List<String> inner = parts.subList(at + 1, end - 1);
     String experts = String.join(".", parts.subList(0, at + 1));
     int layer = layer(parts.subList(0, at));
+    String module = String.join(".", parts.subList(0, end - 1));
+    if (parallel) {
+      Linear linear = inner.getFirst().startsWith("in") ? Linear.GATE_UP : Linear.DOWN;
+      return new ExpertKey(experts, module, layer, -1, linear, 0, half, adapter);
+    }
     int expert = expert(inner);
     Linear linear = expert < 0 ? null : linear(inner);
     if (expert < 0 && !inner.stream().allMatch(NESTED::equals)) {
       throw new UnreadableException(
           "after experts must stand an expert's linear layer, base_layer or nothing");
     }
-    String module = String.join(".", parts.subList(0, end - 1));
     return new ExpertKey(experts, module, layer, expert, linear, inner.size(), half, adapter);
+  }
+
+  private static boolean isParallel(String name) {
+    String module = "." + name;
+    return module.contains("." + PARALLEL + ".input_linear.lora_")
+        || module.contains("." + PARALLEL + ".output_linear.lora_");
+  }
+
+  /** A name as the model has it. */
+  static String withoutPrefix(String name) {
+    return name.startsWith(PREFIX) ? name.substring(PREFIX.length()) : name;
   }
 
   private static List<String> split(String path) throws UnreadableException {

@@ -37,6 +37,9 @@ final class ExpertPairs {
     }
   }
 
+  /** Longer names than any model has are not worth the work of looking them up. */
+  private static final int MAX_MODULE_LENGTH = 256;
+
   /** A and B of one module. */
   private static final class Pair {
     private final ExpertKey key;
@@ -66,6 +69,8 @@ final class ExpertPairs {
     for (Pair pair : pairs.values()) {
       if (pair.key.expert() >= 0) {
         entries.add(perExpert(pair));
+      } else if (pair.key.linear() != null) {
+        entries.add(parallel(pair, pair.key.linear()));
       } else {
         fused.computeIfAbsent(pair.key.experts(), any -> new ArrayList<>()).add(pair);
       }
@@ -114,6 +119,7 @@ final class ExpertPairs {
       throw fault(tensor.name(), String.valueOf(e.getMessage()), tensor.name());
     }
     if (key == null) {
+      requireNoExperts(tensor);
       ignored.add(tensor.name());
       return;
     }
@@ -133,6 +139,27 @@ final class ExpertPairs {
       throw fault(tensor.name(), "a weight must be stored once", "it is also " + other.name());
     }
     pair.halves[key.half()] = tensor;
+  }
+
+  /**
+   * Only a pair of several experts has more rows in A than its rank; it must not be taken for one
+   * that has nothing to do with experts.
+   */
+  private void requireNoExperts(Tensor tensor) {
+    int end = tensor.name().indexOf(".lora_A.");
+    if (end < 0 || end > MAX_MODULE_LENGTH || tensor.shape().size() != 2) {
+      return;
+    }
+    String module =
+        ExpertKey.withoutPrefix(tensor.name().substring(0, end)).replace(".base_layer", "");
+    String parameter = config.targetedParameter(module);
+    long rows = tensor.shape().get(0);
+    if (parameter != null && rows > config.rank(parameter) && !config.targetsModule(module)) {
+      throw fault(
+          tensor.name(),
+          "a pair of several experts must be of a module that is known to hold experts",
+          module);
+    }
   }
 
   private void requireMatrix(Tensor tensor) {
@@ -203,7 +230,7 @@ final class ExpertPairs {
     if (config.excludesModule(key.module())) {
       throw fault(a.name(), "the config's exclude_modules must not name the module", key.module());
     }
-    if (!config.transformsLayer(key.layer(), key.expert())) {
+    if (!config.transformsLayer(key)) {
       throw fault(a.name(), "the config's layers_to_transform must hold the layer", key.layer());
     }
     int rank = config.rank(key.module());
@@ -261,14 +288,24 @@ final class ExpertPairs {
           targeted.size());
     }
     for (int depth = 0; depth < wrappers.size(); depth++) {
-      entries.add(fused(wrappers.get(depth), targeted.get(targeted.size() - 1 - depth)));
+      Parameter parameter = targeted.get(targeted.size() - 1 - depth);
+      entries.add(fused(wrappers.get(depth), parameter.linear, experts + "." + parameter.name));
     }
   }
 
-  private Entry fused(Pair pair, Parameter parameter) {
+  /** The only wrapper of a module whose only parameter holds all experts. */
+  private Entry parallel(Pair pair, Linear linear) {
+    String name = pair.key.module() + ".weight";
+    if (!config.targetsParameter(name)) {
+      throw fault(
+          anyName(pair), "the config's target_parameters must name the parameter " + name, "none");
+    }
+    return fused(pair, linear, name);
+  }
+
+  private Entry fused(Pair pair, Linear linear, String name) {
     Tensor a = half(pair, 0);
     Tensor b = half(pair, 1);
-    String name = pair.key.experts() + "." + parameter.name;
     int rank = config.rank(name);
     long rows = a.shape().get(0);
     if (rows % rank != 0) {
@@ -279,7 +316,7 @@ final class ExpertPairs {
     }
     requireDimension(b, 1, rows, "the rows of lora_A");
     int experts = Math.toIntExact(rows / rank);
-    return entry(pair.key, parameter.linear, experts, rank, config.scale(name), a, b);
+    return entry(pair.key, linear, experts, rank, config.scale(name), a, b);
   }
 
   private void requireDimension(Tensor tensor, int dimension, long size, String why) {

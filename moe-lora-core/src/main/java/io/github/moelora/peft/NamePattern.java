@@ -4,26 +4,26 @@ import java.util.regex.Pattern;
 import java.util.regex.PatternSyntaxException;
 
 /**
- * A regular expression of a hostile file. Every character that a match looks at is paid from a
- * budget that all expressions of a file share, so that none can hang the load.
+ * A regular expression of a hostile file. Every step of a match is paid from a budget that all
+ * expressions of a file share, so that many names and many expressions cannot hang the load.
  */
 final class NamePattern {
   /** Longest expression; the known ones have a few hundred characters. */
   static final int MAX_LENGTH = 8192;
 
-  /** A name or an expression that consists of literal characters and dots. */
+  /** An expression that consists of literal characters and dots. */
   private static final Pattern PLAIN = Pattern.compile("[A-Za-z0-9_.-]+");
 
-  /** Characters that may still be looked at. */
+  /** Steps that may still be taken. */
   static final class Budget {
     private long left;
 
-    Budget(long characters) {
-      left = characters;
+    Budget(long steps) {
+      left = steps;
     }
 
-    void spend(long characters) {
-      left -= characters;
+    void spend(long steps) {
+      left -= steps;
       if (left < 0) {
         throw new ExhaustedException();
       }
@@ -42,14 +42,14 @@ final class NamePattern {
   private final String text;
   private final boolean suffix;
   private final boolean plain;
-  private final Pattern pattern;
+  private final NameRegex regex;
   private final Budget budget;
 
-  private NamePattern(String text, boolean suffix, Pattern pattern, Budget budget) {
+  private NamePattern(String text, boolean suffix, NameRegex regex, Budget budget) {
     this.text = text;
     this.suffix = suffix;
     this.plain = PLAIN.matcher(text).matches();
-    this.pattern = pattern;
+    this.regex = regex;
     this.budget = budget;
   }
 
@@ -71,15 +71,11 @@ final class NamePattern {
     return new NamePattern(regex, true, compile("(.*\\.)?(" + regex + ")$", regex), budget);
   }
 
-  private static Pattern compile(String regex, String text) {
+  private static NameRegex compile(String regex, String text) {
     if (text.length() > MAX_LENGTH) {
       throw new PatternSyntaxException("longer than " + MAX_LENGTH, text, -1);
     }
-    try {
-      return Pattern.compile(regex);
-    } catch (StackOverflowError e) {
-      throw new PatternSyntaxException("nested too deeply", text, -1);
-    }
+    return RegexParser.compile(regex);
   }
 
   /**
@@ -91,12 +87,7 @@ final class NamePattern {
     if (plain) {
       return matchesPlain(name);
     }
-    var matcher = pattern.matcher(new Counted(name, budget));
-    try {
-      return suffix ? matcher.lookingAt() : matcher.matches();
-    } catch (StackOverflowError e) {
-      throw new ExhaustedException();
-    }
+    return regex.matches(name, 0, !suffix, budget);
   }
 
   /** The same for an expression in which only the dot is special: it stands for any character. */
@@ -118,30 +109,5 @@ final class NamePattern {
   @Override
   public String toString() {
     return text;
-  }
-
-  /** A name that pays for each look at it. */
-  private record Counted(String text, Budget budget) implements CharSequence {
-
-    @Override
-    public int length() {
-      return text.length();
-    }
-
-    @Override
-    public char charAt(int index) {
-      budget.spend(1);
-      return text.charAt(index);
-    }
-
-    @Override
-    public CharSequence subSequence(int start, int end) {
-      return text.subSequence(start, end);
-    }
-
-    @Override
-    public String toString() {
-      return text;
-    }
   }
 }

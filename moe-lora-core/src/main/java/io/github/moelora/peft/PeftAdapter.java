@@ -307,6 +307,10 @@ public final class PeftAdapter implements AutoCloseable {
     Era era = config.version().era();
     boolean stored = model.gateUp() == GateUp.INTERLEAVED || inFeedForward;
     Set<Orientation> written = Orientation.written(isFused() ? era : Era.ORIENTED, stored);
+    if (era == Era.ORIENTED && config.baseModelNames("qwen3vl")) {
+      // stored [E, in, out] by transformers 4 without saying so, and [E, out, in] by transformers 5
+      written = EnumSet.allOf(Orientation.class);
+    }
     Set<Orientation> fitting = EnumSet.copyOf(consistent);
     fitting.removeIf(orientation -> !entries.stream().allMatch(e -> orientation.fits(e, model)));
     if (fitting.isEmpty()) {
