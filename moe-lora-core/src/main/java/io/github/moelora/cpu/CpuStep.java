@@ -1,6 +1,6 @@
 package io.github.moelora.cpu;
 
-import io.github.moelora.DType;
+import io.github.moelora.LoraAdapter;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.MoeModel;
@@ -14,13 +14,35 @@ import java.lang.foreign.ValueLayout;
 import org.jspecify.annotations.Nullable;
 
 /**
- * One step on the CPU: three phases (widen x, shrink, expand), each spread over the worker pool.
+ * One step on the CPU: two phases, shrink and expand, each spread over the worker pool.
+ *
+ * <p>Shrink goes over the columns of x in chunks: the block's rows are widened to float32 in the
+ * worker's own memory (which the second-level cache holds), then each pair of A's panels is widened
+ * a few rows at a time (which the first-level cache holds) and multiplied with all of them. Expand
+ * takes a few panels of B at a time.
  */
 final class CpuStep implements BackendStep {
   /** Rows of a block where experts see many pairs: a decoded weight then serves so many rows. */
   private static final int LARGE_BLOCK = 32;
 
   private static final int SMALL_BLOCK = 16;
+
+  /** Columns of x that are widened at a time: 128 KiB for a large block. */
+  private static final int X_CHUNK = 1024;
+
+  /** Rows of a panel of A that are widened at a time: 16 KiB for two panels. */
+  private static final int DEPTH_CHUNK = 128;
+
+  /** Elements of B that are widened at a time, 64 KiB, as long as they make two panels. */
+  private static final int TILE_ELEMENTS = 16384;
+
+  /** Most panels of B that are widened at a time; a row of y is then written in runs of 1 KiB. */
+  private static final int TILE_PANELS = 32;
+
+  private static final int TILE_COLUMNS = TILE_PANELS * Kernels.LANES;
+
+  /** Rows of y that are computed at a time. */
+  private static final int DELTA_ROWS = 8;
 
   /** Tasks per thread, so that threads which finish early find more work. */
   private static final int TASKS_PER_THREAD = 4;
@@ -35,12 +57,10 @@ final class CpuStep implements BackendStep {
   private final int zStride;
 
   /** Method references made once, so that a run allocates nothing. */
-  private final WorkerPool.Job widen = this::widen;
-
   private final WorkerPool.Job shrink = this::shrink;
+
   private final WorkerPool.Job expand = this::expand;
 
-  private float[] wideX = {};
   private float[] z = {};
 
   // the run under way
@@ -49,24 +69,31 @@ final class CpuStep implements BackendStep {
   private @Nullable Matrix x;
   private @Nullable Matrix y;
   private int layerIndex;
-  private int wideWidth;
-  private int xRows;
-  private int rowsPerTask;
   private int rankParts;
   private int columnParts;
 
   /** Memory of one worker. */
   private static final class Scratch {
-    final float[] tile;
-    final short[] bits;
-    final float[] delta = new float[LARGE_BLOCK * Kernels.COLUMN_TILE];
+    /** Panels widened to float32. */
+    final MemorySegment panels;
+
+    /** {@code [rows, X_CHUNK]}. */
+    final float[] x = new float[LARGE_BLOCK * X_CHUNK];
+
+    /** {@code [DELTA_ROWS, TILE_COLUMNS]}. */
+    final float[] delta = new float[DELTA_ROWS * TILE_COLUMNS];
+
     final int[] xAt = new int[LARGE_BLOCK];
     final int[] zAt = new int[LARGE_BLOCK];
+    final int[] deltaAt = new int[LARGE_BLOCK];
     final int[] pairs = new int[LARGE_BLOCK];
 
-    Scratch(int tileElements) {
-      tile = new float[tileElements];
-      bits = new short[tileElements];
+    Scratch(MemorySegment panels) {
+      this.panels = panels;
+      for (int m = 0; m < LARGE_BLOCK; m++) {
+        xAt[m] = m * X_CHUNK;
+        deltaAt[m] = m % DELTA_ROWS * TILE_COLUMNS;
+      }
     }
   }
 
@@ -75,7 +102,7 @@ final class CpuStep implements BackendStep {
     this.kernels = kernels;
     this.pool = pool;
     this.slots = slots;
-    this.zStride = 2 * config.maxRank();
+    this.zStride = LoraAdapter.MAX_SLICES * PackedAdapter.padded(config.maxRank());
     int maxPairs = config.maxPairs();
     buffers =
         new Routing.Buffers(
@@ -84,15 +111,12 @@ final class CpuStep implements BackendStep {
             ints(maxPairs),
             ints(Routing.COUNTS),
             ints(maxPairs));
-    MoeModel model = config.model();
-    int width =
+    long panelElements =
         Math.max(
-            PackedAdapter.padded(model.hiddenSize()),
-            PackedAdapter.padded(model.intermediateSize()));
-    int tile = Math.max(Kernels.RANK_TILE * width, config.maxRank() * Kernels.COLUMN_TILE);
+            Math.max(2 * DEPTH_CHUNK, 2 * config.maxRank()) * (long) Kernels.LANES, TILE_ELEMENTS);
     scratch = new Scratch[pool.threads()];
     for (int i = 0; i < scratch.length; i++) {
-      scratch[i] = new Scratch(tile);
+      scratch[i] = new Scratch(arena.allocate(panelElements * Float.BYTES, 64));
     }
   }
 
@@ -135,23 +159,15 @@ final class CpuStep implements BackendStep {
     y = newY;
     MoeModel model = config.model();
     layerIndex = model.layerIndex(newCall.layer());
-    wideWidth = PackedAdapter.padded(model.inputWidth(newCall.projection()));
     int blocks = newCall.add() ? plan.activeBlocks() : plan.allBlocks();
     int wanted = TASKS_PER_THREAD * pool.threads();
     if (plan.activeBlocks() > 0) {
-      xRows = newCall.pairRows() ? plan.pairs() : plan.tokens();
-      rowsPerTask = Math.ceilDiv(xRows, wanted);
-      int length = Math.multiplyExact(xRows, wideWidth);
-      if (wideX.length < length) {
-        wideX = new float[length];
-      }
-      pool.run(Math.ceilDiv(xRows, rowsPerTask), widen);
-      rankParts = parts(plan.activeBlocks(), wanted, Math.ceilDiv(zStride, Kernels.RANK_TILE));
+      rankParts = parts(plan.activeBlocks(), wanted, zStride / (2 * Kernels.LANES));
       pool.run(plan.activeBlocks() * rankParts, shrink);
     }
     if (blocks > 0) {
-      int tiles = Math.ceilDiv(model.outputWidth(newCall.projection()), Kernels.COLUMN_TILE);
-      columnParts = parts(blocks, wanted, tiles);
+      int panels = Math.ceilDiv(model.outputWidth(newCall.projection()), Kernels.LANES);
+      columnParts = parts(blocks, wanted, panels);
       pool.run(blocks * columnParts, expand);
     }
     x = null;
@@ -162,64 +178,111 @@ final class CpuStep implements BackendStep {
     return Math.clamp(Math.ceilDiv(wanted, blocks), 1, most);
   }
 
-  /** Task: some rows of x to float32, padded with zeros. */
-  private void widen(int task, int worker) {
-    Matrix source = x();
-    DType type = source.type();
-    int first = task * rowsPerTask;
-    int end = Math.min(first + rowsPerTask, xRows);
-    for (int row = first; row < end; row++) {
-      int at = row * wideWidth;
-      long from = source.index(row, 0);
-      for (int h = 0; h < source.columns(); h++) {
-        wideX[at + h] = type.get(source.data(), from + h);
-      }
-      for (int h = source.columns(); h < wideWidth; h++) {
-        wideX[at + h] = 0;
-      }
-    }
-  }
-
   /**
-   * Task: z of one block and one part of its ranks. Tiles are dealt round robin: parts of a small
-   * rank stay empty.
+   * Task: z of one block and one part of its ranks. Pairs of panels are dealt round robin: parts of
+   * a small rank stay empty.
    */
   private void shrink(int task, int worker) {
     Routing plan = plan();
     int block = task / rankParts;
     int part = task - block * rankParts;
     PackedAdapter adapter = adapter(plan.blockAdapter(block));
+    PackedAdapter.Slice[] slices =
+        adapter.slices(layerIndex, projection(), plan.blockExpert(block));
+    int panels = 0;
+    for (PackedAdapter.Slice slice : slices) {
+      panels += slice.rankPanels();
+    }
+    if (2 * part >= panels) {
+      return;
+    }
     Scratch mine = scratch[worker];
     int rows = gatherRows(plan, block, mine);
-    int zFrom = 0;
-    int tile = 0;
-    for (PackedAdapter.Slice slice :
-        adapter.slices(layerIndex, projection(), plan.blockExpert(block))) {
-      for (int r = 0; r < slice.rank(); r += Kernels.RANK_TILE, tile++) {
-        if (tile % rankParts == part) {
-          int ranks = Math.min(Kernels.RANK_TILE, slice.rank() - r);
-          long from = slice.a() + (long) r * wideWidth;
-          kernels.decode(
-              config.weightType(),
-              adapter.weights(),
-              from,
-              ranks * wideWidth,
-              mine.tile,
-              mine.bits);
-          kernels.shrink(
-              mine.tile,
-              ranks,
-              wideWidth,
-              wideX,
-              mine.xAt,
-              rows,
-              z,
-              mine.zAt,
-              zFrom + r,
-              slice.scale());
+    int width = config.model().inputWidth(projection());
+    for (int first = 0; first < width; first += X_CHUNK) {
+      int columns = Math.min(X_CHUNK, width - first);
+      widenRows(mine, rows, first, columns);
+      for (int panel = 2 * part; panel < panels; panel += 2 * rankParts) {
+        int count = Math.min(2, panels - panel);
+        for (int h = 0; h < columns; h += DEPTH_CHUNK) {
+          int depth = Math.min(DEPTH_CHUNK, columns - h);
+          shrinkPanels(adapter, slices, panel, count, first + h, h, depth, rows, mine);
         }
       }
-      zFrom += slice.rank();
+    }
+    for (int panel = 2 * part; panel < panels; panel += 2 * rankParts) {
+      for (int i = panel; i < Math.min(panel + 2, panels); i++) {
+        scale(mine, rows, i * Kernels.LANES, slices[sliceOf(slices, i)].scale());
+      }
+    }
+  }
+
+  private void widenRows(Scratch mine, int rows, int first, int columns) {
+    Matrix source = x();
+    for (int m = 0; m < rows; m++) {
+      int row = call().pairRows() ? mine.pairs[m] : mine.pairs[m] / config.expertsPerToken();
+      kernels.widenRow(
+          source.type(), source.data(), source.index(row, first), columns, mine.x, mine.xAt[m]);
+    }
+  }
+
+  /** Adds what rows {@code [h, h + depth)} of one or two panels of A contribute to z. */
+  private void shrinkPanels(
+      PackedAdapter adapter,
+      PackedAdapter.Slice[] slices,
+      int panel,
+      int count,
+      int h,
+      int xColumn,
+      int depth,
+      int rows,
+      Scratch mine) {
+    long stride = (long) DEPTH_CHUNK * Kernels.LANES;
+    for (int i = 0; i < count; i++) {
+      int s = sliceOf(slices, panel + i);
+      int local = s == 0 ? panel + i : panel + i - slices[0].rankPanels();
+      kernels.widenPanel(
+          config.weightType(),
+          adapter.weights(),
+          slices[s].rankPanel(local, h),
+          depth,
+          slices[s].rankPanelWidth(local),
+          mine.panels,
+          i * stride);
+    }
+    int zFrom = panel * Kernels.LANES;
+    if (count == 2) {
+      kernels.multiplyTwo(
+          0,
+          rows,
+          depth,
+          mine.x,
+          mine.xAt,
+          xColumn,
+          mine.panels,
+          0,
+          stride,
+          z,
+          mine.zAt,
+          zFrom,
+          h > 0);
+    } else {
+      kernels.multiply(
+          0, rows, depth, mine.x, mine.xAt, xColumn, mine.panels, 0, z, mine.zAt, zFrom, h > 0);
+    }
+  }
+
+  /** Index of the slice to which a panel belongs, counted over all slices of an expert. */
+  private static int sliceOf(PackedAdapter.Slice[] slices, int panel) {
+    return panel < slices[0].rankPanels() ? 0 : 1;
+  }
+
+  private void scale(Scratch mine, int rows, int zFrom, float scale) {
+    for (int m = 0; m < rows; m++) {
+      int at = mine.zAt[m] + zFrom;
+      for (int j = at; j < at + Kernels.LANES; j++) {
+        z[j] *= scale;
+      }
     }
   }
 
@@ -231,11 +294,11 @@ final class CpuStep implements BackendStep {
     Scratch mine = scratch[worker];
     int rows = gatherRows(plan, block, mine);
     int width = config.model().outputWidth(projection());
-    // parts are cut at multiples of a tile
-    int tiles = Math.ceilDiv(width, Kernels.COLUMN_TILE);
-    int firstColumn = (int) ((long) tiles * part / columnParts) * Kernels.COLUMN_TILE;
+    // parts are cut at multiples of a panel
+    int panels = Math.ceilDiv(width, Kernels.LANES);
+    int firstColumn = (int) ((long) panels * part / columnParts) * Kernels.LANES;
     int endColumn =
-        Math.min(width, (int) ((long) tiles * (part + 1) / columnParts) * Kernels.COLUMN_TILE);
+        Math.min(width, (int) ((long) panels * (part + 1) / columnParts) * Kernels.LANES);
     int slot = plan.blockAdapter(block);
     PackedAdapter adapter = slot < 0 ? null : adapter(slot);
     PackedAdapter.Slice[] slices =
@@ -250,53 +313,89 @@ final class CpuStep implements BackendStep {
     }
     int zFrom = 0;
     for (PackedAdapter.Slice slice : slices) {
-      // a tile of a slice belongs to the part in which it begins
-      int skipped = Math.max(0, firstColumn - slice.firstColumn());
-      int column = Math.ceilDiv(skipped, Kernels.COLUMN_TILE) * Kernels.COLUMN_TILE;
-      for (;
-          column < slice.columns() && slice.firstColumn() + column < endColumn;
-          column += Kernels.COLUMN_TILE) {
-        expandTile(adapter, slice, column, zFrom, rows, mine);
+      // a panel of a slice belongs to the part in which it begins
+      int first = Math.ceilDiv(Math.max(0, firstColumn - slice.firstColumn()), Kernels.LANES);
+      int end =
+          Math.ceilDiv(
+              Math.clamp(endColumn - slice.firstColumn(), 0, slice.columns()), Kernels.LANES);
+      int tile = Math.clamp(TILE_ELEMENTS / (slice.rank() * Kernels.LANES), 2, TILE_PANELS);
+      for (int panel = first; panel < end; panel += tile) {
+        expandTile(adapter, slice, panel, Math.min(tile, end - panel), zFrom, rows, mine);
       }
-      zFrom += slice.rank();
+      zFrom += PackedAdapter.padded(slice.rank());
     }
   }
 
   private void expandTile(
       PackedAdapter adapter,
       PackedAdapter.Slice slice,
-      int column,
+      int panel,
+      int count,
       int zFrom,
       int rows,
       Scratch mine) {
-    int columns = Math.min(Kernels.COLUMN_TILE, slice.columns() - column);
-    int panels = Math.ceilDiv(columns, Kernels.LANES);
     int rank = slice.rank();
-    long from = slice.b() + (long) column * rank;
-    kernels.decode(
+    long stride = (long) rank * Kernels.LANES;
+    kernels.widenPanel(
         config.weightType(),
         adapter.weights(),
-        from,
-        panels * rank * Kernels.LANES,
-        mine.tile,
-        mine.bits);
-    kernels.expand(mine.tile, panels, rank, z, mine.zAt, zFrom, rows, mine.delta);
+        slice.columnPanel(panel),
+        count * rank,
+        Kernels.LANES,
+        mine.panels,
+        0);
+    int column = panel * Kernels.LANES;
+    int columns = Math.min(count * Kernels.LANES, slice.columns() - column);
+    // a few rows at a time, whose delta the first-level cache holds
+    for (int row = 0; row < rows; row += DELTA_ROWS) {
+      int end = Math.min(row + DELTA_ROWS, rows);
+      int i = 0;
+      for (; i + 2 <= count; i += 2) {
+        kernels.multiplyTwo(
+            row,
+            end,
+            rank,
+            z,
+            mine.zAt,
+            zFrom,
+            mine.panels,
+            i * stride,
+            (i + 1) * stride,
+            mine.delta,
+            mine.deltaAt,
+            i * Kernels.LANES,
+            false);
+      }
+      if (i < count) {
+        kernels.multiply(
+            row,
+            end,
+            rank,
+            z,
+            mine.zAt,
+            zFrom,
+            mine.panels,
+            i * stride,
+            mine.delta,
+            mine.deltaAt,
+            i * Kernels.LANES,
+            false);
+      }
+      writeTile(mine, row, end, slice.firstColumn() + column, columns);
+    }
+  }
+
+  /** Adds the delta of a tile to y, or makes it y. */
+  private void writeTile(Scratch mine, int row, int endRow, int firstColumn, int columns) {
     Matrix target = y();
-    int yColumn = call().columnOffset() + slice.firstColumn() + column;
-    for (int m = 0; m < rows; m++) {
+    for (int m = row; m < endRow; m++) {
       int pair = mine.pairs[m];
       float weight = call().routedWeight() ? plan().routingWeight(pair) : 1;
-      long at = target.index(pair, yColumn);
-      int deltaAt = m * Kernels.COLUMN_TILE;
+      long at = target.index(pair, call().columnOffset() + firstColumn);
       if (!call().add()) {
         zero(target, at, columns);
       }
-      switch (target.type()) {
-        case F32 -> kernels.addF32(target.data(), at, mine.delta, deltaAt, columns, weight);
-        case BF16 -> kernels.addBf16(target.data(), at, mine.delta, deltaAt, columns, weight);
-        case F16 ->
-            PlainKernels.add(DType.F16, target.data(), at, mine.delta, deltaAt, columns, weight);
-      }
+      kernels.add(target.type(), target.data(), at, mine.delta, mine.deltaAt[m], columns, weight);
     }
   }
 
@@ -325,10 +424,7 @@ final class CpuStep implements BackendStep {
     target.data().asSlice(at * bytes, columns * bytes).fill((byte) 0);
   }
 
-  /**
-   * Lists the pairs of a block and where their rows of x and z begin; padding only stands at the
-   * end.
-   */
+  /** Lists the pairs of a block and where their rows of z begin; padding only stands at the end. */
   private int gatherRows(Routing plan, int block, Scratch mine) {
     int blockSize = plan.blockSize();
     int position = block * blockSize;
@@ -336,7 +432,6 @@ final class CpuStep implements BackendStep {
     while (rows < blockSize && plan.sortedTokenId(position + rows) < plan.pairs()) {
       int pair = plan.sortedTokenId(position + rows);
       mine.pairs[rows] = pair;
-      mine.xAt[rows] = (call().pairRows() ? pair : pair / config.expertsPerToken()) * wideWidth;
       mine.zAt[rows] = (position + rows) * zStride;
       rows++;
     }

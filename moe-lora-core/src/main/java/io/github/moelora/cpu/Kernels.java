@@ -8,86 +8,127 @@ import java.lang.foreign.ValueLayout;
  * The inner loops. {@link PlainKernels} is the specification; {@link VectorKernels} must agree with
  * it within the rounding of its sums.
  *
- * <p>Both work on float32 tiles in arrays: a tile of weights is decoded once and serves every row
- * of a block.
+ * <p>Shrink and expand are the same product: rows of scalars times a <em>panel</em> {@code [depth,
+ * LANES]} of weights, one vector wide. Each output element is one sum in the order of {@code
+ * depth}, so it depends neither on the rows beside it nor on the kernel that takes it. A panel is
+ * widened to float32 once and serves every row of a block; it lies off the heap, because vectors of
+ * 64 bytes in a Java array straddle cache lines.
  */
 abstract class Kernels {
-  /** Widths of packed rows and panels are multiples of this; 16 float32 are the widest vector. */
+  /** Columns of a panel: 16 float32 are the widest vector. */
   static final int LANES = 16;
-
-  /** Ranks of one shrink tile: with 4 rows, 16 sums in registers. */
-  static final int RANK_TILE = 4;
-
-  /** Columns of one expand tile. */
-  static final int COLUMN_TILE = 2 * LANES;
 
   abstract String description();
 
   /**
-   * Widens {@code count} packed weights to float32.
+   * Widens a panel to float32 {@code [depth, LANES]}. Where {@code width} is less than {@link
+   * #LANES}, the further columns hold whatever follows in memory.
    *
-   * @param weights in, packed weights
-   * @param from index of the first element, not a byte offset
-   * @param count a multiple of {@link #LANES}
-   * @param out out, from index 0
-   * @param bits scratch of at least {@code count} elements
+   * @param source in, {@code [depth, width]} from element {@code from}; {@link #LANES} elements
+   *     must be readable from each row
+   * @param width in {@code [1, LANES]}
+   * @param panel out, float32, from element {@code at}
    */
-  final void decode(
-      DType type, MemorySegment weights, long from, int count, float[] out, short[] bits) {
+  final void widenPanel(
+      DType type,
+      MemorySegment source,
+      long from,
+      int depth,
+      int width,
+      MemorySegment panel,
+      long at) {
+    switch (type) {
+      case F32 -> {
+        for (int k = 0; k < depth; k++) {
+          MemorySegment.copy(
+              source,
+              (from + (long) k * width) * Float.BYTES,
+              panel,
+              (at + (long) k * LANES) * Float.BYTES,
+              (long) LANES * Float.BYTES);
+        }
+      }
+      case BF16 -> widenPanelBf16(source, from, depth, width, panel, at);
+      case F16 -> widenPanelF16(source, from, depth, width, panel, at);
+    }
+  }
+
+  abstract void widenPanelBf16(
+      MemorySegment source, long from, int depth, int width, MemorySegment panel, long at);
+
+  /** Finite values only. */
+  abstract void widenPanelF16(
+      MemorySegment source, long from, int depth, int width, MemorySegment panel, long at);
+
+  /** Widens {@code count} elements of a row to float32. */
+  final void widenRow(DType type, MemorySegment source, long from, int count, float[] out, int at) {
     switch (type) {
       case F32 ->
           MemorySegment.copy(
-              weights, ValueLayout.JAVA_FLOAT_UNALIGNED, from * Float.BYTES, out, 0, count);
-      case BF16 -> decodeBf16(weights, from, count, out);
+              source, ValueLayout.JAVA_FLOAT_UNALIGNED, from * Float.BYTES, out, at, count);
+      case BF16 -> widenRowBf16(source, from, count, out, at);
       case F16 -> {
-        MemorySegment.copy(
-            weights, ValueLayout.JAVA_SHORT_UNALIGNED, from * Short.BYTES, bits, 0, count);
-        // a loop over arrays, which the compiler turns into hardware conversions
         for (int i = 0; i < count; i++) {
-          out[i] = Float.float16ToFloat(bits[i]);
+          out[at + i] = type.get(source, from + i);
         }
       }
     }
   }
 
-  abstract void decodeBf16(MemorySegment weights, long from, int count, float[] out);
+  abstract void widenRowBf16(MemorySegment source, long from, int count, float[] out, int at);
 
   /**
-   * {@code z[zAt[m] + j] = scale * sum_h a[j, h] * x[xAt[m] + h]} for all rows {@code m} and the
-   * {@code ranks} ranks of a tile.
+   * {@code out[outAt[m] + outFrom + c] (+)= sum_k in[inAt[m] + inFrom + k] * panel[k, c]} for rows
+   * {@code m} in {@code [row, endRow)} and the {@link #LANES} columns {@code c} of a panel.
    *
-   * @param a in, {@code [ranks, width]}
-   * @param ranks in {@code [1, RANK_TILE]}
-   * @param width a multiple of {@link #LANES}
-   * @param x in, rows of {@code width} elements that start at {@code xAt}
-   * @param rows how many rows
-   * @param z out, ranks that start at {@code zAt[m] + zFrom}
+   * @param depth length of the sum
+   * @param panel in, float32 {@code [depth, LANES]} from element {@code at}
+   * @param add whether the sum goes on from what {@code out} holds
    */
-  abstract void shrink(
-      float[] a,
-      int ranks,
-      int width,
-      float[] x,
-      int[] xAt,
-      int rows,
-      float[] z,
-      int[] zAt,
-      int zFrom,
-      float scale);
+  abstract void multiply(
+      int row,
+      int endRow,
+      int depth,
+      float[] in,
+      int[] inAt,
+      int inFrom,
+      MemorySegment panel,
+      long at,
+      float[] out,
+      int[] outAt,
+      int outFrom,
+      boolean add);
 
   /**
-   * {@code out[m * COLUMN_TILE + c] = sum_r b[c / LANES, r, c % LANES] * z[zAt[m] + zFrom + r]} for
-   * all rows and the columns of a tile.
-   *
-   * @param b in, {@code [panels, rank, LANES]}
-   * @param panels 1 or 2
+   * The same with two panels, at {@code at} and {@code at2}; the second one's columns follow the
+   * first one's in {@code out}.
    */
-  abstract void expand(
-      float[] b, int panels, int rank, float[] z, int[] zAt, int zFrom, int rows, float[] out);
+  abstract void multiplyTwo(
+      int row,
+      int endRow,
+      int depth,
+      float[] in,
+      int[] inAt,
+      int inFrom,
+      MemorySegment panel,
+      long at,
+      long at2,
+      float[] out,
+      int[] outAt,
+      int outFrom,
+      boolean add);
 
-  /** {@code y[at + i] += weight * delta[from + i]} on float32. */
+  /** {@code y[at + i] += weight * delta[from + i]}, rounded once. */
+  final void add(
+      DType type, MemorySegment y, long at, float[] delta, int from, int count, float weight) {
+    switch (type) {
+      case F32 -> addF32(y, at, delta, from, count, weight);
+      case BF16 -> addBf16(y, at, delta, from, count, weight);
+      case F16 -> PlainKernels.addPlain(type, y, at, delta, from, count, weight);
+    }
+  }
+
   abstract void addF32(MemorySegment y, long at, float[] delta, int from, int count, float weight);
 
-  /** The same on bfloat16, rounded once. */
   abstract void addBf16(MemorySegment y, long at, float[] delta, int from, int count, float weight);
 }

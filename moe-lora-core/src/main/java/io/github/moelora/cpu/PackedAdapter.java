@@ -12,15 +12,39 @@ import java.lang.foreign.MemorySegment;
 import java.util.List;
 
 /**
- * The weights of one slot in the order in which the kernels read them: of each slice, A as {@code
- * [R, H']} and B as panels {@code [O / 16, R, 16]}, both padded with zeros to multiples of 16
- * columns. Each slice has its own rank.
+ * The weights of one slot as the panels that the kernels read: of each slice, A as {@code [R / 16,
+ * H, 16]} and B as {@code [O / 16, R, 16]}. The last panel of A has only the columns that the rank
+ * leaves, so that each slice costs its own rank; B is padded with zeros.
  */
 final class PackedAdapter implements AutoCloseable {
 
-  /** One packed slice; offsets are element indices. */
-  record Slice(int firstColumn, int columns, int rank, float scale, long a, long b) {
+  /** Slices begin at multiples of so many elements, a cache line or more. */
+  private static final int ALIGNMENT = 32;
+
+  /** One packed slice; {@code a} and {@code b} are the element indices of the first panels. */
+  record Slice(
+      int firstColumn, int columns, int inputWidth, int rank, float scale, long a, long b) {
     static final Slice[] NONE = {};
+
+    /** Number of panels of A. */
+    int rankPanels() {
+      return Math.ceilDiv(rank, Kernels.LANES);
+    }
+
+    /** Columns of a panel of A. */
+    int rankPanelWidth(int panel) {
+      return Math.min(Kernels.LANES, rank - panel * Kernels.LANES);
+    }
+
+    /** Element index of row {@code h} of a panel of A. */
+    long rankPanel(int panel, int h) {
+      return a + (long) panel * Kernels.LANES * inputWidth + (long) h * rankPanelWidth(panel);
+    }
+
+    /** Element index of a panel of B. */
+    long columnPanel(int panel) {
+      return b + (long) panel * Kernels.LANES * rank;
+    }
 
     int endColumn() {
       return firstColumn + columns;
@@ -66,30 +90,45 @@ final class PackedAdapter implements AutoCloseable {
           Slice[] targets = sources.isEmpty() ? Slice.NONE : new Slice[sources.size()];
           for (int s = 0; s < targets.length; s++) {
             LoraSlice source = sources.get(s);
-            long b = at + (long) source.rank() * padded(source.a().columns());
+            int inputWidth = source.a().columns();
+            long b = aligned(at + (long) source.rank() * inputWidth);
             targets[s] =
                 new Slice(
-                    source.firstColumn(), source.columns(), source.rank(), source.scale(), at, b);
-            at = b + (long) source.rank() * padded(source.columns());
+                    source.firstColumn(),
+                    source.columns(),
+                    inputWidth,
+                    source.rank(),
+                    source.scale(),
+                    at,
+                    b);
+            at = aligned(b + (long) source.rank() * padded(source.columns()));
           }
           slices[index(layerIndex, projection, e)] = targets;
         }
       }
     }
-    return at;
+    // a row of a narrow panel is read as a whole one
+    return at + Kernels.LANES;
+  }
+
+  private static long aligned(long index) {
+    return Math.ceilDiv(index, ALIGNMENT) * ALIGNMENT;
   }
 
   private void copy(LoraSlice source, Slice target) {
     Matrix a = source.a();
-    int width = padded(a.columns());
-    for (int r = 0; r < a.rows(); r++) {
-      for (int h = 0; h < a.columns(); h++) {
-        type.set(weights, target.a() + (long) r * width + h, a.get(r, h));
+    for (int panel = 0; panel < target.rankPanels(); panel++) {
+      int width = target.rankPanelWidth(panel);
+      for (int j = 0; j < width; j++) {
+        for (int h = 0; h < a.columns(); h++) {
+          float value = a.get(panel * Kernels.LANES + j, h);
+          type.set(weights, target.rankPanel(panel, h) + j, value);
+        }
       }
     }
     Matrix b = source.b();
     for (int o = 0; o < b.rows(); o++) {
-      long panel = target.b() + (long) (o / Kernels.LANES) * b.columns() * Kernels.LANES;
+      long panel = target.columnPanel(o / Kernels.LANES);
       for (int r = 0; r < b.columns(); r++) {
         type.set(weights, panel + (long) r * Kernels.LANES + o % Kernels.LANES, b.get(o, r));
       }

@@ -9,15 +9,14 @@ import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorShape;
-import jdk.incubator.vector.VectorShuffle;
 import jdk.incubator.vector.VectorSpecies;
 
 /**
  * Kernels on the Vector API.
  *
- * <p>Each sum of a shrink has one vector accumulator over {@code h} whose lanes are added in order
- * at the end, never with {@code reduceLanes}, whose order is open: interpreter and compiled code
- * would differ in the last bit.
+ * <p>Products keep eight rows times two panels in registers: ten loads serve sixteen fused
+ * multiply-adds. They are spelled out, because the compiler keeps vectors in registers only as
+ * local variables.
  */
 final class VectorKernels extends Kernels {
   private static final VectorSpecies<Float> F = species();
@@ -25,19 +24,11 @@ final class VectorKernels extends Kernels {
   private static final VectorSpecies<Short> S =
       VectorSpecies.of(short.class, VectorShape.forBitSize(F.vectorBitSize() / 2));
   private static final int W = F.length();
-  private static final VectorShuffle<Float> ROTATE_8 = rotate(8);
-  private static final VectorShuffle<Float> ROTATE_4 = rotate(4);
-  private static final VectorShuffle<Float> ROTATE_2 = rotate(2);
-  private static final VectorShuffle<Float> ROTATE_1 = rotate(1);
 
-  private static VectorShuffle<Float> rotate(int lanes) {
-    return VectorShuffle.fromOp(F, lane -> (lane + lanes) % W);
-  }
+  /** With 16 registers, as vectors of less than 512 bits often have, eight rows do not fit. */
+  private static final boolean EIGHT_ROWS = W == LANES;
 
-  /**
-   * The preferred shape, within the limits of the packed layout and of a short vector of half its
-   * size.
-   */
+  /** The preferred shape, within the limits of a panel and of a short vector of half its size. */
   private static VectorSpecies<Float> species() {
     VectorSpecies<Float> preferred = FloatVector.SPECIES_PREFERRED;
     return preferred.length() > LANES ? FloatVector.SPECIES_512 : preferred;
@@ -49,239 +40,424 @@ final class VectorKernels extends Kernels {
   }
 
   @Override
-  void decodeBf16(MemorySegment weights, long from, int count, float[] out) {
-    for (int i = 0; i < count; i += W) {
-      loadBf16(weights, from + i).intoArray(out, i);
+  void widenPanelBf16(
+      MemorySegment source, long from, int depth, int width, MemorySegment panel, long at) {
+    if (width == LANES) {
+      for (int i = 0; i < depth * LANES; i += W) {
+        store(loadBf16(source, from + i), panel, at + i);
+      }
+      return;
     }
+    for (int k = 0; k < depth; k++) {
+      for (int c = 0; c < LANES; c += W) {
+        store(loadBf16(source, from + (long) k * width + c), panel, at + (long) k * LANES + c);
+      }
+    }
+  }
+
+  @Override
+  void widenPanelF16(
+      MemorySegment source, long from, int depth, int width, MemorySegment panel, long at) {
+    for (int k = 0; k < depth; k++) {
+      for (int c = 0; c < LANES; c += W) {
+        store(loadF16(source, from + (long) k * width + c), panel, at + (long) k * LANES + c);
+      }
+    }
+  }
+
+  @Override
+  void widenRowBf16(MemorySegment source, long from, int count, float[] out, int at) {
+    int i = 0;
+    for (; i + W <= count; i += W) {
+      loadBf16(source, from + i).intoArray(out, at + i);
+    }
+    for (; i < count; i++) {
+      out[at + i] = DType.BF16.get(source, from + i);
+    }
+  }
+
+  private static void store(FloatVector v, MemorySegment panel, long index) {
+    v.intoMemorySegment(panel, index * Float.BYTES, LITTLE_ENDIAN);
+  }
+
+  private static IntVector loadShorts(MemorySegment data, long index) {
+    ShortVector bits = ShortVector.fromMemorySegment(S, data, index * Short.BYTES, LITTLE_ENDIAN);
+    return (IntVector) bits.convertShape(VectorOperators.ZERO_EXTEND_S2I, I, 0);
   }
 
   private static FloatVector loadBf16(MemorySegment data, long index) {
-    ShortVector bits = ShortVector.fromMemorySegment(S, data, index * Short.BYTES, LITTLE_ENDIAN);
-    IntVector wide = (IntVector) bits.convertShape(VectorOperators.ZERO_EXTEND_S2I, I, 0);
-    return wide.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
-  }
-
-  @Override
-  void shrink(
-      float[] a,
-      int ranks,
-      int width,
-      float[] x,
-      int[] xAt,
-      int rows,
-      float[] z,
-      int[] zAt,
-      int zFrom,
-      float scale) {
-    int m = 0;
-    if (ranks == RANK_TILE) {
-      for (; m + 2 <= rows; m += 2) {
-        shrink2x4(a, width, x, xAt, m, z, zAt, zFrom, scale);
-      }
-      for (; m < rows; m++) {
-        shrink1x4(a, width, x, xAt[m], z, zAt[m] + zFrom, scale);
-      }
-    }
-    for (; m < rows; m++) {
-      for (int j = 0; j < ranks; j++) {
-        FloatVector sum = FloatVector.zero(F);
-        for (int h = 0; h < width; h += W) {
-          sum =
-              FloatVector.fromArray(F, a, j * width + h)
-                  .fma(FloatVector.fromArray(F, x, xAt[m] + h), sum);
-        }
-        z[zAt[m] + zFrom + j] = scale * sumLanes(sum);
-      }
-    }
-  }
-
-  private static void shrink1x4(
-      float[] a, int width, float[] x, int xAt, float[] z, int zAt, float scale) {
-    FloatVector s0 = FloatVector.zero(F);
-    FloatVector s1 = s0;
-    FloatVector s2 = s0;
-    FloatVector s3 = s0;
-    for (int h = 0; h < width; h += W) {
-      FloatVector v = FloatVector.fromArray(F, x, xAt + h);
-      s0 = FloatVector.fromArray(F, a, h).fma(v, s0);
-      s1 = FloatVector.fromArray(F, a, width + h).fma(v, s1);
-      s2 = FloatVector.fromArray(F, a, 2 * width + h).fma(v, s2);
-      s3 = FloatVector.fromArray(F, a, 3 * width + h).fma(v, s3);
-    }
-    z[zAt] = scale * sumLanes(s0);
-    z[zAt + 1] = scale * sumLanes(s1);
-    z[zAt + 2] = scale * sumLanes(s2);
-    z[zAt + 3] = scale * sumLanes(s3);
+    return loadShorts(data, index).lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
   }
 
   /**
-   * Eight sums: with sixteen the compiler no longer inlines all vector operations, which costs a
-   * factor of four.
+   * Exponent and fraction moved into place make a float32 that is too small by 2^112, subnormal
+   * values included.
    */
-  private static void shrink2x4(
-      float[] a,
-      int width,
-      float[] x,
-      int[] xAt,
+  private static FloatVector loadF16(MemorySegment data, long index) {
+    IntVector bits = loadShorts(data, index);
+    FloatVector magnitude =
+        bits.and(0x7fff).lanewise(VectorOperators.LSHL, 13).reinterpretAsFloats().mul(0x1p112f);
+    IntVector sign = bits.and(0x8000).lanewise(VectorOperators.LSHL, 16);
+    return magnitude.reinterpretAsInts().or(sign).reinterpretAsFloats();
+  }
+
+  @Override
+  void multiply(
+      int row,
+      int endRow,
+      int depth,
+      float[] in,
+      int[] inAt,
+      int inFrom,
+      MemorySegment panel,
+      long at,
+      float[] out,
+      int[] outAt,
+      int outFrom,
+      boolean add) {
+    for (int c = 0; c < LANES; c += W) {
+      int m = row;
+      for (; EIGHT_ROWS && m + 8 <= endRow; m += 8) {
+        multiply8(m, depth, in, inAt, inFrom, panel, at + c, out, outAt, outFrom + c, add);
+      }
+      for (; m + 4 <= endRow; m += 4) {
+        multiply4(m, depth, in, inAt, inFrom, panel, at + c, out, outAt, outFrom + c, add);
+      }
+      for (; m < endRow; m++) {
+        multiply1(m, depth, in, inAt, inFrom, panel, at + c, out, outAt, outFrom + c, add);
+      }
+    }
+  }
+
+  @Override
+  void multiplyTwo(
+      int row,
+      int endRow,
+      int depth,
+      float[] in,
+      int[] inAt,
+      int inFrom,
+      MemorySegment panel,
+      long at,
+      long at2,
+      float[] out,
+      int[] outAt,
+      int outFrom,
+      boolean add) {
+    for (int c = 0; c < LANES; c += W) {
+      long a = at + c;
+      long a2 = at2 + c;
+      int o = outFrom + c;
+      int m = row;
+      for (; EIGHT_ROWS && m + 8 <= endRow; m += 8) {
+        multiplyTwo8(m, depth, in, inAt, inFrom, panel, a, a2, out, outAt, o, add);
+      }
+      for (; m + 4 <= endRow; m += 4) {
+        multiplyTwo4(m, depth, in, inAt, inFrom, panel, a, a2, out, outAt, o, add);
+      }
+      for (; m < endRow; m++) {
+        multiplyTwo1(m, depth, in, inAt, inFrom, panel, a, a2, out, outAt, o, add);
+      }
+    }
+  }
+
+  private static FloatVector start(float[] out, int at, boolean add) {
+    return add ? FloatVector.fromArray(F, out, at) : FloatVector.zero(F);
+  }
+
+  private static FloatVector row(MemorySegment panel, long at, int k) {
+    return FloatVector.fromMemorySegment(
+        F, panel, (at + (long) k * LANES) * Float.BYTES, LITTLE_ENDIAN);
+  }
+
+  private static void multiply1(
       int m,
-      float[] z,
-      int[] zAt,
-      int zFrom,
-      float scale) {
-    FloatVector s00 = FloatVector.zero(F);
-    FloatVector s01 = s00;
-    FloatVector s02 = s00;
-    FloatVector s03 = s00;
-    FloatVector s10 = s00;
-    FloatVector s11 = s00;
-    FloatVector s12 = s00;
-    FloatVector s13 = s00;
-    int x0 = xAt[m];
-    int x1 = xAt[m + 1];
-    for (int h = 0; h < width; h += W) {
-      FloatVector v0 = FloatVector.fromArray(F, x, x0 + h);
-      FloatVector v1 = FloatVector.fromArray(F, x, x1 + h);
-      FloatVector a0 = FloatVector.fromArray(F, a, h);
-      s00 = a0.fma(v0, s00);
-      s10 = a0.fma(v1, s10);
-      FloatVector a1 = FloatVector.fromArray(F, a, width + h);
-      s01 = a1.fma(v0, s01);
-      s11 = a1.fma(v1, s11);
-      FloatVector a2 = FloatVector.fromArray(F, a, 2 * width + h);
-      s02 = a2.fma(v0, s02);
-      s12 = a2.fma(v1, s12);
-      FloatVector a3 = FloatVector.fromArray(F, a, 3 * width + h);
-      s03 = a3.fma(v0, s03);
-      s13 = a3.fma(v1, s13);
+      int depth,
+      float[] in,
+      int[] inAt,
+      int inFrom,
+      MemorySegment panel,
+      long at,
+      float[] out,
+      int[] outAt,
+      int outFrom,
+      boolean add) {
+    int i0 = inAt[m] + inFrom;
+    int o0 = outAt[m] + outFrom;
+    FloatVector s0 = start(out, o0, add);
+    for (int k = 0; k < depth; k++) {
+      FloatVector v = row(panel, at, k);
+      s0 = v.fma(FloatVector.broadcast(F, in[i0 + k]), s0);
     }
-    storeRow(z, zAt[m] + zFrom, scale, s00, s01, s02, s03);
-    storeRow(z, zAt[m + 1] + zFrom, scale, s10, s11, s12, s13);
+    s0.intoArray(out, o0);
   }
 
-  private static void storeRow(
-      float[] z,
-      int at,
-      float scale,
-      FloatVector s0,
-      FloatVector s1,
-      FloatVector s2,
-      FloatVector s3) {
-    z[at] = scale * sumLanes(s0);
-    z[at + 1] = scale * sumLanes(s1);
-    z[at + 2] = scale * sumLanes(s2);
-    z[at + 3] = scale * sumLanes(s3);
+  private static void multiply4(
+      int m,
+      int depth,
+      float[] in,
+      int[] inAt,
+      int inFrom,
+      MemorySegment panel,
+      long at,
+      float[] out,
+      int[] outAt,
+      int outFrom,
+      boolean add) {
+    int i0 = inAt[m] + inFrom;
+    int i1 = inAt[m + 1] + inFrom;
+    int i2 = inAt[m + 2] + inFrom;
+    int i3 = inAt[m + 3] + inFrom;
+    int o0 = outAt[m] + outFrom;
+    int o1 = outAt[m + 1] + outFrom;
+    int o2 = outAt[m + 2] + outFrom;
+    int o3 = outAt[m + 3] + outFrom;
+    FloatVector s0 = start(out, o0, add);
+    FloatVector s1 = start(out, o1, add);
+    FloatVector s2 = start(out, o2, add);
+    FloatVector s3 = start(out, o3, add);
+    for (int k = 0; k < depth; k++) {
+      FloatVector v = row(panel, at, k);
+      s0 = v.fma(FloatVector.broadcast(F, in[i0 + k]), s0);
+      s1 = v.fma(FloatVector.broadcast(F, in[i1 + k]), s1);
+      s2 = v.fma(FloatVector.broadcast(F, in[i2 + k]), s2);
+      s3 = v.fma(FloatVector.broadcast(F, in[i3 + k]), s3);
+    }
+    s0.intoArray(out, o0);
+    s1.intoArray(out, o1);
+    s2.intoArray(out, o2);
+    s3.intoArray(out, o3);
   }
 
-  /**
-   * Adds the lanes as a tree, upper half to lower half, with shuffles that compile to one
-   * instruction each.
-   */
-  private static float sumLanes(FloatVector v) {
-    FloatVector sum = v;
-    if (W >= 16) {
-      sum = sum.add(sum.rearrange(ROTATE_8));
+  private static void multiply8(
+      int m,
+      int depth,
+      float[] in,
+      int[] inAt,
+      int inFrom,
+      MemorySegment panel,
+      long at,
+      float[] out,
+      int[] outAt,
+      int outFrom,
+      boolean add) {
+    int i0 = inAt[m] + inFrom;
+    int i1 = inAt[m + 1] + inFrom;
+    int i2 = inAt[m + 2] + inFrom;
+    int i3 = inAt[m + 3] + inFrom;
+    int i4 = inAt[m + 4] + inFrom;
+    int i5 = inAt[m + 5] + inFrom;
+    int i6 = inAt[m + 6] + inFrom;
+    int i7 = inAt[m + 7] + inFrom;
+    int o0 = outAt[m] + outFrom;
+    int o1 = outAt[m + 1] + outFrom;
+    int o2 = outAt[m + 2] + outFrom;
+    int o3 = outAt[m + 3] + outFrom;
+    int o4 = outAt[m + 4] + outFrom;
+    int o5 = outAt[m + 5] + outFrom;
+    int o6 = outAt[m + 6] + outFrom;
+    int o7 = outAt[m + 7] + outFrom;
+    FloatVector s0 = start(out, o0, add);
+    FloatVector s1 = start(out, o1, add);
+    FloatVector s2 = start(out, o2, add);
+    FloatVector s3 = start(out, o3, add);
+    FloatVector s4 = start(out, o4, add);
+    FloatVector s5 = start(out, o5, add);
+    FloatVector s6 = start(out, o6, add);
+    FloatVector s7 = start(out, o7, add);
+    for (int k = 0; k < depth; k++) {
+      FloatVector v = row(panel, at, k);
+      s0 = v.fma(FloatVector.broadcast(F, in[i0 + k]), s0);
+      s1 = v.fma(FloatVector.broadcast(F, in[i1 + k]), s1);
+      s2 = v.fma(FloatVector.broadcast(F, in[i2 + k]), s2);
+      s3 = v.fma(FloatVector.broadcast(F, in[i3 + k]), s3);
+      s4 = v.fma(FloatVector.broadcast(F, in[i4 + k]), s4);
+      s5 = v.fma(FloatVector.broadcast(F, in[i5 + k]), s5);
+      s6 = v.fma(FloatVector.broadcast(F, in[i6 + k]), s6);
+      s7 = v.fma(FloatVector.broadcast(F, in[i7 + k]), s7);
     }
-    if (W >= 8) {
-      sum = sum.add(sum.rearrange(ROTATE_4));
-    }
-    if (W >= 4) {
-      sum = sum.add(sum.rearrange(ROTATE_2));
-    }
-    return sum.add(sum.rearrange(ROTATE_1)).lane(0);
+    s0.intoArray(out, o0);
+    s1.intoArray(out, o1);
+    s2.intoArray(out, o2);
+    s3.intoArray(out, o3);
+    s4.intoArray(out, o4);
+    s5.intoArray(out, o5);
+    s6.intoArray(out, o6);
+    s7.intoArray(out, o7);
   }
 
-  @Override
-  void expand(
-      float[] b, int panels, int rank, float[] z, int[] zAt, int zFrom, int rows, float[] out) {
-    for (int panel = 0; panel < panels; panel++) {
-      for (int c = 0; c < LANES; c += W) {
-        int at = panel * rank * LANES + c;
-        int to = panel * LANES + c;
-        int m = 0;
-        for (; m + 8 <= rows; m += 8) {
-          expand8(b, at, rank, z, zAt, zFrom, m, out, to);
-        }
-        for (; m + 4 <= rows; m += 4) {
-          expand4(b, at, rank, z, zAt, zFrom, m, out, to);
-        }
-        for (; m < rows; m++) {
-          expand1(b, at, rank, z, zAt[m] + zFrom, out, m * COLUMN_TILE + to);
-        }
-      }
+  private static void multiplyTwo1(
+      int m,
+      int depth,
+      float[] in,
+      int[] inAt,
+      int inFrom,
+      MemorySegment panel,
+      long at,
+      long at2,
+      float[] out,
+      int[] outAt,
+      int outFrom,
+      boolean add) {
+    int i0 = inAt[m] + inFrom;
+    int o0 = outAt[m] + outFrom;
+    FloatVector s0 = start(out, o0, add);
+    FloatVector t0 = start(out, o0 + LANES, add);
+    for (int k = 0; k < depth; k++) {
+      FloatVector v = row(panel, at, k);
+      FloatVector w = row(panel, at2, k);
+      FloatVector x0 = FloatVector.broadcast(F, in[i0 + k]);
+      s0 = v.fma(x0, s0);
+      t0 = w.fma(x0, t0);
     }
+    s0.intoArray(out, o0);
+    t0.intoArray(out, o0 + LANES);
   }
 
-  private static void expand1(
-      float[] b, int at, int rank, float[] z, int zAt, float[] out, int to) {
-    FloatVector s = FloatVector.zero(F);
-    for (int r = 0; r < rank; r++) {
-      s = FloatVector.fromArray(F, b, at + r * LANES).fma(FloatVector.broadcast(F, z[zAt + r]), s);
+  private static void multiplyTwo4(
+      int m,
+      int depth,
+      float[] in,
+      int[] inAt,
+      int inFrom,
+      MemorySegment panel,
+      long at,
+      long at2,
+      float[] out,
+      int[] outAt,
+      int outFrom,
+      boolean add) {
+    int i0 = inAt[m] + inFrom;
+    int i1 = inAt[m + 1] + inFrom;
+    int i2 = inAt[m + 2] + inFrom;
+    int i3 = inAt[m + 3] + inFrom;
+    int o0 = outAt[m] + outFrom;
+    int o1 = outAt[m + 1] + outFrom;
+    int o2 = outAt[m + 2] + outFrom;
+    int o3 = outAt[m + 3] + outFrom;
+    FloatVector s0 = start(out, o0, add);
+    FloatVector s1 = start(out, o1, add);
+    FloatVector s2 = start(out, o2, add);
+    FloatVector s3 = start(out, o3, add);
+    FloatVector t0 = start(out, o0 + LANES, add);
+    FloatVector t1 = start(out, o1 + LANES, add);
+    FloatVector t2 = start(out, o2 + LANES, add);
+    FloatVector t3 = start(out, o3 + LANES, add);
+    for (int k = 0; k < depth; k++) {
+      FloatVector v = row(panel, at, k);
+      FloatVector w = row(panel, at2, k);
+      FloatVector x0 = FloatVector.broadcast(F, in[i0 + k]);
+      s0 = v.fma(x0, s0);
+      t0 = w.fma(x0, t0);
+      FloatVector x1 = FloatVector.broadcast(F, in[i1 + k]);
+      s1 = v.fma(x1, s1);
+      t1 = w.fma(x1, t1);
+      FloatVector x2 = FloatVector.broadcast(F, in[i2 + k]);
+      s2 = v.fma(x2, s2);
+      t2 = w.fma(x2, t2);
+      FloatVector x3 = FloatVector.broadcast(F, in[i3 + k]);
+      s3 = v.fma(x3, s3);
+      t3 = w.fma(x3, t3);
     }
-    s.intoArray(out, to);
+    s0.intoArray(out, o0);
+    s1.intoArray(out, o1);
+    s2.intoArray(out, o2);
+    s3.intoArray(out, o3);
+    t0.intoArray(out, o0 + LANES);
+    t1.intoArray(out, o1 + LANES);
+    t2.intoArray(out, o2 + LANES);
+    t3.intoArray(out, o3 + LANES);
   }
 
-  private static void expand4(
-      float[] b, int at, int rank, float[] z, int[] zAt, int zFrom, int m, float[] out, int to) {
-    int z0 = zAt[m] + zFrom;
-    int z1 = zAt[m + 1] + zFrom;
-    int z2 = zAt[m + 2] + zFrom;
-    int z3 = zAt[m + 3] + zFrom;
-    FloatVector s0 = FloatVector.zero(F);
-    FloatVector s1 = s0;
-    FloatVector s2 = s0;
-    FloatVector s3 = s0;
-    for (int r = 0; r < rank; r++) {
-      FloatVector v = FloatVector.fromArray(F, b, at + r * LANES);
-      s0 = v.fma(FloatVector.broadcast(F, z[z0 + r]), s0);
-      s1 = v.fma(FloatVector.broadcast(F, z[z1 + r]), s1);
-      s2 = v.fma(FloatVector.broadcast(F, z[z2 + r]), s2);
-      s3 = v.fma(FloatVector.broadcast(F, z[z3 + r]), s3);
+  private static void multiplyTwo8(
+      int m,
+      int depth,
+      float[] in,
+      int[] inAt,
+      int inFrom,
+      MemorySegment panel,
+      long at,
+      long at2,
+      float[] out,
+      int[] outAt,
+      int outFrom,
+      boolean add) {
+    int i0 = inAt[m] + inFrom;
+    int i1 = inAt[m + 1] + inFrom;
+    int i2 = inAt[m + 2] + inFrom;
+    int i3 = inAt[m + 3] + inFrom;
+    int i4 = inAt[m + 4] + inFrom;
+    int i5 = inAt[m + 5] + inFrom;
+    int i6 = inAt[m + 6] + inFrom;
+    int i7 = inAt[m + 7] + inFrom;
+    int o0 = outAt[m] + outFrom;
+    int o1 = outAt[m + 1] + outFrom;
+    int o2 = outAt[m + 2] + outFrom;
+    int o3 = outAt[m + 3] + outFrom;
+    int o4 = outAt[m + 4] + outFrom;
+    int o5 = outAt[m + 5] + outFrom;
+    int o6 = outAt[m + 6] + outFrom;
+    int o7 = outAt[m + 7] + outFrom;
+    FloatVector s0 = start(out, o0, add);
+    FloatVector s1 = start(out, o1, add);
+    FloatVector s2 = start(out, o2, add);
+    FloatVector s3 = start(out, o3, add);
+    FloatVector s4 = start(out, o4, add);
+    FloatVector s5 = start(out, o5, add);
+    FloatVector s6 = start(out, o6, add);
+    FloatVector s7 = start(out, o7, add);
+    FloatVector t0 = start(out, o0 + LANES, add);
+    FloatVector t1 = start(out, o1 + LANES, add);
+    FloatVector t2 = start(out, o2 + LANES, add);
+    FloatVector t3 = start(out, o3 + LANES, add);
+    FloatVector t4 = start(out, o4 + LANES, add);
+    FloatVector t5 = start(out, o5 + LANES, add);
+    FloatVector t6 = start(out, o6 + LANES, add);
+    FloatVector t7 = start(out, o7 + LANES, add);
+    for (int k = 0; k < depth; k++) {
+      FloatVector v = row(panel, at, k);
+      FloatVector w = row(panel, at2, k);
+      FloatVector x0 = FloatVector.broadcast(F, in[i0 + k]);
+      s0 = v.fma(x0, s0);
+      t0 = w.fma(x0, t0);
+      FloatVector x1 = FloatVector.broadcast(F, in[i1 + k]);
+      s1 = v.fma(x1, s1);
+      t1 = w.fma(x1, t1);
+      FloatVector x2 = FloatVector.broadcast(F, in[i2 + k]);
+      s2 = v.fma(x2, s2);
+      t2 = w.fma(x2, t2);
+      FloatVector x3 = FloatVector.broadcast(F, in[i3 + k]);
+      s3 = v.fma(x3, s3);
+      t3 = w.fma(x3, t3);
+      FloatVector x4 = FloatVector.broadcast(F, in[i4 + k]);
+      s4 = v.fma(x4, s4);
+      t4 = w.fma(x4, t4);
+      FloatVector x5 = FloatVector.broadcast(F, in[i5 + k]);
+      s5 = v.fma(x5, s5);
+      t5 = w.fma(x5, t5);
+      FloatVector x6 = FloatVector.broadcast(F, in[i6 + k]);
+      s6 = v.fma(x6, s6);
+      t6 = w.fma(x6, t6);
+      FloatVector x7 = FloatVector.broadcast(F, in[i7 + k]);
+      s7 = v.fma(x7, s7);
+      t7 = w.fma(x7, t7);
     }
-    int first = m * COLUMN_TILE + to;
-    s0.intoArray(out, first);
-    s1.intoArray(out, first + COLUMN_TILE);
-    s2.intoArray(out, first + 2 * COLUMN_TILE);
-    s3.intoArray(out, first + 3 * COLUMN_TILE);
-  }
-
-  private static void expand8(
-      float[] b, int at, int rank, float[] z, int[] zAt, int zFrom, int m, float[] out, int to) {
-    int z0 = zAt[m] + zFrom;
-    int z1 = zAt[m + 1] + zFrom;
-    int z2 = zAt[m + 2] + zFrom;
-    int z3 = zAt[m + 3] + zFrom;
-    int z4 = zAt[m + 4] + zFrom;
-    int z5 = zAt[m + 5] + zFrom;
-    int z6 = zAt[m + 6] + zFrom;
-    int z7 = zAt[m + 7] + zFrom;
-    FloatVector s0 = FloatVector.zero(F);
-    FloatVector s1 = s0;
-    FloatVector s2 = s0;
-    FloatVector s3 = s0;
-    FloatVector s4 = s0;
-    FloatVector s5 = s0;
-    FloatVector s6 = s0;
-    FloatVector s7 = s0;
-    for (int r = 0; r < rank; r++) {
-      FloatVector v = FloatVector.fromArray(F, b, at + r * LANES);
-      s0 = v.fma(FloatVector.broadcast(F, z[z0 + r]), s0);
-      s1 = v.fma(FloatVector.broadcast(F, z[z1 + r]), s1);
-      s2 = v.fma(FloatVector.broadcast(F, z[z2 + r]), s2);
-      s3 = v.fma(FloatVector.broadcast(F, z[z3 + r]), s3);
-      s4 = v.fma(FloatVector.broadcast(F, z[z4 + r]), s4);
-      s5 = v.fma(FloatVector.broadcast(F, z[z5 + r]), s5);
-      s6 = v.fma(FloatVector.broadcast(F, z[z6 + r]), s6);
-      s7 = v.fma(FloatVector.broadcast(F, z[z7 + r]), s7);
-    }
-    int first = m * COLUMN_TILE + to;
-    s0.intoArray(out, first);
-    s1.intoArray(out, first + COLUMN_TILE);
-    s2.intoArray(out, first + 2 * COLUMN_TILE);
-    s3.intoArray(out, first + 3 * COLUMN_TILE);
-    s4.intoArray(out, first + 4 * COLUMN_TILE);
-    s5.intoArray(out, first + 5 * COLUMN_TILE);
-    s6.intoArray(out, first + 6 * COLUMN_TILE);
-    s7.intoArray(out, first + 7 * COLUMN_TILE);
+    s0.intoArray(out, o0);
+    s1.intoArray(out, o1);
+    s2.intoArray(out, o2);
+    s3.intoArray(out, o3);
+    s4.intoArray(out, o4);
+    s5.intoArray(out, o5);
+    s6.intoArray(out, o6);
+    s7.intoArray(out, o7);
+    t0.intoArray(out, o0 + LANES);
+    t1.intoArray(out, o1 + LANES);
+    t2.intoArray(out, o2 + LANES);
+    t3.intoArray(out, o3 + LANES);
+    t4.intoArray(out, o4 + LANES);
+    t5.intoArray(out, o5 + LANES);
+    t6.intoArray(out, o6 + LANES);
+    t7.intoArray(out, o7 + LANES);
   }
 
   @Override
@@ -296,7 +472,7 @@ final class VectorKernels extends Kernels {
           .add(old)
           .intoMemorySegment(y, offset, LITTLE_ENDIAN);
     }
-    PlainKernels.add(DType.F32, y, at + i, delta, from + i, count - i, weight);
+    PlainKernels.addPlain(DType.F32, y, at + i, delta, from + i, count - i, weight);
   }
 
   @Override
@@ -317,6 +493,6 @@ final class VectorKernels extends Kernels {
       ((ShortVector) rounded.convertShape(VectorOperators.I2S, S, 0))
           .intoMemorySegment(y, (at + i) * Short.BYTES, LITTLE_ENDIAN);
     }
-    PlainKernels.add(DType.BF16, y, at + i, delta, from + i, count - i, weight);
+    PlainKernels.addPlain(DType.BF16, y, at + i, delta, from + i, count - i, weight);
   }
 }
