@@ -1,28 +1,21 @@
 package io.github.moelora.cli;
 
 import io.github.moelora.DType;
-import io.github.moelora.GateUp;
-import io.github.moelora.LoraAdapter;
-import io.github.moelora.LoraSlice;
 import io.github.moelora.Matrix;
-import io.github.moelora.MoeLora;
-import io.github.moelora.MoeLoraConfig;
-import io.github.moelora.MoeModel;
-import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
-import io.github.moelora.Step;
-import io.github.moelora.reference.Reference;
+import io.github.moelora.bench.Batch;
+import io.github.moelora.bench.Ceilings;
+import io.github.moelora.bench.Preset;
+import io.github.moelora.bench.Timing;
+import io.github.moelora.bench.Workload;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Random;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine;
@@ -39,11 +32,8 @@ import picocli.CommandLine.Option;
       "One token of each cell is checked against the reference before the cell is timed."
     })
 final class BenchCommand implements Callable<Integer> {
-  /** Elements of the random memory that all weights are views of. */
-  private static final int RANDOM_ELEMENTS = 1 << 22;
-
   private static final long NANOS_PER_CELL = 300_000_000L;
-  private static final int MOST_RUNS = 200;
+  private static final int BANDWIDTH_ROUNDS = 5;
 
   @CommandLine.Spec
   private CommandLine.Model.CommandSpec spec = CommandLine.Model.CommandSpec.create();
@@ -53,7 +43,7 @@ final class BenchCommand implements Callable<Integer> {
       split = ",",
       paramLabel = "NAME",
       description =
-          "Shapes: qwen3-30b-a3b, mixtral-8x7b, deepseek-v3, gpt-oss-20b, olmoe (default"
+          "Shapes: qwen3-30b-a3b, mixtral-8x7b, deepseek-v3, gpt-oss-20b, olmoe, or all (default"
               + " ${DEFAULT-VALUE}).")
   private List<String> presets = List.of("qwen3-30b-a3b");
 
@@ -80,13 +70,13 @@ final class BenchCommand implements Callable<Integer> {
   @Option(
       names = "--weights",
       paramLabel = "TYPE",
-      description = "Type of weights (default ${DEFAULT-VALUE}).")
+      description = "Type of weights: ${COMPLETION-CANDIDATES} (default ${DEFAULT-VALUE}).")
   private DType weightType = DType.BF16;
 
   @Option(
       names = "--activations",
       paramLabel = "TYPE",
-      description = "Type of x and y (default ${DEFAULT-VALUE}).")
+      description = "Type of x and y: ${COMPLETION-CANDIDATES} (default ${DEFAULT-VALUE}).")
   private DType activationType = DType.BF16;
 
   @Option(
@@ -99,7 +89,7 @@ final class BenchCommand implements Callable<Integer> {
       names = "--memory",
       paramLabel = "GIB",
       description =
-          "Weights that a cell may take; larger cells are left out (default ${DEFAULT-VALUE}).")
+          "Weights that a shape may take; larger ones are left out (default ${DEFAULT-VALUE}).")
   private double memoryGib = 4;
 
   @Option(
@@ -117,7 +107,16 @@ final class BenchCommand implements Callable<Integer> {
   @Option(names = "--plot", paramLabel = "FILE", description = "Draw time against tokens as PNG.")
   private @Nullable Path plot;
 
-  /** Result of one cell. */
+  /**
+   * Result of one cell.
+   *
+   * @param preset shape
+   * @param projection gate/up or down
+   * @param micros median time
+   * @param floorMicros time that moving the bytes takes at the memory bandwidth
+   * @param gigabytesPerSecond the bytes over the median time
+   * @param worst worst error of the checked token over its bound
+   */
   record Cell(
       String preset,
       String projection,
@@ -131,31 +130,134 @@ final class BenchCommand implements Callable<Integer> {
   @Override
   public Integer call() throws IOException {
     PrintWriter out = spec.commandLine().getOut();
-    PrintWriter err = spec.commandLine().getErr();
-    requirePositive("--tokens", tokens);
-    requirePositive("--ranks", ranks);
-    requirePositive("--adapters", List.of(adapters));
-    double bytesPerSecond = bandwidth > 0 ? bandwidth * 1e9 : ReadBandwidth.measure();
-    List<Preset> shapes = presets.stream().map(Preset::of).toList();
+    requireOptions();
+    List<Preset> shapes =
+        presets.contains("all")
+            ? Preset.names().stream().map(Preset::of).toList()
+            : presets.stream().distinct().map(Preset::of).toList();
     List<Cell> cells = new ArrayList<>();
-    Progress progress = new Progress(err, shapes.size() * ranks.size() * tokens.size());
+    Progress progress =
+        new Progress(spec.commandLine(), shapes.size() * ranks.size() * tokens.size());
+    progress.show("measuring the memory bandwidth");
+    double bytesPerSecond =
+        bandwidth > 0 ? bandwidth * 1e9 : Ceilings.bestReadBytesPerSecond(BANDWIDTH_ROUNDS);
     String device = "";
     for (Preset preset : shapes) {
       for (int rank : ranks) {
-        long bytes = weightBytes(preset.model(), rank) * adapters;
-        if (bytes > memoryGib * (1L << 30)) {
+        Workload.Sizes sizes = sizes(preset, rank);
+        if (sizes.weightBytes() > memoryGib * (1L << 30)) {
           progress.clear();
           out.printf(
               "%s rank %d left out: %s of weights, --memory allows %s GiB%n",
-              preset.text(), rank, Output.bytes((double) bytes), Output.number(memoryGib));
+              preset.text(),
+              rank,
+              Output.bytes((double) sizes.weightBytes()),
+              Output.number(memoryGib));
           progress.advance(tokens.size());
           continue;
         }
-        device = bench(preset, rank, bytesPerSecond, cells, progress);
+        progress.show("%s, rank %d, loading adapters".formatted(preset.text(), rank));
+        try (Workload workload = Workload.open(sizes, backend, seed)) {
+          device = workload.backend();
+          bench(workload, sizes, bytesPerSecond, cells, progress);
+        }
       }
     }
     progress.clear();
-    out.printf("%s; floor at %.1f GB/s%n", device, bytesPerSecond / 1e9);
+    if (cells.isEmpty()) {
+      throw new IllegalArgumentException(
+          "--memory must allow at least one cell, got %s GiB".formatted(Output.number(memoryGib)));
+    }
+    print(device, bytesPerSecond, cells, out);
+    boolean passed = cells.stream().allMatch(cell -> cell.worst() <= 1);
+    if (!passed) {
+      out.println("FAIL: an element is outside its bound");
+    }
+    out.flush();
+    if (json != null) {
+      Map<String, Object> document = new LinkedHashMap<>();
+      document.put("device", device);
+      document.put("bytes_per_second", bytesPerSecond);
+      document.put("weights", weightType);
+      document.put("activations", activationType);
+      document.put("adapters", adapters);
+      document.put("seed", seed);
+      document.put("passed", passed);
+      document.put("cells", cells);
+      Output.writeJson(json, document);
+    }
+    if (plot != null) {
+      TimePlot.write(plot, cells, device);
+    }
+    return passed ? 0 : MoeLoraCli.CHECK_FAILED;
+  }
+
+  private void requireOptions() {
+    requirePositive("--tokens", tokens);
+    requirePositive("--ranks", ranks);
+    requirePositive("--adapters", List.of(adapters));
+    if (!(memoryGib > 0)) {
+      throw new IllegalArgumentException("--memory must be more than 0, got " + memoryGib);
+    }
+    if (!(bandwidth >= 0 && bandwidth < Double.POSITIVE_INFINITY)) {
+      throw new IllegalArgumentException("--bandwidth must be finite, got " + bandwidth);
+    }
+    DevicesCommand.requireKnown(backend);
+    Output.requireWritable("--json", json);
+    Output.requireWritable("--plot", plot);
+  }
+
+  private static void requirePositive(String name, List<Integer> values) {
+    for (int value : values) {
+      if (value < 1) {
+        throw new IllegalArgumentException("%s must be at least 1, got %d".formatted(name, value));
+      }
+    }
+  }
+
+  private Workload.Sizes sizes(Preset preset, int rank) {
+    int most = tokens.stream().mapToInt(Integer::intValue).max().orElse(1);
+    return new Workload.Sizes(preset, 1, adapters, rank, most, weightType, activationType);
+  }
+
+  private void bench(
+      Workload workload,
+      Workload.Sizes sizes,
+      double bytesPerSecond,
+      List<Cell> cells,
+      Progress progress) {
+    for (int batchTokens : tokens) {
+      progress.show(
+          "%s, rank %d, %d tokens".formatted(sizes.preset().text(), sizes.rank(), batchTokens));
+      Batch batch = workload.batch(batchTokens);
+      for (ProjectionCall call : List.of(ProjectionCall.gateUp(0), ProjectionCall.down(0))) {
+        try (Arena arena = Arena.ofShared()) {
+          Matrix x = workload.x(arena, call, batch);
+          Matrix y = workload.y(arena, call, batch);
+          double worst = workload.check(call, batch, x, y);
+          Runnable action = () -> workload.run(call, x, y);
+          Timing.warmUp(action);
+          double nanos = Timing.medianNanos(action, NANOS_PER_CELL);
+          double bytes = workload.movedBytes(call, batch);
+          cells.add(
+              new Cell(
+                  sizes.preset().text(),
+                  Output.name(call.projection()),
+                  sizes.rank(),
+                  batchTokens,
+                  nanos / 1e3,
+                  bytes / bytesPerSecond * 1e6,
+                  bytes / nanos,
+                  worst));
+        }
+      }
+      progress.advance(1);
+    }
+  }
+
+  private static void print(
+      String device, double bytesPerSecond, List<Cell> cells, PrintWriter out) {
+    out.printf("%s; floor at %s GB/s%n", device, Output.number(bytesPerSecond / 1e9));
     TextTable table =
         new TextTable(
             "shape",
@@ -180,200 +282,5 @@ final class BenchCommand implements Callable<Integer> {
           Output.format("%.3f", cell.worst()));
     }
     table.print(out);
-    boolean passed = cells.stream().allMatch(cell -> cell.worst() <= 1);
-    if (!passed) {
-      out.println("FAIL: an element is outside its bound");
-    }
-    out.flush();
-    if (json != null) {
-      Map<String, Object> document = new LinkedHashMap<>();
-      document.put("device", device);
-      document.put("bytes_per_second", bytesPerSecond);
-      document.put("weights", weightType);
-      document.put("activations", activationType);
-      document.put("adapters", adapters);
-      document.put("seed", seed);
-      document.put("cells", cells);
-      Output.writeJson(json, document);
-    }
-    if (plot != null) {
-      TimePlot.write(plot, cells, device);
-    }
-    return passed ? 0 : MoeLoraCli.CHECK_FAILED;
-  }
-
-  private static void requirePositive(String name, List<Integer> values) {
-    for (int value : values) {
-      if (value < 1) {
-        throw new IllegalArgumentException("%s must be at least 1, got %d".formatted(name, value));
-      }
-    }
-  }
-
-  private long weightBytes(MoeModel model, int rank) {
-    long gateUp = (long) slices(model) * model.hiddenSize() + model.outputWidth(Projection.GATE_UP);
-    long down = (long) model.intermediateSize() + model.hiddenSize();
-    return (long) model.experts() * rank * (gateUp + down) * weightType.bytes();
-  }
-
-  private static int slices(MoeModel model) {
-    return model.gateUp() == GateUp.HALVES ? 2 : 1;
-  }
-
-  private String bench(
-      Preset preset, int rank, double bytesPerSecond, List<Cell> cells, Progress progress) {
-    MoeModel model = preset.model();
-    int most = tokens.stream().mapToInt(Integer::intValue).max().orElse(1);
-    MoeLoraConfig config =
-        MoeLoraConfig.of(model, adapters, preset.expertsPerToken())
-            .withMaxTokens(most)
-            .withMaxRank(rank)
-            .withWeightType(weightType);
-    Random random = new Random(seed);
-    try (Arena arena = Arena.ofShared();
-        MoeLora lora = backend == null ? MoeLora.open(config) : MoeLora.open(config, backend);
-        Step step = lora.newStep()) {
-      Matrix pool = Bits.random(arena, random, weightType, 1, RANDOM_ELEMENTS);
-      List<@Nullable LoraAdapter> loaded = new ArrayList<>();
-      for (int slot = 0; slot < adapters; slot++) {
-        LoraAdapter adapter = adapter(model, rank, pool, random);
-        lora.load(slot, adapter);
-        loaded.add(adapter);
-      }
-      for (int batch : tokens) {
-        progress.show("%s, rank %d, %d tokens".formatted(preset.text(), rank, batch));
-        Batch routed =
-            Batch.random(random, batch, preset.expertsPerToken(), model.experts(), adapters);
-        step.plan(
-            batch,
-            MemorySegment.ofArray(routed.expertIds()),
-            MemorySegment.ofArray(routed.routingWeights()),
-            MemorySegment.ofArray(routed.adapterIds()));
-        for (ProjectionCall call : List.of(ProjectionCall.gateUp(0), ProjectionCall.down(0))) {
-          try (Arena cellArena = Arena.ofShared()) {
-            cells.add(
-                cell(preset, rank, call, routed, loaded, step, bytesPerSecond, random, cellArena));
-          }
-        }
-        progress.advance(1);
-      }
-      return "backend %s on %s".formatted(lora.backendName(), lora.device());
-    }
-  }
-
-  private static LoraAdapter adapter(MoeModel model, int rank, Matrix pool, Random random) {
-    LoraAdapter.Builder builder = LoraAdapter.builder("random");
-    for (int e = 0; e < model.experts(); e++) {
-      for (Projection projection : Projection.values()) {
-        int count = projection == Projection.GATE_UP ? slices(model) : 1;
-        int width = model.outputWidth(projection) / count;
-        for (int s = 0; s < count; s++) {
-          Matrix a = view(pool, random, rank, model.inputWidth(projection));
-          Matrix b = view(pool, random, width, rank);
-          builder.add(0, projection, e, new LoraSlice(s * width, a, b, 1f / rank));
-        }
-      }
-    }
-    return builder.build();
-  }
-
-  private static Matrix view(Matrix pool, Random random, int rows, int columns) {
-    int offset = random.nextInt(pool.columns() - rows * columns);
-    return new Matrix(pool.data(), pool.type(), rows, columns, offset, columns, 1);
-  }
-
-  private Cell cell(
-      Preset preset,
-      int rank,
-      ProjectionCall call,
-      Batch batch,
-      List<@Nullable LoraAdapter> loaded,
-      Step step,
-      double bytesPerSecond,
-      Random random,
-      Arena arena) {
-    MoeModel model = preset.model();
-    int pairs = batch.expertIds().length;
-    int inputWidth = model.inputWidth(call.projection());
-    int outputWidth = model.outputWidth(call.projection());
-    Matrix x =
-        Bits.random(
-            arena,
-            random,
-            activationType,
-            call.pairRows() ? pairs : batch.adapterIds().length,
-            inputWidth);
-    Matrix y = Bits.random(arena, random, activationType, pairs, outputWidth);
-    double worst = check(model, call, batch, loaded, step, x, y, arena);
-    double nanos = time(step, call, x, y);
-    double floor = moved(model, rank, call, batch, x, y) / bytesPerSecond * 1e9;
-    return new Cell(
-        preset.text(),
-        call.projection() == Projection.GATE_UP ? "gate/up" : "down",
-        rank,
-        batch.adapterIds().length,
-        nanos / 1e3,
-        floor / 1e3,
-        moved(model, rank, call, batch, x, y) / nanos,
-        worst);
-  }
-
-  /** Compares the pairs of one token, since the reference of a whole large batch takes minutes. */
-  private static double check(
-      MoeModel model,
-      ProjectionCall call,
-      Batch batch,
-      List<@Nullable LoraAdapter> loaded,
-      Step step,
-      Matrix x,
-      Matrix y,
-      Arena arena) {
-    int expertsPerToken = batch.expertIds().length / batch.adapterIds().length;
-    int t = batch.adapterIds().length / 2;
-    int p = t * expertsPerToken;
-    Matrix before = Bits.copy(arena, y.rows(p, expertsPerToken));
-    step.run(call, x, y);
-    Check check = new Check();
-    check.compare(
-        Reference.compute(
-            new Reference.Inputs(
-                model,
-                call,
-                loaded,
-                Arrays.copyOfRange(batch.expertIds(), p, p + expertsPerToken),
-                Arrays.copyOfRange(batch.routingWeights(), p, p + expertsPerToken),
-                new int[] {batch.adapterIds()[t]},
-                call.pairRows() ? x.rows(p, expertsPerToken) : x.rows(t, 1),
-                before)),
-        y.rows(p, expertsPerToken));
-    return check.worst();
-  }
-
-  private static double time(Step step, ProjectionCall call, Matrix x, Matrix y) {
-    long[] nanos = new long[MOST_RUNS];
-    int runs = 0;
-    // the first half of the time warms up
-    for (int half = 0; half < 2; half++) {
-      long end = System.nanoTime() + NANOS_PER_CELL / 2;
-      runs = 0;
-      do {
-        long begin = System.nanoTime();
-        step.run(call, x, y);
-        nanos[runs++] = System.nanoTime() - begin;
-      } while (runs < MOST_RUNS && System.nanoTime() < end);
-    }
-    Arrays.sort(nanos, 0, runs);
-    return nanos[runs / 2];
-  }
-
-  private double moved(
-      MoeModel model, int rank, ProjectionCall call, Batch batch, Matrix x, Matrix y) {
-    int count = call.projection() == Projection.GATE_UP ? slices(model) : 1;
-    long perExpert =
-        (long) rank
-            * (count * model.inputWidth(call.projection()) + model.outputWidth(call.projection()));
-    long activations = (long) x.rows() * x.columns() + 2L * y.rows() * y.columns();
-    return (double) batch.distinctExperts() * perExpert * weightType.bytes()
-        + (double) activations * activationType.bytes();
   }
 }

@@ -56,6 +56,7 @@ final class InspectCommand implements Callable<Integer> {
     if (!Files.isDirectory(directory)) {
       throw new IllegalArgumentException("DIR must be a folder, got " + directory);
     }
+    Output.requireWritable("--json", json);
     try (PeftAdapter adapter = PeftAdapter.open(directory)) {
       List<Row> rows = rows(adapter);
       out.printf(

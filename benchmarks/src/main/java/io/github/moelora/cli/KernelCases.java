@@ -12,6 +12,8 @@ import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Step;
+import io.github.moelora.bench.Bits;
+import io.github.moelora.bench.Check;
 import io.github.moelora.cli.VerifyCommand.Case;
 import io.github.moelora.reference.Reference;
 import java.io.IOException;

@@ -2,11 +2,16 @@ package io.github.moelora.cli;
 
 import ch.qos.logback.classic.Level;
 import ch.qos.logback.classic.Logger;
+import com.fasterxml.jackson.core.JacksonException;
 import io.github.moelora.peft.AdapterFormatException;
 import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.io.PrintWriter;
+import java.io.UncheckedIOException;
+import java.nio.file.AccessDeniedException;
 import java.nio.file.NoSuchFileException;
+import java.nio.file.NotDirectoryException;
+import java.util.Locale;
 import org.slf4j.LoggerFactory;
 import picocli.AutoComplete;
 import picocli.CommandLine;
@@ -18,7 +23,7 @@ import picocli.CommandLine.ScopeType;
 @Command(
     name = "moe-lora",
     mixinStandardHelpOptions = true,
-    version = "moe-lora 0.1.0-SNAPSHOT",
+    versionProvider = MoeLoraCli.Version.class,
     description = "Runs many LoRA adapters at once inside Mixture-of-Experts layers.",
     subcommands = {
       RunCommand.class,
@@ -64,9 +69,38 @@ public final class MoeLoraCli implements Runnable {
 
   MoeLoraCli() {}
 
+  /** Version of the jar that the classes come from, and of the JVM. */
+  static final class Version implements CommandLine.IVersionProvider {
+    @Override
+    public String[] getVersion() {
+      String version = MoeLoraCli.class.getPackage().getImplementationVersion();
+      return new String[] {
+        "moe-lora %s (Java %s)"
+            .formatted(version == null ? "development build" : version, Runtime.version())
+      };
+    }
+  }
+
   /** Runs a command and ends the JVM with its exit code. */
   public static void main(String[] args) {
-    System.exit(newCommandLine().execute(args));
+    // numbers look the same everywhere
+    Locale.setDefault(Locale.ROOT);
+    System.exit(execute(newCommandLine(), args));
+  }
+
+  static int execute(CommandLine commandLine, String... args) {
+    try {
+      return commandLine.execute(args);
+    } catch (OutOfMemoryError e) {
+      commandLine
+          .getErr()
+          .printf(
+              "moe-lora: not enough memory: %s; take a smaller case, or a larger heap with"
+                  + " JAVA_OPTS=-Xmx...%n",
+              e.getMessage());
+      commandLine.getErr().flush();
+      return BAD_INPUT;
+    }
   }
 
   static CommandLine newCommandLine() {
@@ -79,6 +113,7 @@ public final class MoeLoraCli implements Runnable {
           cli.setLogLevel();
           return new CommandLine.RunLast().execute(parsed);
         });
+    commandLine.setParameterExceptionHandler((e, args) -> reportUsage(e));
     commandLine.setExecutionExceptionHandler((e, command, parsed) -> cli.report(e, command));
     return commandLine;
   }
@@ -90,25 +125,53 @@ public final class MoeLoraCli implements Runnable {
     }
   }
 
+  private static int reportUsage(CommandLine.ParameterException e) {
+    CommandLine command = e.getCommandLine();
+    PrintWriter err = command.getErr();
+    if (e instanceof CommandLine.UnmatchedArgumentException unmatched
+        && command.getParent() == null
+        && !unmatched.isUnknownOption()) {
+      err.printf(
+          "moe-lora: the command must be one of %s, got %s%n",
+          String.join(", ", command.getSubcommands().keySet()),
+          unmatched.getUnmatched().getFirst());
+    } else {
+      err.println("moe-lora: " + e.getMessage());
+      CommandLine.UnmatchedArgumentException.printSuggestions(e, err);
+    }
+    err.printf("Try '%s --help'.%n", command.getCommandSpec().qualifiedName());
+    err.flush();
+    return BAD_INPUT;
+  }
+
   private int report(Exception e, CommandLine command) {
     PrintWriter err = command.getErr();
     if (debug) {
       e.printStackTrace(err);
     }
+    Exception cause =
+        e instanceof UncheckedIOException && e.getCause() instanceof IOException io ? io : e;
     boolean input =
-        e instanceof IllegalArgumentException
-            || e instanceof IllegalStateException
-            || e instanceof IOException
-            || e instanceof AdapterFormatException;
-    String message =
-        switch (e) {
-          case NoSuchFileException missing -> "no such file: " + missing.getMessage();
-          case FileNotFoundException missing -> "no such file: " + missing.getMessage();
-          default -> input ? String.valueOf(e.getMessage()) : e + " (--debug shows where)";
-        };
-    err.println("moe-lora: " + message);
+        cause instanceof IllegalArgumentException
+            || cause instanceof IllegalStateException
+            || cause instanceof IOException
+            || cause instanceof AdapterFormatException;
+    err.println(
+        "moe-lora: " + (input ? sentence(cause) : cause + " (--debug shows where it happened)"));
     err.flush();
     return input ? BAD_INPUT : UNEXPECTED;
+  }
+
+  /** What went wrong, with the file's name: the messages of file exceptions are the bare name. */
+  private static String sentence(Exception e) {
+    return switch (e) {
+      case NoSuchFileException missing -> "no such file or folder: " + missing.getFile();
+      case FileNotFoundException missing -> "cannot be read: " + missing.getMessage();
+      case AccessDeniedException denied -> "permission denied: " + denied.getFile();
+      case NotDirectoryException file -> "not a folder: " + file.getFile();
+      case JacksonException json -> "not the expected JSON: " + json.getOriginalMessage();
+      default -> String.valueOf(e.getMessage());
+    };
   }
 
   @Override

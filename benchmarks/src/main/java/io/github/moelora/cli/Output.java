@@ -1,16 +1,21 @@
 package io.github.moelora.cli;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.PropertyNamingStrategies;
 import com.fasterxml.jackson.databind.SerializationFeature;
+import io.github.moelora.Projection;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Locale;
+import org.jspecify.annotations.Nullable;
 
 /** Numbers and files of the commands' output. */
 final class Output {
   private static final ObjectMapper JSON =
-      new ObjectMapper().enable(SerializationFeature.INDENT_OUTPUT);
+      new ObjectMapper()
+          .setPropertyNamingStrategy(PropertyNamingStrategies.SNAKE_CASE)
+          .enable(SerializationFeature.INDENT_OUTPUT);
 
   private Output() {}
 
@@ -18,9 +23,38 @@ final class Output {
     return JSON;
   }
 
+  /**
+   * Checks before long work that its result can be written afterwards.
+   *
+   * @param option name of the option, for the message
+   * @param file may be null: nothing is to be written
+   */
+  static void requireWritable(String option, @Nullable Path file) {
+    if (file == null) {
+      return;
+    }
+    Path folder = file.toAbsolutePath().getParent();
+    if (Files.isDirectory(file)) {
+      throw new IllegalArgumentException(
+          "%s must be a file, got folder %s".formatted(option, file));
+    }
+    if (!Files.exists(file) && (folder == null || !Files.isDirectory(folder))) {
+      throw new IllegalArgumentException(
+          "%s must lie in an existing folder, got %s".formatted(option, file));
+    }
+    if (!Files.isWritable(Files.exists(file) ? file : folder)) {
+      throw new IllegalArgumentException("%s must be writable, got %s".formatted(option, file));
+    }
+  }
+
+  /** Name of a projection in tables. */
+  static String name(Projection projection) {
+    return projection == Projection.GATE_UP ? "gate/up" : "down";
+  }
+
   /** Writes a value as JSON, in one piece. */
   static void writeJson(Path file, Object value) throws IOException {
-    Files.write(file, JSON.writeValueAsBytes(value));
+    Files.writeString(file, JSON.writeValueAsString(value) + "\n");
   }
 
   /** As {@code String.format}, with a decimal point everywhere. */

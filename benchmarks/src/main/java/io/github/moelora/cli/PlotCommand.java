@@ -28,6 +28,7 @@ final class PlotCommand implements Callable<Integer> {
 
   @Override
   public Integer call() throws IOException {
+    Output.requireWritable("--output", output);
     JsonNode document = Output.json().readTree(json.toFile());
     if (!document.path("cells").isArray()) {
       throw new IllegalArgumentException(

@@ -3,21 +3,35 @@ package io.github.moelora.cli;
 import java.io.Console;
 import java.io.PrintWriter;
 import java.util.Objects;
+import picocli.CommandLine;
 
 /** A progress bar on a terminal; nothing where there is none. */
 final class Progress {
-  private static final int WIDTH = 30;
+  /** Set by the launcher, whose filter stands between standard error and the terminal. */
+  private static final String TERMINAL_PROPERTY = "moelora.terminal";
+
+  private static final int BAR_WIDTH = 30;
 
   private final PrintWriter err;
   private final int total;
   private final boolean terminal;
+  private final int width;
   private int done;
 
-  Progress(PrintWriter err, int total) {
-    this.err = err;
+  Progress(CommandLine commandLine, int total) {
+    this.err = commandLine.getErr();
     this.total = total;
+    this.terminal = isTerminal() && !"dumb".equals(System.getenv("TERM"));
+    this.width = terminal ? commandLine.getUsageHelpWidth() : 0;
+  }
+
+  private static boolean isTerminal() {
+    String property = System.getProperty(TERMINAL_PROPERTY);
+    if (property != null) {
+      return Boolean.parseBoolean(property);
+    }
     Console console = System.console();
-    this.terminal = Objects.nonNull(console) && console.isTerminal();
+    return Objects.nonNull(console) && console.isTerminal();
   }
 
   void advance(int count) {
@@ -26,10 +40,12 @@ final class Progress {
 
   void show(String what) {
     if (terminal) {
-      int filled = WIDTH * done / Math.max(1, total);
-      err.printf(
-          "\r\033[K[%s%s] %d/%d %s",
-          "#".repeat(filled), ".".repeat(WIDTH - filled), done, total, what);
+      int filled = BAR_WIDTH * done / Math.max(1, total);
+      String line =
+          "[%s%s] %d/%d %s"
+              .formatted("#".repeat(filled), ".".repeat(BAR_WIDTH - filled), done, total, what);
+      // a line that wraps could not be erased
+      err.print("\r\033[K" + line.substring(0, Math.min(line.length(), width - 1)));
       err.flush();
     }
   }

@@ -12,6 +12,9 @@ import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Step;
+import io.github.moelora.bench.Bits;
+import io.github.moelora.bench.Check;
+import io.github.moelora.bench.Timing;
 import io.github.moelora.peft.PeftAdapter;
 import io.github.moelora.reference.Reference;
 import java.io.IOException;
@@ -21,7 +24,6 @@ import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -44,7 +46,7 @@ import picocli.CommandLine.Option;
       "Without --adapter it takes the examples that come with the project."
     })
 final class RunCommand implements Callable<Integer> {
-  private static final int TIMED_RUNS = 10;
+  private static final long NANOS_PER_ROW = 20_000_000;
 
   @CommandLine.Spec
   private CommandLine.Model.CommandSpec spec = CommandLine.Model.CommandSpec.create();
@@ -52,8 +54,9 @@ final class RunCommand implements Callable<Integer> {
   @Option(
       names = "--adapter",
       paramLabel = "NAME=DIR",
+      converter = NamedFolder.Converter.class,
       description = "A PEFT adapter under a name of its own; give it once for each adapter.")
-  private Map<String, Path> adapterDirectories = new LinkedHashMap<>();
+  private List<NamedFolder> adapterFolders = List.of();
 
   @Option(
       names = "--backend",
@@ -90,7 +93,7 @@ final class RunCommand implements Callable<Integer> {
       names = "--experts",
       paramLabel = "E",
       description = "Experts of the model; by default as many as the adapters show.")
-  private int experts;
+  private @Nullable Integer experts;
 
   @Option(
       names = "--experts-per-token",
@@ -113,37 +116,52 @@ final class RunCommand implements Callable<Integer> {
 
   @Override
   public Integer call() throws IOException {
-    if (tokens < 1) {
-      throw new IllegalArgumentException("--tokens must be at least 1, got " + tokens);
-    }
-    if (adapterDirectories.isEmpty()) {
-      adapterDirectories = examples();
-    }
+    requireAtLeastOne("--tokens", tokens);
+    requireAtLeastOne("--experts-per-token", expertsPerToken);
+    requireAtLeastOne("--experts", experts == null ? 1 : experts);
+    DevicesCommand.requireKnown(backend);
+    Output.requireWritable("--json", json);
+    List<NamedFolder> folders = adapterFolders.isEmpty() ? examples() : adapterFolders;
+    requireDistinctNames(folders);
     List<PeftAdapter> files = new ArrayList<>();
     try {
-      for (Path directory : adapterDirectories.values()) {
-        files.add(PeftAdapter.open(directory));
+      for (NamedFolder folder : folders) {
+        files.add(PeftAdapter.open(folder.folder()));
       }
-      return run(files);
+      return run(folders, files);
     } finally {
       files.forEach(PeftAdapter::close);
     }
   }
 
-  /**
-   * The adapters in {@code examples/adapters} of the project, which lies above the folder of the
-   * command line's own jar.
-   */
-  private static Map<String, Path> examples() throws IOException {
-    String home = System.getProperty("moelora.home");
-    Path folder = Path.of(home == null ? "" : home).resolve("examples").resolve("adapters");
-    Map<String, Path> found = new LinkedHashMap<>();
+  private static void requireAtLeastOne(String option, int value) {
+    if (value < 1) {
+      throw new IllegalArgumentException("%s must be at least 1, got %d".formatted(option, value));
+    }
+  }
+
+  private static void requireDistinctNames(List<NamedFolder> folders) {
+    Set<String> names = new HashSet<>();
+    for (NamedFolder folder : folders) {
+      if (!names.add(folder.name())) {
+        throw new IllegalArgumentException(
+            "--adapter must have a different name each time, got %s twice"
+                .formatted(folder.name()));
+      }
+    }
+  }
+
+  /** The adapters in {@code examples/adapters} of the project, whose folder the launcher tells. */
+  private static List<NamedFolder> examples() throws IOException {
+    String home = System.getProperty("moelora.home", "");
+    Path folder = Path.of(home).resolve("examples").resolve("adapters");
+    List<NamedFolder> found = new ArrayList<>();
     if (Files.isDirectory(folder)) {
       try (var directories = Files.list(folder)) {
         directories
             .filter(Files::isDirectory)
             .sorted()
-            .forEach(d -> found.put(String.valueOf(d.getFileName()), d));
+            .forEach(d -> found.add(new NamedFolder(String.valueOf(d.getFileName()), d)));
       }
     }
     if (found.isEmpty()) {
@@ -155,7 +173,7 @@ final class RunCommand implements Callable<Integer> {
 
   private MoeModel model(List<PeftAdapter> files) {
     MoeModel inferred = PeftAdapter.inferModel(files);
-    if (experts == 0) {
+    if (experts == null) {
       return inferred;
     }
     return new MoeModel(
@@ -166,8 +184,13 @@ final class RunCommand implements Callable<Integer> {
         inferred.layers());
   }
 
-  private int run(List<PeftAdapter> files) throws IOException {
+  private int run(List<NamedFolder> folders, List<PeftAdapter> files) throws IOException {
     MoeModel model = model(files);
+    if (expertsPerToken > model.experts()) {
+      throw new IllegalArgumentException(
+          "--experts-per-token must be at most the number of experts %d, got %d"
+              .formatted(model.experts(), expertsPerToken));
+    }
     List<LoraAdapter> adapters = files.stream().map(file -> file.toLoraAdapter(model)).toList();
     int maxRank = adapters.stream().mapToInt(LoraAdapter::maxRank).max().orElse(1);
     MoeLoraConfig config =
@@ -194,11 +217,9 @@ final class RunCommand implements Callable<Integer> {
       for (int slot = 0; slot < adapters.size(); slot++) {
         out.printf(
             "adapter %d %s: rank %d, %s%n",
-            slot,
-            List.copyOf(adapterDirectories.keySet()).get(slot),
-            adapters.get(slot).maxRank(),
-            files.get(slot).file());
+            slot, folders.get(slot).name(), adapters.get(slot).maxRank(), files.get(slot).file());
       }
+      out.printf("batch   %d tokens, each adapter in turn and then none%n", tokens);
       Random random = new Random(seed);
       for (int layer : model.layers()) {
         runLayer(layer, random, step, model, adapters, rows);
@@ -214,6 +235,9 @@ final class RunCommand implements Callable<Integer> {
         Map<String, Object> document = new LinkedHashMap<>();
         document.put("backend", lora.backendName());
         document.put("device", lora.device());
+        document.put("adapters", folders.stream().map(NamedFolder::name).toList());
+        document.put("weights", weightType);
+        document.put("activations", activationType);
         document.put("tokens", tokens);
         document.put("seed", seed);
         document.put("passed", passed);
@@ -327,41 +351,44 @@ final class RunCommand implements Callable<Integer> {
           float up = Math.max(0, gateUp.get(p, i));
           activation.set(p, i, up * up);
         } else {
-          float gate = gateUp.get(p, i);
-          activation.set(p, i, gate / (1 + (float) Math.exp(-gate)) * gateUp.get(p, width + i));
+          boolean interleaved = model.gateUp() == GateUp.INTERLEAVED;
+          float gate = gateUp.get(p, interleaved ? 2 * i : i);
+          float up = gateUp.get(p, interleaved ? 2 * i + 1 : width + i);
+          activation.set(p, i, gate / (1 + (float) Math.exp(-gate)) * up);
         }
       }
     }
   }
 
   /**
-   * Runs and checks one projection, then times it on copies of y; returns the result of the first
-   * run.
+   * Runs and checks one projection, times it on a copy of y, and checks what the last of these runs
+   * adds; returns the result of the first run.
    */
   private Matrix measure(
       Arena arena, Step step, Reference.Inputs inputs, List<LoraAdapter> adapters, List<Row> rows) {
     Matrix y = Bits.copy(arena, inputs.y());
     step.run(inputs.call(), inputs.x(), y);
+    Reference.Result expected = Reference.compute(inputs);
     Check check = new Check();
-    check.compare(Reference.compute(inputs), y);
+    check.compare(expected, y);
     Matrix scratch = Bits.copy(arena, inputs.y());
-    long[] nanos = new long[TIMED_RUNS];
-    for (int i = 0; i < TIMED_RUNS; i++) {
-      Bits.copyInto(inputs.y(), scratch);
-      long begin = System.nanoTime();
-      step.run(inputs.call(), inputs.x(), scratch);
-      nanos[i] = System.nanoTime() - begin;
+    Runnable action = () -> step.run(inputs.call(), inputs.x(), scratch);
+    if (rows.size() < Projection.values().length) {
+      Timing.warmUp(action);
     }
-    Arrays.sort(nanos);
-    double median = nanos[TIMED_RUNS / 2];
+    double nanos = Timing.medianNanos(action, NANOS_PER_ROW);
+    // by now the compiler has replaced the code that ran first
+    Bits.copyInto(inputs.y(), scratch);
+    action.run();
+    check.compare(expected, scratch);
     rows.add(
         new Row(
             inputs.call().layer(),
-            inputs.call().projection() == Projection.GATE_UP ? "gate/up" : "down",
+            Output.name(inputs.call().projection()),
             step.routing().pairs(),
             step.routing().activeBlocks(),
-            median / 1e3,
-            bytes(inputs, adapters) / median,
+            nanos / 1e3,
+            bytes(inputs, adapters) / nanos,
             check.worst()));
     return y;
   }

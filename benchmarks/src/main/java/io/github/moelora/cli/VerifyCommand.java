@@ -57,6 +57,8 @@ final class VerifyCommand implements Callable<Integer> {
   @Override
   public Integer call() throws IOException {
     PrintWriter out = spec.commandLine().getOut();
+    DevicesCommand.requireKnown(backend);
+    Output.requireWritable("--json", json);
     List<Case> cases = new ArrayList<>();
     for (Path folder : folders()) {
       cases.addAll(replay(folder));

@@ -141,7 +141,8 @@ final class VerifyCommandTest {
   void theDirectoryMustBeGiven() {
     CommandRun run = CommandRun.of("verify");
     assertThat(run.exitCode()).isEqualTo(2);
-    assertThat(run.err()).contains("Missing required parameter: 'GOLDEN_DIR'", "Usage:");
+    assertThat(run.err())
+        .contains("Missing required parameter: 'GOLDEN_DIR'", "Try 'moe-lora verify --help'");
   }
 
   @Test

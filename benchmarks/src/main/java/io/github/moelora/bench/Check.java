@@ -1,14 +1,14 @@
-package io.github.moelora.cli;
+package io.github.moelora.bench;
 
 import io.github.moelora.Matrix;
 import io.github.moelora.reference.Reference;
 
 /** Compares an output with what it should be; keeps the worst error in units of its bound. */
-final class Check {
+public final class Check {
   private double worst;
 
   /** Compares all of a result. */
-  void compare(Reference.Result expected, Matrix actual) {
+  public void compare(Reference.Result expected, Matrix actual) {
     for (int p = 0; p < expected.values().length; p++) {
       for (int c = 0; c < expected.values()[p].length; c++) {
         element(expected.values()[p][c], expected.bounds()[p][c], actual.get(p, c));
@@ -17,7 +17,7 @@ final class Check {
   }
 
   /** Compares one element; a bound of 0 asks for the very value. */
-  void element(double expected, double bound, double actual) {
+  public void element(double expected, double bound, double actual) {
     double error = Math.abs(actual - expected);
     double ratio =
         error == 0 || (Double.isNaN(expected) && Double.isNaN(actual)) ? 0 : error / bound;
@@ -25,20 +25,18 @@ final class Check {
     worst = Math.max(worst, Double.isNaN(ratio) ? Double.POSITIVE_INFINITY : ratio);
   }
 
-  void add(Check other) {
+  /** Takes over the worst error of another check. */
+  public void add(Check other) {
     worst = Math.max(worst, other.worst);
   }
 
   /** Largest error over its bound. */
-  double worst() {
+  public double worst() {
     return worst;
   }
 
-  boolean passed() {
+  /** Whether every element is within its bound. */
+  public boolean passed() {
     return worst <= 1;
-  }
-
-  String text() {
-    return Output.format("%.3f", worst);
   }
 }

@@ -1,4 +1,4 @@
-package io.github.moelora.cli;
+package io.github.moelora.bench;
 
 import java.util.HashSet;
 import java.util.List;
@@ -12,19 +12,24 @@ import java.util.Set;
  * @param routingWeights {@code [T, K]}, each token's add up to 1
  * @param adapterIds {@code [T]}
  */
-record Batch(int[] expertIds, float[] routingWeights, int[] adapterIds) {
+public record Batch(int[] expertIds, float[] routingWeights, int[] adapterIds) {
+  /** Sequences of a batch, each with an adapter of its own choice. */
+  private static final int SEQUENCES = 8;
 
   /**
    * Distinct random experts for each token; adapters alternate over eight runs of tokens, as
    * sequences would.
    */
-  static Batch random(Random random, int tokens, int expertsPerToken, int experts, int adapters) {
+  public static Batch random(
+      Random random, int tokens, int expertsPerToken, int experts, int adapters) {
     int[] expertIds = new int[tokens * expertsPerToken];
     float[] weights = new float[tokens * expertsPerToken];
     int[] adapterIds = new int[tokens];
-    int sequences = Math.min(tokens, 8);
+    int sequences = Math.min(tokens, SEQUENCES);
+    int firstAdapter = random.nextInt(adapters);
     for (int t = 0; t < tokens; t++) {
-      adapterIds[t] = (int) ((long) t * sequences / tokens) % adapters;
+      int sequence = (int) ((long) t * sequences / tokens);
+      adapterIds[t] = (firstAdapter + sequence) % adapters;
       int[] distinct = random.ints(0, experts).distinct().limit(expertsPerToken).toArray();
       float sum = 0;
       for (int k = 0; k < expertsPerToken; k++) {
@@ -39,11 +44,21 @@ record Batch(int[] expertIds, float[] routingWeights, int[] adapterIds) {
     return new Batch(expertIds, weights, adapterIds);
   }
 
+  /** Number {@code T} of tokens. */
+  public int tokens() {
+    return adapterIds.length;
+  }
+
+  /** Number {@code P} of pairs. */
+  public int pairs() {
+    return expertIds.length;
+  }
+
   /** Number of (adapter, expert) combinations that occur. */
-  int distinctExperts() {
-    int expertsPerToken = expertIds.length / adapterIds.length;
+  public int distinctExperts() {
+    int expertsPerToken = pairs() / tokens();
     Set<List<Integer>> seen = new HashSet<>();
-    for (int p = 0; p < expertIds.length; p++) {
+    for (int p = 0; p < pairs(); p++) {
       seen.add(List.of(adapterIds[p / expertsPerToken], expertIds[p]));
     }
     return seen.size();

@@ -1,0 +1,99 @@
+package io.github.moelora.bench;
+
+import io.github.moelora.Matrix;
+import io.github.moelora.ProjectionCall;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * Steps as a model takes them, on the CPU backend: layer after layer, each with a routing of its
+ * own; plan, gate and up, down. Used by one thread at a time.
+ */
+final class LayerSteps implements AutoCloseable {
+  private static final long SEED = 1;
+
+  private final Workload workload;
+  private final Arena arena = Arena.ofShared();
+  private final Meter meter = Meter.shared();
+  private final List<Planned> steps = new ArrayList<>();
+  private final Matrix xGateUp;
+  private final Matrix yGateUp;
+  private final Matrix xDown;
+  private final Matrix yDown;
+  private int next;
+
+  /** A step's arguments, made once. */
+  private record Planned(
+      int tokens,
+      MemorySegment expertIds,
+      MemorySegment routingWeights,
+      MemorySegment adapterIds,
+      ProjectionCall gateUp,
+      ProjectionCall down,
+      double weightBytes,
+      double flops) {}
+
+  /**
+   * Loads random adapters and checks one step of the first layer against the reference.
+   *
+   * @param sizes the workload, whose {@code maxTokens} are the tokens of each step
+   * @param routings different routings of each layer
+   */
+  LayerSteps(Workload.Sizes sizes, int routings) {
+    workload = Workload.open(sizes, "cpu", SEED);
+    Batch first = workload.batch(sizes.maxTokens());
+    xGateUp = workload.x(arena, ProjectionCall.gateUp(0), first);
+    yGateUp = workload.y(arena, ProjectionCall.gateUp(0), first);
+    xDown = workload.x(arena, ProjectionCall.down(0), first);
+    yDown = workload.y(arena, ProjectionCall.down(0), first);
+    requireWithinBound(workload.check(ProjectionCall.gateUp(0), first, xGateUp, yGateUp));
+    requireWithinBound(workload.check(ProjectionCall.down(0), first, xDown, yDown));
+    for (int routing = 0; routing < routings; routing++) {
+      for (int layer = 0; layer < sizes.layers(); layer++) {
+        steps.add(planned(layer, workload.batch(sizes.maxTokens())));
+      }
+    }
+  }
+
+  private static void requireWithinBound(double worst) {
+    if (!(worst <= 1)) {
+      throw new IllegalStateException("the result must be within its bound, got " + worst);
+    }
+  }
+
+  private Planned planned(int layer, Batch batch) {
+    ProjectionCall gateUp = ProjectionCall.gateUp(layer);
+    ProjectionCall down = ProjectionCall.down(layer);
+    return new Planned(
+        batch.tokens(),
+        MemorySegment.ofArray(batch.expertIds()),
+        MemorySegment.ofArray(batch.routingWeights()),
+        MemorySegment.ofArray(batch.adapterIds()),
+        gateUp,
+        down,
+        workload.weightBytes(gateUp, batch) + workload.weightBytes(down, batch),
+        workload.flops(gateUp, batch) + workload.flops(down, batch));
+  }
+
+  /** Runs the next step and reports it to the meter. */
+  void run() {
+    Planned planned = steps.get(next);
+    next = next + 1 == steps.size() ? 0 : next + 1;
+    meter.begin();
+    workload
+        .step()
+        .plan(
+            planned.tokens(), planned.expertIds(), planned.routingWeights(), planned.adapterIds());
+    workload.run(planned.gateUp(), xGateUp, yGateUp);
+    workload.run(planned.down(), xDown, yDown);
+    meter.end(planned.weightBytes(), planned.flops());
+  }
+
+  @Override
+  public void close() {
+    workload.close();
+    arena.close();
+  }
+}

@@ -1,0 +1,35 @@
+# shellcheck shell=bash
+# Sourced by the scripts that start the command line.
+
+# The JVM announces an incubator module on standard error; that one line is dropped, everything else passes untouched.
+drop_incubator_line() {
+  local line
+  if IFS= read -r line; then
+    case $line in
+      'WARNING: Using incubator modules: jdk.incubator.vector') ;;
+      *) printf '%s\n' "$line" ;;
+    esac
+  else
+    printf '%s' "$line"
+  fi
+  cat
+}
+
+# Runs the JVM $1 with the flags of JAVA_OPTS and the other arguments; its exit code is the result.
+run_java() {
+  local java=$1 terminal=false java_opts status
+  shift
+  read -r -a java_opts <<<"${JAVA_OPTS:-}"
+  # behind the filter the JVM cannot see by itself whether a progress bar makes sense
+  if [ -t 2 ]; then
+    terminal=true
+  fi
+  set +e
+  {
+    "$java" "-Dmoelora.terminal=$terminal" ${java_opts[@]+"${java_opts[@]}"} "$@" 2>&1 >&3 3>&- |
+      drop_incubator_line >&2 3>&-
+    status=${PIPESTATUS[0]}
+  } 3>&1
+  set -e
+  return "$status"
+}
