@@ -20,6 +20,16 @@ final class DeviceTraits {
   }
 
   /**
+   * Whether {@code withCUDAGraph} can capture a task graph and replay it in one launch. {@code
+   * -Dmoelora.tornado.capture=false} does without, for comparison.
+   */
+  static boolean hasGraphCapture(TornadoDevice device) {
+    TornadoVMBackendType backend = device.getTornadoVMBackend();
+    boolean wanted = !"false".equalsIgnoreCase(System.getProperty("moelora.tornado.capture"));
+    return wanted && (backend == TornadoVMBackendType.CUDA || backend == TornadoVMBackendType.PTX);
+  }
+
+  /**
    * Version of the SDK that the JVM runs with, from its release file; "of unknown version" without
    * one.
    */

@@ -1,9 +1,11 @@
 package io.github.moelora.tornado;
 
+import io.github.moelora.DType;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.ProjectionCall;
+import java.lang.foreign.MemorySegment;
 import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
@@ -62,27 +64,59 @@ final class FloatChunk implements Chunk {
   @Override
   public void gather(int position, ProjectionCall call, Matrix xs, int xRow, Matrix ys, int yRow) {
     int width = xs.columns();
-    for (int h = 0; h < width; h++) {
-      x.set(position * width + h, xs.get(xRow, h));
+    long from = xs.index(xRow, 0);
+    if (xs.type() == DType.F32) {
+      MemorySegment.copy(
+          xs.data(),
+          from * Float.BYTES,
+          x.getSegment(),
+          (long) position * width * Float.BYTES,
+          (long) width * Float.BYTES);
+    } else {
+      for (int h = 0; h < width; h++) {
+        x.set(position * width + h, xs.type().get(xs.data(), from + h));
+      }
     }
   }
 
   @Override
   public void scatter(int position, ProjectionCall call, Matrix ys, int yRow, int site) {
     if (!call.add()) {
-      for (int c = 0; c < outputWidth; c++) {
-        ys.set(yRow, call.columnOffset() + c, delta.get(position * outputWidth + c));
-      }
+      store(position, ys, ys.index(yRow, call.columnOffset()));
     } else if (site >= 0) {
       IntArray slices = weights.table().slices();
       for (int s = 0; s < LoraAdapter.MAX_SLICES; s++) {
         int slice = site * SliceTable.INTS + s * SliceTable.FIELDS;
         int first = slices.get(slice + SliceTable.FIRST_COLUMN);
-        for (int c = first; c < first + slices.get(slice + SliceTable.COLUMNS); c++) {
-          int to = call.columnOffset() + c;
-          ys.set(yRow, to, ys.get(yRow, to) + delta.get(position * outputWidth + c));
-        }
+        add(
+            position * outputWidth + first,
+            ys,
+            ys.index(yRow, call.columnOffset() + first),
+            slices.get(slice + SliceTable.COLUMNS));
       }
+    }
+  }
+
+  private void store(int position, Matrix ys, long to) {
+    if (ys.type() == DType.F32) {
+      MemorySegment.copy(
+          delta.getSegment(),
+          (long) position * outputWidth * Float.BYTES,
+          ys.data(),
+          to * Float.BYTES,
+          (long) outputWidth * Float.BYTES);
+    } else {
+      for (int c = 0; c < outputWidth; c++) {
+        ys.type().set(ys.data(), to + c, delta.get(position * outputWidth + c));
+      }
+    }
+  }
+
+  private void add(int from, Matrix ys, long to, int columns) {
+    DType type = ys.type();
+    MemorySegment data = ys.data();
+    for (int c = 0; c < columns; c++) {
+      type.set(data, to + c, type.get(data, to + c) + delta.get(from + c));
     }
   }
 

@@ -6,10 +6,11 @@ import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.ImmutableTaskGraph;
 import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
-import uk.ac.manchester.tornado.api.exceptions.TornadoExecutionPlanException;
+import uk.ac.manchester.tornado.api.TornadoExecutionResult;
 
 /**
  * The execution plan of one projection of one layer: a graph that stores a slot, and graphs that
@@ -30,6 +31,7 @@ final class ProjectionPlan implements AutoCloseable {
   private final ProjectionWeights weights;
   private final List<Chunk> chunks;
   private final TornadoExecutionPlan plan;
+  private @Nullable TornadoExecutionResult lastResult;
 
   ProjectionPlan(MoeLoraConfig config, ProjectionWeights weights) {
     this.config = config;
@@ -45,6 +47,12 @@ final class ProjectionPlan implements AutoCloseable {
     plan = new TornadoExecutionPlan(graphs.toArray(ImmutableTaskGraph[]::new));
     if (weights instanceof PackedWeights) {
       plan.withGridScheduler(scheduler);
+    }
+    if (DeviceTraits.hasGraphCapture(plan.getDevice(0))) {
+      // swaps are rare and large, so their graph is not captured
+      for (int i = 1; i < graphs.size(); i++) {
+        plan.withGraph(i).withCUDAGraph();
+      }
     }
     // puts the empty table on the device
     store();
@@ -73,7 +81,21 @@ final class ProjectionPlan implements AutoCloseable {
 
   /** Puts what is staged into its slot on the device. */
   void store() {
-    plan.withGraph(0).execute();
+    execute(0);
+  }
+
+  private void execute(int graph) {
+    lastResult = plan.withGraph(graph).execute();
+  }
+
+  /** The execution plan, for tests and measurements. */
+  TornadoExecutionPlan executionPlan() {
+    return plan;
+  }
+
+  /** What TornadoVM noted of the last graph that ran, if its profiler is on. */
+  @Nullable TornadoExecutionResult lastResult() {
+    return lastResult;
   }
 
   /** Computes all blocks of a plan, a chunk at a time. */
@@ -95,7 +117,7 @@ final class ProjectionPlan implements AutoCloseable {
           chunk.gather(row, call, x, xRow, y, pair);
         }
       }
-      plan.withGraph(1 + index).execute();
+      execute(1 + index);
       for (int row = 0; row < count * size; row++) {
         int pair = routing.sortedTokenId(at * size + row);
         if (pair < routing.pairs()) {
@@ -127,11 +149,7 @@ final class ProjectionPlan implements AutoCloseable {
 
   @Override
   public void close() {
-    try {
-      plan.freeDeviceMemory();
-      plan.close();
-    } catch (TornadoExecutionPlanException e) {
-      throw new IllegalStateException("device memory could not be freed", e);
-    }
+    // of the selected graphs alone, and the last one to run is selected
+    plan.withAllGraphs().freeDeviceMemory();
   }
 }

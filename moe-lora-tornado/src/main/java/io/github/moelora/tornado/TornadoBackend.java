@@ -63,7 +63,8 @@ final class TornadoBackend implements Backend {
     }
   }
 
-  private List<ProjectionPlan> plans() {
+  /** Plans of all projections, made at the first call. */
+  List<ProjectionPlan> plans() {
     if (plans.isEmpty()) {
       weights.forEach(each -> plans.add(new ProjectionPlan(config, each)));
     }

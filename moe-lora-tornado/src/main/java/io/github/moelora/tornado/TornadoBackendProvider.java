@@ -58,6 +58,9 @@ public final class TornadoBackendProvider implements BackendProvider {
 
   @Override
   public Backend open(MoeLoraConfig config) {
+    if (probe() instanceof Availability.Unusable unusable) {
+      throw new IllegalStateException(unusable.reason() + ". " + unusable.remedy());
+    }
     TornadoDevice device = TornadoExecutionPlan.getDevice(0, 0);
     return new TornadoBackend(config, describe(device), DeviceTraits.hasTensorCores(device));
   }
