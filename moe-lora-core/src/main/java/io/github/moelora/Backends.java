@@ -22,10 +22,14 @@ public final class Backends {
 
   /** The usable backend of highest priority. */
   static BackendProvider best() {
+    return best(all());
+  }
+
+  static BackendProvider best(List<BackendProvider> providers) {
     BackendProvider best = null;
     int bestPriority = 0;
     List<String> reasons = new ArrayList<>();
-    for (BackendProvider provider : all()) {
+    for (BackendProvider provider : providers) {
       switch (provider.probe()) {
         case Availability.Usable usable -> {
           if (best == null || usable.priority() > bestPriority) {

@@ -16,7 +16,8 @@ package io.github.moelora;
 public record LoraSlice(int firstColumn, Matrix a, Matrix b, float scale) {
 
   /**
-   * @throws IllegalArgumentException if ranks differ, a size is 0 or the scale is not finite
+   * @throws IllegalArgumentException if ranks differ, a size is 0, the last column exceeds int32 or
+   *     the scale is not finite
    */
   public LoraSlice {
     Checks.atLeast("firstColumn", firstColumn, 0);
@@ -26,6 +27,11 @@ public record LoraSlice(int firstColumn, Matrix a, Matrix b, float scale) {
     if (b.columns() != a.rows()) {
       throw new IllegalArgumentException(
           "b.columns must equal a.rows (rank) %d, got %d".formatted(a.rows(), b.columns()));
+    }
+    if (firstColumn > Integer.MAX_VALUE - b.rows()) {
+      throw new IllegalArgumentException(
+          "firstColumn + b.rows must be at most %d, got %d"
+              .formatted(Integer.MAX_VALUE, (long) firstColumn + b.rows()));
     }
     if (!Float.isFinite(scale)) {
       throw new IllegalArgumentException("scale must be finite, got " + scale);

@@ -36,18 +36,26 @@ public record Matrix(
     Checks.atLeast("columnStride", columnStride, 0);
     if (rows > 0 && columns > 0) {
       long last =
-          Math.addExact(
+          saturatedSum(
               offset,
-              Math.addExact(
-                  Math.multiplyExact(rows - 1L, rowStride),
-                  Math.multiplyExact(columns - 1L, columnStride)));
-      long neededBytes = Math.multiplyExact(Math.addExact(last, 1), type.bytes());
+              saturatedSum(
+                  saturatedProduct(rows - 1L, rowStride),
+                  saturatedProduct(columns - 1L, columnStride)));
+      long neededBytes = saturatedProduct(saturatedSum(last, 1), type.bytes());
       if (neededBytes > data.byteSize()) {
         throw new IllegalArgumentException(
             "data must hold a %d x %d %s matrix (%d bytes), got %d bytes"
                 .formatted(rows, columns, type, neededBytes, data.byteSize()));
       }
     }
+  }
+
+  private static long saturatedSum(long a, long b) {
+    return a > Long.MAX_VALUE - b ? Long.MAX_VALUE : a + b;
+  }
+
+  private static long saturatedProduct(long a, long b) {
+    return Math.multiplyHigh(a, b) != 0 || a * b < 0 ? Long.MAX_VALUE : a * b;
   }
 
   /** A contiguous row-major matrix at the start of {@code data}. */

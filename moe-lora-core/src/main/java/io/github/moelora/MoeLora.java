@@ -2,10 +2,10 @@ package io.github.moelora;
 
 import io.github.moelora.spi.Backend;
 import io.github.moelora.spi.BackendProvider;
+import io.github.moelora.spi.BackendStep;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.concurrent.locks.StampedLock;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -38,13 +38,12 @@ public final class MoeLora implements AutoCloseable {
   private final String backendName;
   private final Backend backend;
 
-  /**
-   * Runs and plans hold it for reading, changes of a slot for writing; not reentrant, allocates
-   * nothing when uncontended.
-   */
-  private final StampedLock lock = new StampedLock();
+  /** Runs and plans hold it for reading, changes of a slot for writing. */
+  private final SlotLock lock = new SlotLock();
 
-  private final @Nullable LoraAdapter[] adapters;
+  /** Names only: an adapter's memory is the caller's again once it is loaded. */
+  private final @Nullable String[] adapterNames;
+
   private final boolean[] enabled;
   private final boolean[] active;
   private final long[] generations;
@@ -55,7 +54,7 @@ public final class MoeLora implements AutoCloseable {
     this.config = config;
     this.backendName = backendName;
     this.backend = backend;
-    this.adapters = new @Nullable LoraAdapter[config.slots()];
+    this.adapterNames = new @Nullable String[config.slots()];
     this.enabled = new boolean[config.slots()];
     this.active = new boolean[config.slots()];
     this.generations = new long[config.slots()];
@@ -150,7 +149,7 @@ public final class MoeLora implements AutoCloseable {
       try {
         requireOpen();
         prepared.commit();
-        adapters[slot] = adapter;
+        adapterNames[slot] = adapter.name();
         changed(slot);
       } finally {
         lock.unlockWrite(stamp);
@@ -174,9 +173,9 @@ public final class MoeLora implements AutoCloseable {
     long stamp = lock.writeLock();
     try {
       requireOpen();
-      if (adapters[slot] != null) {
+      if (adapterNames[slot] != null) {
         backend.unload(slot);
-        adapters[slot] = null;
+        adapterNames[slot] = null;
         changed(slot);
       }
     } finally {
@@ -207,8 +206,7 @@ public final class MoeLora implements AutoCloseable {
     requireSlot(slot);
     long stamp = lock.readLock();
     try {
-      LoraAdapter adapter = adapters[slot];
-      return adapter == null ? null : adapter.name();
+      return adapterNames[slot];
     } finally {
       lock.unlockRead(stamp);
     }
@@ -221,9 +219,15 @@ public final class MoeLora implements AutoCloseable {
     long stamp = lock.writeLock();
     try {
       requireOpen();
-      Step step = new Step(this, backend.newStep());
-      steps.add(step);
-      return step;
+      BackendStep backendStep = backend.newStep();
+      try {
+        Step step = new Step(this, backendStep);
+        steps.add(step);
+        return step;
+      } catch (RuntimeException | Error e) {
+        backendStep.close();
+        throw e;
+      }
     } finally {
       lock.unlockWrite(stamp);
     }
@@ -238,11 +242,12 @@ public final class MoeLora implements AutoCloseable {
         return;
       }
       closed = true;
-      for (Step step : steps) {
-        step.closeBackendStep();
+      try {
+        steps.forEach(Step::closeBackendStep);
+        steps.clear();
+      } finally {
+        backend.close();
       }
-      steps.clear();
-      backend.close();
     } finally {
       lock.unlockWrite(stamp);
     }
@@ -259,7 +264,7 @@ public final class MoeLora implements AutoCloseable {
     }
   }
 
-  StampedLock lock() {
+  SlotLock lock() {
     return lock;
   }
 
@@ -280,7 +285,7 @@ public final class MoeLora implements AutoCloseable {
   }
 
   private void changed(int slot) {
-    active[slot] = enabled[slot] && adapters[slot] != null;
+    active[slot] = enabled[slot] && adapterNames[slot] != null;
     generations[slot]++;
   }
 

@@ -53,11 +53,12 @@ public record MoeModel(
    * @throws IllegalArgumentException if the model has no experts in that layer
    */
   public int layerIndex(int layer) {
-    int index = layers.indexOf(layer);
-    if (index < 0) {
-      throw new IllegalArgumentException(
-          "layer must be one of %s, got %d".formatted(layers, layer));
+    // no List.indexOf, which boxes: this is called at every run
+    for (int i = 0; i < layers.size(); i++) {
+      if (layers.get(i) == layer) {
+        return i;
+      }
     }
-    return index;
+    throw new IllegalArgumentException("layer must be one of %s, got %d".formatted(layers, layer));
   }
 }

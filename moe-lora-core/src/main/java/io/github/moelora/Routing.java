@@ -1,5 +1,6 @@
 package io.github.moelora;
 
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
@@ -57,7 +58,8 @@ public final class Routing {
   // buffers as they were.
   private final int[] adapterOfToken;
   private final int[] keys;
-  private final float[] weights;
+  private float[] weights;
+  private float[] nextWeights;
   private final int[] groupSizes;
   private final int[] sorted;
   private final int[] blockAdapters;
@@ -80,6 +82,7 @@ public final class Routing {
     adapterOfToken = new int[config.maxTokens()];
     keys = new int[maxPairs];
     weights = new float[maxPairs];
+    nextWeights = new float[maxPairs];
     groupSizes = new int[groups];
     sorted = new int[sortedCapacity];
     blockAdapters = new int[maxPairs];
@@ -91,12 +94,14 @@ public final class Routing {
    * Elements that {@code sortedTokenIds} can need: every group and the pairs without work end in
    * one partly filled block.
    *
-   * @throws ArithmeticException if they exceed int32
+   * @throws IllegalArgumentException if they exceed int32
    */
   public static int sortedCapacity(MoeLoraConfig config, int maxBlockSize) {
     long pairs = config.maxPairs();
     long groups = Math.min(pairs, (long) config.slots() * config.expertMap().localExperts());
-    return Math.toIntExact(pairs + (groups + 1) * (maxBlockSize - 1));
+    long capacity = pairs + (groups + 1) * (maxBlockSize - 1);
+    Checks.inRange("padded maxTokens * expertsPerToken", capacity, 0, Integer.MAX_VALUE);
+    return (int) capacity;
   }
 
   /**
@@ -122,7 +127,7 @@ public final class Routing {
     requireElements("adapterIds", adapterIds, tokens);
     MemorySegment.copy(adapterIds, ValueLayout.JAVA_INT_UNALIGNED, 0, adapterOfToken, 0, tokens);
     MemorySegment.copy(expertIds, ValueLayout.JAVA_INT_UNALIGNED, 0, keys, 0, pairs);
-    MemorySegment.copy(routingWeights, ValueLayout.JAVA_FLOAT_UNALIGNED, 0, weights, 0, pairs);
+    MemorySegment.copy(routingWeights, ValueLayout.JAVA_FLOAT_UNALIGNED, 0, nextWeights, 0, pairs);
 
     requireValid(tokens, pairs);
     int activePairs = replaceExpertsByKeys(tokens, activeSlots);
@@ -131,6 +136,11 @@ public final class Routing {
       throw new IllegalStateException(
           "blockSize must be in [1, %d], got %d".formatted(maxBlockSize, blockSize));
     }
+    // nothing fails from here on, so this plan takes the place of the last one
+    float[] lastWeights = weights;
+    weights = nextWeights;
+    nextWeights = lastWeights;
+    noteSlots(tokens);
     if (blockSize == 1) {
       listPairs(pairs, activePairs);
     } else {
@@ -154,9 +164,9 @@ public final class Routing {
       if (keys[p] < -1 || keys[p] >= experts) {
         Checks.inRange("expertIds[" + p + "]", keys[p], -1, experts);
       }
-      if (!Float.isFinite(weights[p])) {
+      if (!Float.isFinite(nextWeights[p])) {
         throw new IllegalArgumentException(
-            "routingWeights[%d] must be finite, got %s".formatted(p, weights[p]));
+            "routingWeights[%d] must be finite, got %s".formatted(p, nextWeights[p]));
       }
     }
   }
@@ -169,15 +179,11 @@ public final class Routing {
     ExpertMap map = config.expertMap();
     int localExperts = map.localExperts();
     int expertsPerToken = config.expertsPerToken();
-    Arrays.fill(namedSlots, false);
     Arrays.fill(groupSizes, 0);
     int activePairs = 0;
     for (int t = 0, p = 0; t < tokens; t++) {
       int slot = adapterOfToken[t];
       boolean active = slot >= 0 && activeSlots[slot];
-      if (slot >= 0) {
-        namedSlots[slot] = true;
-      }
       for (int k = 0; k < expertsPerToken; k++, p++) {
         int expert = active && keys[p] >= 0 ? map.local(keys[p]) : -1;
         if (expert < 0) {
@@ -191,6 +197,15 @@ public final class Routing {
       }
     }
     return activePairs;
+  }
+
+  private void noteSlots(int tokens) {
+    Arrays.fill(namedSlots, false);
+    for (int t = 0; t < tokens; t++) {
+      if (adapterOfToken[t] >= 0) {
+        namedSlots[adapterOfToken[t]] = true;
+      }
+    }
   }
 
   private int countGroups() {
@@ -367,6 +382,17 @@ public final class Routing {
       MemorySegment adapterIds,
       MemorySegment counts,
       MemorySegment routingWeights) {
+
+    /** Allocates buffers for the batches of a configuration. */
+    public static Buffers allocate(Arena arena, MoeLoraConfig config, int maxBlockSize) {
+      int maxPairs = config.maxPairs();
+      return new Buffers(
+          arena.allocate(ValueLayout.JAVA_INT, sortedCapacity(config, maxBlockSize)),
+          arena.allocate(ValueLayout.JAVA_INT, maxPairs),
+          arena.allocate(ValueLayout.JAVA_INT, maxPairs),
+          arena.allocate(ValueLayout.JAVA_INT, COUNTS),
+          arena.allocate(ValueLayout.JAVA_FLOAT, maxPairs));
+    }
 
     void requireCapacity(int sortedCapacity, int maxPairs) {
       requireElements("sortedTokenIds", sortedTokenIds, sortedCapacity);

@@ -24,7 +24,7 @@ public final class Step implements AutoCloseable {
   }
 
   /**
-   * Groups the pairs of a batch; the arguments are copied. On failure the last plan stands.
+   * Groups the pairs of a batch; the arguments are copied. If one is refused, the last plan stands.
    *
    * @param tokens {@code T} in {@code [0, maxTokens]}
    * @param expertIds in, int32 {@code [T, K]}, global expert ids in {@code [-1, E)}; -1 skips the
@@ -39,6 +39,8 @@ public final class Step implements AutoCloseable {
     try {
       requireOpen();
       routing.plan(tokens, expertIds, routingWeights, adapterIds, lora.active());
+      // should the backend fail to take the plan, there is none
+      planned = false;
       backendStep.planned(routing);
       System.arraycopy(lora.generations(), 0, plannedGenerations, 0, plannedGenerations.length);
       planned = true;

@@ -14,6 +14,7 @@ final class CpuBackend implements Backend {
   private final @Nullable PackedAdapter[] slots;
 
   CpuBackend(MoeLoraConfig config, Kernels kernels, int threads) {
+    CpuStep.requireFits(config);
     this.config = config;
     this.kernels = kernels;
     this.pool = new WorkerPool(threads);

@@ -47,6 +47,8 @@ final class CpuStep implements BackendStep {
   /** Tasks per thread, so that threads which finish early find more work. */
   private static final int TASKS_PER_THREAD = 4;
 
+  private static final byte[] ZEROS = new byte[1024];
+
   private final MoeLoraConfig config;
   private final Kernels kernels;
   private final WorkerPool pool;
@@ -102,26 +104,39 @@ final class CpuStep implements BackendStep {
     this.kernels = kernels;
     this.pool = pool;
     this.slots = slots;
-    this.zStride = LoraAdapter.MAX_SLICES * PackedAdapter.padded(config.maxRank());
-    int maxPairs = config.maxPairs();
-    buffers =
-        new Routing.Buffers(
-            ints(Routing.sortedCapacity(config, LARGE_BLOCK)),
-            ints(maxPairs),
-            ints(maxPairs),
-            ints(Routing.COUNTS),
-            ints(maxPairs));
+    this.zStride = zStride(config);
     long panelElements =
         Math.max(
             Math.max(2 * DEPTH_CHUNK, 2 * config.maxRank()) * (long) Kernels.LANES, TILE_ELEMENTS);
     scratch = new Scratch[pool.threads()];
-    for (int i = 0; i < scratch.length; i++) {
-      scratch[i] = new Scratch(arena.allocate(panelElements * Float.BYTES, 64));
+    try {
+      buffers = Routing.Buffers.allocate(arena, config, LARGE_BLOCK);
+      for (int i = 0; i < scratch.length; i++) {
+        scratch[i] = new Scratch(arena.allocate(panelElements * Float.BYTES, 64));
+      }
+    } catch (RuntimeException | Error e) {
+      arena.close();
+      throw e;
     }
   }
 
-  private MemorySegment ints(int count) {
-    return arena.allocate(ValueLayout.JAVA_INT, count);
+  /**
+   * Checks that z of the largest batch fits into one array.
+   *
+   * @throws IllegalArgumentException with the product that is too large
+   */
+  static void requireFits(MoeLoraConfig config) {
+    long elements = (long) Routing.sortedCapacity(config, LARGE_BLOCK) * zStride(config);
+    if (elements > Integer.MAX_VALUE) {
+      throw new IllegalArgumentException(
+          "padded maxTokens * expertsPerToken * 2 * maxRank must be at most %d, got %d"
+              .formatted(Integer.MAX_VALUE, elements));
+    }
+  }
+
+  /** The ranks of all slices of an expert, in whole panels. */
+  private static int zStride(MoeLoraConfig config) {
+    return LoraAdapter.MAX_SLICES * PackedAdapter.padded(config.maxRank());
   }
 
   @Override
@@ -145,7 +160,7 @@ final class CpuStep implements BackendStep {
   @Override
   public void planned(Routing plan) {
     routing = plan;
-    int zLength = Math.multiplyExact(plan.numTokensPostPadded(), zStride);
+    int zLength = plan.numTokensPostPadded() * zStride;
     if (z.length < zLength) {
       z = new float[zLength];
     }
@@ -154,6 +169,8 @@ final class CpuStep implements BackendStep {
   @Override
   public void run(ProjectionCall newCall, Matrix newX, Matrix newY) {
     Routing plan = plan();
+    requireAccess("x", newX);
+    requireAccess("y", newY);
     call = newCall;
     x = newX;
     y = newY;
@@ -172,6 +189,13 @@ final class CpuStep implements BackendStep {
     }
     x = null;
     y = null;
+  }
+
+  private void requireAccess(String name, Matrix matrix) {
+    if (!pool.canAccess(matrix.data())) {
+      throw new IllegalArgumentException(
+          "%s.data must be accessible to all threads, as memory of Arena.ofShared() or the heap is, got a confined segment".formatted(name));
+    }
   }
 
   private static int parts(int blocks, int wanted, int most) {
@@ -420,8 +444,13 @@ final class CpuStep implements BackendStep {
   }
 
   private static void zero(Matrix target, long at, int columns) {
-    long bytes = target.type().bytes();
-    target.data().asSlice(at * bytes, columns * bytes).fill((byte) 0);
+    long from = at * target.type().bytes();
+    long end = from + (long) columns * target.type().bytes();
+    // no MemorySegment.fill, which needs a slice, and so an allocation, per row
+    for (; from < end; from += ZEROS.length) {
+      int count = (int) Math.min(ZEROS.length, end - from);
+      MemorySegment.copy(ZEROS, 0, target.data(), ValueLayout.JAVA_BYTE, from, count);
+    }
   }
 
   /** Lists the pairs of a block and where their rows of z begin; padding only stands at the end. */

@@ -62,9 +62,19 @@ final class PackedAdapter implements AutoCloseable {
     localExperts = config.expertMap().localExperts();
     MoeModel model = config.model();
     slices = new Slice[2 * model.layers().size() * localExperts][];
-    weights =
-        arena.allocate(
-            Math.max(1, Math.multiplyExact(layOut(config, adapter), (long) type.bytes())), 64);
+    long bytes = Math.multiplyExact(layOut(config, adapter), (long) type.bytes());
+    try {
+      weights = arena.allocate(bytes, 64);
+      copyAll(config, adapter);
+    } catch (RuntimeException | Error e) {
+      // no memory, or the adapter's has been freed
+      arena.close();
+      throw e;
+    }
+  }
+
+  private void copyAll(MoeLoraConfig config, LoraAdapter adapter) {
+    MoeModel model = config.model();
     for (int layer : adapter.layers()) {
       for (Projection projection : Projection.values()) {
         for (int e = 0; e < localExperts; e++) {

@@ -1,5 +1,6 @@
 package io.github.moelora.cpu;
 
+import java.lang.foreign.MemorySegment;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
@@ -54,8 +55,19 @@ final class WorkerPool implements AutoCloseable {
     return workers.length + 1;
   }
 
-  /** Runs all tasks and returns when the last is done; the first failure is thrown. */
+  /** Whether every thread may read and write this memory. */
+  boolean canAccess(MemorySegment memory) {
+    return workers.length == 0 || memory.isAccessibleBy(workers[0]);
+  }
+
+  /**
+   * Runs all tasks and returns when the last is done. A failure is thrown; tasks that have not
+   * begun by then are left out.
+   */
   synchronized void run(int count, Job newJob) {
+    if (closed) {
+      throw new IllegalStateException("WorkerPool is closed");
+    }
     if (count <= 1 || workers.length == 0) {
       for (int task = 0; task < count; task++) {
         newJob.run(task, 0);
