@@ -14,11 +14,16 @@ final class CpuBackend implements Backend {
   private final @Nullable PackedAdapter[] slots;
 
   CpuBackend(MoeLoraConfig config, Kernels kernels, int threads) {
+    this(config, kernels, threads, new @Nullable PackedAdapter[config.slots()]);
+  }
+
+  /** Lets a test look into the slots. */
+  CpuBackend(MoeLoraConfig config, Kernels kernels, int threads, @Nullable PackedAdapter[] slots) {
     CpuStep.requireFits(config);
     this.config = config;
     this.kernels = kernels;
     this.pool = new WorkerPool(threads);
-    this.slots = new @Nullable PackedAdapter[config.slots()];
+    this.slots = slots;
   }
 
   @Override

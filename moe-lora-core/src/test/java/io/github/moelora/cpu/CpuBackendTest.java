@@ -5,6 +5,7 @@ import io.github.moelora.spi.Availability;
 import io.github.moelora.spi.Backend;
 import io.github.moelora.spi.BackendProvider;
 import io.github.moelora.testkit.BackendContractTest;
+import io.github.moelora.testkit.VllmGoldenContractTest;
 import org.junit.jupiter.api.Nested;
 
 /** The contract of backends on both kinds of kernels and on one and several threads. */
@@ -57,6 +58,22 @@ final class CpuBackendTest {
     @Override
     protected BackendProvider provider() {
       return new FixedProvider(new PlainKernels(), 1);
+    }
+  }
+
+  @Nested
+  class GoldenOnVectorApi extends VllmGoldenContractTest {
+    @Override
+    protected BackendProvider provider() {
+      return new FixedProvider(new VectorKernels(), 2);
+    }
+  }
+
+  @Nested
+  class GoldenOnPlainJava extends VllmGoldenContractTest {
+    @Override
+    protected BackendProvider provider() {
+      return new FixedProvider(new PlainKernels(), 2);
     }
   }
 }

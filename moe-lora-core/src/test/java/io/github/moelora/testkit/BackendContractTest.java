@@ -295,6 +295,7 @@ public abstract class BackendContractTest {
     "5, 129, 67, 4, 4, 13",
     "31, 16, 48, 3, 3, 16",
     "61, 97, 15, 13, 2, 11",
+    "3, 1100, 301, 2, 1, 19",
   })
   void oddAndPrimeSizes(int tokens, int hidden, int intermediate, int experts, int k, int rank) {
     Problem problem =
@@ -391,6 +392,38 @@ public abstract class BackendContractTest {
         ProjectionCall.gateUp(0).deltaOnly().withColumnOffset(2),
         ProjectionCall.down(0),
         ProjectionCall.down(0).deltaOnly());
+  }
+
+  /** Java arrays of the element type, and of another one, are memory like any other. */
+  @Test
+  void heapArraysOfAnyKind() {
+    Problem problem =
+        new Problem(seed, model(33, 40, 2), 3, 1)
+            .types(DType.BF16, DType.F32, DType.BF16)
+            .addAdapter(4, true)
+            .route()
+            .dealAdapters();
+    try (MoeLora lora = open(problem);
+        Step step = lora.newStep()) {
+      problem.load(lora);
+      problem.plan(step);
+      Operands operands = problem.operands(ProjectionCall.gateUp(0));
+      Matrix y = operands.y();
+      long bytes = y.data().byteSize();
+      for (MemorySegment heap :
+          List.of(
+              MemorySegment.ofArray(new short[Math.toIntExact(bytes / 2)]),
+              MemorySegment.ofArray(new float[Math.toIntExact((bytes + 3) / 4)]).asSlice(0, bytes),
+              MemorySegment.ofArray(new long[Math.toIntExact((bytes + 7) / 8)])
+                  .asSlice(0, bytes))) {
+        MemorySegment.copy(y.data(), 0, heap, 0, bytes);
+        Matrix result = Matrix.of(heap, y.type(), y.rows(), y.columns());
+        float[] x = new float[problem.tokens() * 33];
+        MemorySegment.copy(operands.x().data(), 0, MemorySegment.ofArray(x), 0, 4L * x.length);
+        step.run(operands.call(), Matrix.ofFloats(problem.tokens(), 33, x), result);
+        operands.check(result);
+      }
+    }
   }
 
   @Test

@@ -3,6 +3,7 @@ package io.github.moelora.testkit;
 import io.github.moelora.DType;
 import io.github.moelora.Matrix;
 import java.io.IOException;
+import java.io.InputStream;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -79,7 +80,20 @@ public final class Tensors {
   private Tensors() {}
 
   public static Tensors read(Path file) throws IOException {
-    byte[] bytes = Files.readAllBytes(file);
+    return parse(Files.readAllBytes(file));
+  }
+
+  /** Reads a file among the resources, be it in a folder or a jar. */
+  static Tensors resource(String name) throws IOException {
+    try (InputStream in = Tensors.class.getResourceAsStream(name)) {
+      if (in == null) {
+        throw new IllegalArgumentException("%s must be among the resources".formatted(name));
+      }
+      return parse(in.readAllBytes());
+    }
+  }
+
+  private static Tensors parse(byte[] bytes) {
     int headerBytes =
         Math.toIntExact(ByteBuffer.wrap(bytes).order(ByteOrder.LITTLE_ENDIAN).getLong(0));
     Matcher entry = ENTRY.matcher(new String(bytes, 8, headerBytes, StandardCharsets.UTF_8));

@@ -1,0 +1,365 @@
+package io.github.moelora.cpu;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
+import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
+import static org.assertj.core.api.Assertions.assertThatNoException;
+
+import com.sun.management.ThreadMXBean;
+import io.github.moelora.DType;
+import io.github.moelora.GateUp;
+import io.github.moelora.LoraAdapter;
+import io.github.moelora.Matrix;
+import io.github.moelora.MoeLora;
+import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.MoeModel;
+import io.github.moelora.ProjectionCall;
+import io.github.moelora.Step;
+import io.github.moelora.spi.Backend;
+import io.github.moelora.spi.BackendProvider;
+import io.github.moelora.testkit.Allocation;
+import io.github.moelora.testkit.Operands;
+import io.github.moelora.testkit.Problem;
+import io.github.moelora.testkit.Seeds;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.lang.management.ManagementFactory;
+import java.util.Arrays;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/** What is particular to the CPU: work, garbage, threads, limits. */
+class CpuStepTest {
+
+  private static MoeLora open(MoeLoraConfig config, Kernels kernels, int threads) {
+    BackendProvider provider = new CpuBackendTest.FixedProvider(kernels, threads);
+    return MoeLora.open(config, provider);
+  }
+
+  /** Plain kernels that count the weights which they decode and the products which they compute. */
+  private static final class CountingKernels extends Kernels {
+    private final Kernels plain = new PlainKernels();
+    long decoded;
+    long products;
+
+    @Override
+    String description() {
+      return "counting";
+    }
+
+    @Override
+    void widenPanelBf16(
+        MemorySegment source, long from, int depth, int width, MemorySegment panel, long at) {
+      decoded += (long) depth * width;
+      plain.widenPanelBf16(source, from, depth, width, panel, at);
+    }
+
+    @Override
+    void widenPanelF16(
+        MemorySegment source, long from, int depth, int width, MemorySegment panel, long at) {
+      throw new AssertionError("weights are bfloat16 here");
+    }
+
+    @Override
+    void widenRowBf16(MemorySegment source, long from, int count, float[] out, int at) {
+      plain.widenRowBf16(source, from, count, out, at);
+    }
+
+    @Override
+    void multiply(
+        int row,
+        int endRow,
+        int depth,
+        float[] in,
+        int[] inAt,
+        int inFrom,
+        MemorySegment panel,
+        long at,
+        float[] out,
+        int[] outAt,
+        int outFrom,
+        boolean add) {
+      products += (long) (endRow - row) * depth * LANES;
+      plain.multiply(row, endRow, depth, in, inAt, inFrom, panel, at, out, outAt, outFrom, add);
+    }
+
+    @Override
+    void multiplyTwo(
+        int row,
+        int endRow,
+        int depth,
+        float[] in,
+        int[] inAt,
+        int inFrom,
+        MemorySegment panel,
+        long at,
+        long at2,
+        float[] out,
+        int[] outAt,
+        int outFrom,
+        boolean add) {
+      multiply(row, endRow, depth, in, inAt, inFrom, panel, at, out, outAt, outFrom, add);
+      multiply(row, endRow, depth, in, inAt, inFrom, panel, at2, out, outAt, outFrom + LANES, add);
+    }
+
+    @Override
+    void addF32(MemorySegment y, long at, float[] delta, int from, int count, float weight) {
+      plain.addF32(y, at, delta, from, count, weight);
+    }
+
+    @Override
+    void addBf16(MemorySegment y, long at, float[] delta, int from, int count, float weight) {
+      plain.addBf16(y, at, delta, from, count, weight);
+    }
+  }
+
+  /**
+   * Every adapter costs its own rank, also beside one of rank 256 (vLLM #55158), and once per block
+   * of pairs; a token without adapter costs nothing.
+   */
+  @Test
+  void workIsThatOfTheAdaptersInTheBatch_vllm55158() {
+    MoeModel model = new MoeModel(32, 48, 2, GateUp.HALVES, List.of(0));
+    Problem problem =
+        new Problem(Seeds.of("work"), model, 43, 1)
+            .types(DType.BF16, DType.F32, DType.F32)
+            .addAdapter(3, false)
+            .addAdapter(256, true)
+            .route();
+    // 40 tokens on rank 3 (two blocks of 32), 1 on rank 256, 2 on none
+    Arrays.fill(problem.expertIds(), 1);
+    Arrays.fill(problem.adapterIds(), 0);
+    problem.adapterIds()[5] = 1;
+    problem.adapterIds()[6] = -1;
+    problem.adapterIds()[42] = -1;
+    CountingKernels kernels = new CountingKernels();
+    try (MoeLora lora = open(problem.config(), kernels, 1);
+        Step step = lora.newStep()) {
+      problem.load(lora);
+      problem.plan(step);
+      assertThat(step.routing().blockSize()).isEqualTo(32);
+      for (boolean add : new boolean[] {true, false}) {
+        kernels.decoded = 0;
+        kernels.products = 0;
+        ProjectionCall call = ProjectionCall.gateUp(0);
+        problem.check(step, add ? call : call.deltaOnly());
+        // rank 3: two slices of 32 in and 48 out; rank 256: one of 32 in and 96 out
+        long small = 2 * 3 * (32 + 48);
+        long large = 256 * (32 + 96);
+        assertThat(kernels.decoded).isEqualTo(2 * small + large);
+        // a shrink computes whole panels of 16 ranks
+        assertThat(kernels.products).isEqualTo(40 * 2 * (16 * 32 + 3 * 48) + large);
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    // no two pairs share weights: nothing to sort
+    "4, 4, 1",
+    "5, 4, 16",
+    "31, 4, 16",
+    // from 8 pairs per group on, a larger block
+    "32, 4, 32",
+  })
+  void blocksGrowWithTheGroups(int tokens, int experts, int blockSize) {
+    MoeModel model = new MoeModel(5, 3, experts, GateUp.UP_ONLY, List.of(0));
+    Problem problem = new Problem(1, model, tokens, 1).addAdapter(1, true).route().dealAdapters();
+    Arrays.setAll(problem.expertIds(), p -> p % experts);
+    try (MoeLora lora = open(problem.config(), new PlainKernels(), 1);
+        Step step = lora.newStep()) {
+      problem.load(lora);
+      problem.plan(step);
+      assertThat(step.routing().blockSize()).isEqualTo(blockSize);
+      problem.check(step, ProjectionCall.gateUp(0));
+    }
+  }
+
+  /** Sums have one order, so the bits depend on neither the threads nor how the work is split. */
+  @ParameterizedTest
+  @CsvSource({"1", "3", "200"})
+  void theNumberOfThreadsDoesNotChangeABit(int tokens) {
+    MoeModel model = new MoeModel(70, 90, 3, GateUp.HALVES, List.of(0));
+    Problem problem =
+        new Problem(Seeds.of("threads"), model, tokens, 2)
+            .addAdapter(17, false)
+            .addAdapter(6, true)
+            .route()
+            .dealAdapters();
+    for (ProjectionCall call :
+        List.of(ProjectionCall.gateUp(0), ProjectionCall.down(0).deltaOnly())) {
+      Operands operands = problem.operands(call);
+      for (Kernels kernels : List.of(new PlainKernels(), new VectorKernels())) {
+        byte[] first = null;
+        for (int threads : new int[] {1, 2, 7}) {
+          try (MoeLora lora = open(problem.config(), kernels, threads);
+              Step step = lora.newStep()) {
+            problem.load(lora);
+            problem.plan(step);
+            byte[] bits = operands.check(step);
+            first = first == null ? bits : first;
+            assertThat(bits).isEqualTo(first);
+          }
+        }
+      }
+    }
+  }
+
+  // ---- garbage ----
+
+  /**
+   * On plain kernels: those of the Vector API cease to allocate when the compiler has inlined them,
+   * which takes longer than a test may.
+   */
+  @ParameterizedTest
+  @EnumSource(DType.class)
+  void runsAllocateNothingOnAnyThread(DType type) {
+    MoeModel model = new MoeModel(40, 24, 4, GateUp.HALVES, List.of(0, 300));
+    Problem problem =
+        new Problem(Seeds.of("garbage"), model, 24, 2)
+            .types(type, type, type)
+            .addAdapter(8, false)
+            .addAdapter(3, true, 0.5)
+            .route();
+    try (MoeLora lora = open(problem.config(), new PlainKernels(), 2);
+        Step step = lora.newStep()) {
+      problem.load(lora);
+      MemorySegment experts = MemorySegment.ofArray(problem.expertIds());
+      MemorySegment weights = MemorySegment.ofArray(problem.routingWeights());
+      MemorySegment adapters = MemorySegment.ofArray(problem.adapterIds());
+      ProjectionCall gateUp = ProjectionCall.gateUp(300).deltaOnly();
+      ProjectionCall down = ProjectionCall.down(300);
+      Operands gateUpOperands = problem.operands(gateUp);
+      Operands downOperands = problem.operands(down);
+      Matrix gateUpY = gateUpOperands.y();
+      Matrix downY = downOperands.y();
+      Runnable batch =
+          () -> {
+            step.plan(problem.tokens(), experts, weights, adapters);
+            step.run(gateUp, gateUpOperands.x(), gateUpY);
+            step.run(down, downOperands.x(), downY);
+          };
+      assertThat(Allocation.bytesPerCall(batch)).isZero();
+      long before = allocatedByWorkers();
+      for (int i = 0; i < 100; i++) {
+        batch.run();
+      }
+      assertThat(allocatedByWorkers() - before).isZero();
+    }
+  }
+
+  private static long allocatedByWorkers() {
+    ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
+    return Thread.getAllStackTraces().keySet().stream()
+        .filter(thread -> thread.getName().startsWith("moe-lora-cpu-"))
+        .mapToLong(thread -> threads.getThreadAllocatedBytes(thread.threadId()))
+        .sum();
+  }
+
+  // ---- limits ----
+
+  @Test
+  void confinedMemoryIsRefusedBeforeAnythingIsWritten() {
+    MoeModel model = new MoeModel(8, 6, 2, GateUp.HALVES, List.of(0));
+    Problem problem = new Problem(2, model, 40, 1).addAdapter(2, false).route().dealAdapters();
+    Operands operands = problem.operands(ProjectionCall.gateUp(0));
+    try (Arena arena = Arena.ofConfined();
+        MoeLora lora = open(problem.config(), new PlainKernels(), 2);
+        MoeLora single = open(problem.config(), new PlainKernels(), 1)) {
+      problem.load(lora);
+      problem.load(single);
+      Matrix x = confined(arena, operands.x());
+      Matrix y = confined(arena, operands.y());
+      byte[] before = y.data().toArray(ValueLayout.JAVA_BYTE);
+      String message =
+          ".data must be accessible to all threads, as memory of Arena.ofShared() or the heap is,"
+              + " got a confined segment";
+      try (Step step = lora.newStep()) {
+        problem.plan(step);
+        assertThatIllegalArgumentException()
+            .isThrownBy(() -> step.run(operands.call(), x, operands.y()))
+            .withMessage("x" + message);
+        assertThatIllegalArgumentException()
+            .isThrownBy(() -> step.run(operands.call(), operands.x(), y))
+            .withMessage("y" + message);
+        assertThat(y.data().toArray(ValueLayout.JAVA_BYTE)).isEqualTo(before);
+      }
+      try (Step step = single.newStep()) {
+        problem.plan(step);
+        step.run(operands.call(), x, y);
+        operands.check(y);
+      }
+    }
+  }
+
+  private static Matrix confined(Arena arena, Matrix source) {
+    MemorySegment data = arena.allocate(source.data().byteSize());
+    MemorySegment.copy(source.data(), 0, data, 0, data.byteSize());
+    return Matrix.of(data, source.type(), source.rows(), source.columns());
+  }
+
+  @Test
+  void batchesBeyondOneArrayAreRefusedOnOpen() {
+    MoeModel narrow = new MoeModel(16, 16, 1, GateUp.HALVES, List.of(0));
+    MoeLoraConfig large = MoeLoraConfig.of(narrow, 1, 1).withMaxTokens(1 << 22).withMaxRank(256);
+    int most = Integer.MAX_VALUE / 512 - 2 * 31;
+    assertThatNoException().isThrownBy(() -> CpuStep.requireFits(large.withMaxTokens(most)));
+    assertThatIllegalArgumentException()
+        .isThrownBy(() -> CpuStep.requireFits(large.withMaxTokens(most + 1)));
+    assertThatIllegalArgumentException()
+        .isThrownBy(() -> open(large, new PlainKernels(), 1))
+        .withMessage(
+            "padded maxTokens * expertsPerToken * 2 * maxRank must be at most 2147483647, got %d",
+            ((1L << 22) + 2 * 31) * 512);
+  }
+
+  @Test
+  void theBackendItselfRefusesWhatItsOwnerWouldNotAsk() {
+    MoeModel model = new MoeModel(8, 6, 2, GateUp.HALVES, List.of(0));
+    MoeLoraConfig config = MoeLoraConfig.of(model, 1, 1).withMaxTokens(2);
+    try (CpuBackend backend = new CpuBackend(config, new PlainKernels(), 1);
+        CpuStep step = (CpuStep) backend.newStep()) {
+      Matrix x = Matrix.ofFloats(1, 8, new float[8]);
+      Matrix y = Matrix.ofFloats(1, 12, new float[12]);
+      assertThatIllegalStateException()
+          .isThrownBy(() -> step.run(ProjectionCall.gateUp(0), x, y))
+          .withMessage("no run is under way");
+    }
+  }
+
+  /** Loading over an adapter, unloading and closing free its native memory. */
+  @Test
+  void memoryOfReplacedAdaptersIsFreed() {
+    MoeModel model = new MoeModel(8, 6, 2, GateUp.HALVES, List.of(0));
+    MoeLoraConfig config = MoeLoraConfig.of(model, 1, 1);
+    LoraAdapter adapter = new Problem(3, model, 1, 1).randomAdapter(2, false, 1);
+    PackedAdapter[] slots = new PackedAdapter[1];
+    CpuBackend backend = new CpuBackend(config, new PlainKernels(), 1, slots);
+    load(backend, adapter);
+    PackedAdapter first = slots[0];
+    assertThat(first.weights().scope().isAlive()).isTrue();
+    load(backend, adapter);
+    assertThat(first.weights().scope().isAlive()).isFalse();
+    PackedAdapter second = slots[0];
+    backend.unload(0);
+    assertThat(second.weights().scope().isAlive()).isFalse();
+    assertThat(slots[0]).isNull();
+    load(backend, adapter);
+    PackedAdapter third = slots[0];
+    // given up without effect
+    backend.prepare(0, adapter).close();
+    assertThat(slots[0]).isSameAs(third);
+    backend.close();
+    assertThat(third.weights().scope().isAlive()).isFalse();
+  }
+
+  private static void load(CpuBackend backend, LoraAdapter adapter) {
+    try (Backend.PreparedAdapter prepared = backend.prepare(0, adapter)) {
+      prepared.commit();
+    }
+  }
+}

@@ -1,0 +1,132 @@
+package io.github.moelora.cpu;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
+
+import io.github.moelora.DType;
+import io.github.moelora.ExpertMap;
+import io.github.moelora.GateUp;
+import io.github.moelora.LoraAdapter;
+import io.github.moelora.LoraSlice;
+import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.MoeModel;
+import io.github.moelora.Projection;
+import io.github.moelora.testkit.Problem;
+import io.github.moelora.testkit.Seeds;
+import java.lang.foreign.ValueLayout;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
+
+class PackedAdapterTest {
+  private static final MoeModel MODEL = new MoeModel(19, 21, 3, GateUp.HALVES, List.of(2, 4));
+
+  @ParameterizedTest
+  @CsvSource({"0, 0", "1, 16", "15, 16", "16, 16", "17, 32"})
+  void widthsArePaddedToLanes(int columns, int padded) {
+    assertThat(PackedAdapter.padded(columns)).isEqualTo(padded);
+  }
+
+  @ParameterizedTest
+  @EnumSource(DType.class)
+  void everyWeightLiesWhereTheKernelsReadIt(DType type) {
+    ExpertMap map = ExpertMap.of(1, -1, 0);
+    Problem problem = new Problem(Seeds.of("packed"), MODEL, 1, 1).types(type, type, type);
+    LoraAdapter adapter = problem.randomAdapter(21, false, 0.7);
+    MoeLoraConfig config = MoeLoraConfig.of(MODEL, 1, 1).withWeightType(type).withExpertMap(map);
+    try (PackedAdapter packed = new PackedAdapter(config, adapter)) {
+      long end = 0;
+      for (int layer = 0; layer < 2; layer++) {
+        for (Projection projection : Projection.values()) {
+          for (int e = 0; e < 2; e++) {
+            List<LoraSlice> sources =
+                adapter.slices(MODEL.layers().get(layer), projection, map.global(e));
+            PackedAdapter.Slice[] slices = packed.slices(layer, projection, e);
+            assertThat(slices).hasSameSizeAs(sources);
+            for (int s = 0; s < slices.length; s++) {
+              // one behind the other, so none shares memory with another
+              assertThat(slices[s].a()).isEqualTo(end);
+              end = assertPacked(packed, type, slices[s], sources.get(s));
+            }
+          }
+        }
+      }
+      assertThat(packed.weights().byteSize()).isEqualTo((end + 16) * type.bytes());
+      // rows of a tile are read as aligned vectors
+      assertThat(packed.weights().address() % 64).isZero();
+    }
+  }
+
+  private static long assertPacked(
+      PackedAdapter packed, DType type, PackedAdapter.Slice slice, LoraSlice source) {
+    assertThat(slice.firstColumn()).isEqualTo(source.firstColumn());
+    assertThat(slice.columns()).isEqualTo(source.columns());
+    assertThat(slice.endColumn()).isEqualTo(source.endColumn());
+    assertThat(slice.rank()).isEqualTo(source.rank());
+    assertThat(slice.inputWidth()).isEqualTo(source.a().columns());
+    assertThat(slice.scale()).isEqualTo(source.scale());
+    int inputs = source.a().columns();
+    int rank = source.rank();
+    assertThat(slice.rankPanels()).isEqualTo((rank + 15) / 16);
+    for (int r = 0; r < rank; r++) {
+      int panel = r / 16;
+      int width = Math.min(16, rank - 16 * panel);
+      assertThat(slice.rankPanelWidth(panel)).isEqualTo(width);
+      for (int h = 0; h < inputs; h++) {
+        long row = slice.a() + 16L * panel * inputs + (long) h * width;
+        assertThat(slice.rankPanel(panel, h)).isEqualTo(row);
+        assertThat(type.get(packed.weights(), row + r % 16)).isEqualTo(source.a().get(r, h));
+      }
+    }
+    assertThat(slice.b()).isEqualTo(aligned(slice.a() + (long) rank * inputs));
+    int panels = (source.columns() + 15) / 16;
+    for (int panel = 0; panel < panels; panel++) {
+      assertThat(slice.columnPanel(panel)).isEqualTo(slice.b() + 16L * panel * rank);
+      for (int r = 0; r < rank; r++) {
+        for (int c = 0; c < 16; c++) {
+          int o = panel * 16 + c;
+          float expected = o < source.columns() ? source.b().get(o, r) : 0;
+          long at = slice.b() + ((long) panel * rank + r) * 16 + c;
+          assertThat(type.get(packed.weights(), at)).isEqualTo(expected);
+        }
+      }
+    }
+    return aligned(slice.b() + (long) panels * 16 * rank);
+  }
+
+  /** Slices begin at multiples of 32 elements. */
+  private static long aligned(long index) {
+    return (index + 31) / 32 * 32;
+  }
+
+  /** An adapter pays for its own rank, whatever the largest may be (vLLM #55158). */
+  @Test
+  void aSmallRankDoesNotPayForTheLargest_vllm55158() {
+    Problem problem = new Problem(Seeds.of("own rank"), MODEL, 1, 1);
+    MoeLoraConfig config = MoeLoraConfig.of(MODEL, 2, 1).withMaxRank(256);
+    try (PackedAdapter small = new PackedAdapter(config, problem.randomAdapter(4, true, 1));
+        PackedAdapter large = new PackedAdapter(config, problem.randomAdapter(256, true, 1))) {
+      assertThat(large.weights().byteSize()).isGreaterThan(32 * small.weights().byteSize());
+    }
+  }
+
+  @Test
+  void nothingIsPackedForNothing() {
+    try (PackedAdapter packed =
+        new PackedAdapter(MoeLoraConfig.of(MODEL, 1, 1), LoraAdapter.builder("none").build())) {
+      assertThat(packed.slices(1, Projection.DOWN, 2)).isEmpty();
+      assertThat(packed.weights().byteSize()).isEqualTo(16 * Float.BYTES);
+    }
+  }
+
+  @Test
+  void closeFreesTheWeights() {
+    PackedAdapter packed =
+        new PackedAdapter(MoeLoraConfig.of(MODEL, 1, 1), LoraAdapter.builder("none").build());
+    packed.close();
+    assertThatIllegalStateException()
+        .isThrownBy(() -> packed.weights().get(ValueLayout.JAVA_BYTE, 0));
+  }
+}

@@ -1,0 +1,4 @@
+@NullMarked
+package io.github.moelora.reference;
+
+import org.jspecify.annotations.NullMarked;
