@@ -21,7 +21,7 @@ run_java() {
   shift
   read -r -a java_opts <<<"${JAVA_OPTS:-}"
   # behind the filter the JVM cannot see by itself whether a progress bar makes sense
-  if [ -t 2 ]; then
+  if [ -t 2 ] && [ "${TERM:-dumb}" != dumb ]; then
     terminal=true
   fi
   set +e

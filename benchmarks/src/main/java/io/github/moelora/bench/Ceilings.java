@@ -1,7 +1,9 @@
 package io.github.moelora.bench;
 
+import com.sun.management.OperatingSystemMXBean;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.management.ManagementFactory;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.Callable;
@@ -19,8 +21,9 @@ import java.util.concurrent.Future;
  */
 public final class Ceilings implements AutoCloseable {
   /** Several times the last-level cache of a large server. */
-  private static final long READ_BYTES = 2L << 30;
+  private static final long MOST_READ_BYTES = 2L << 30;
 
+  private static final int PAGE = 4096;
   private static final int TURNS = 2_000_000;
 
   private final Arena arena = Arena.ofShared();
@@ -30,14 +33,23 @@ public final class Ceilings implements AutoCloseable {
 
   /** Allocates the memory to read. */
   public Ceilings() {
+    this(Math.min(MOST_READ_BYTES, physicalMemory() / 4));
+  }
+
+  /** The same with a choice of how much memory all threads together read. */
+  Ceilings(long bytes) {
     int threads = Runtime.getRuntime().availableProcessors();
     pool = Executors.newFixedThreadPool(threads, Thread.ofPlatform().daemon().factory());
     vectors = ModuleLayer.boot().findModule("jdk.incubator.vector").isPresent();
-    long bytesPerThread = READ_BYTES / threads / 4096 * 4096;
+    long bytesPerThread = bytes / threads / PAGE * PAGE;
     for (int i = 0; i < threads; i++) {
       // written, so that no page is the shared zero page
-      parts.add(arena.allocate(bytesPerThread, 4096).fill((byte) 1));
+      parts.add(arena.allocate(bytesPerThread, PAGE).fill((byte) 1));
     }
+  }
+
+  private static long physicalMemory() {
+    return ManagementFactory.getPlatformMXBean(OperatingSystemMXBean.class).getTotalMemorySize();
   }
 
   /**

@@ -17,12 +17,17 @@ public final class Timing {
 
   private Timing() {}
 
-  /** Runs until the median of a window has not fallen by a tenth for some windows. */
-  public static void warmUp(Runnable action) {
-    long end = System.nanoTime() + LONGEST_WARM_UP_NANOS;
+  /**
+   * Runs until the median of a window has not fallen by a tenth for some windows.
+   *
+   * @param leastNanos how long to go on in any case
+   */
+  public static void warmUp(Runnable action, long leastNanos) {
+    long begin = System.nanoTime();
     double best = Double.POSITIVE_INFINITY;
     int quiet = 0;
-    while (quiet < QUIET_WINDOWS && System.nanoTime() < end) {
+    while (System.nanoTime() - begin < leastNanos
+        || (quiet < QUIET_WINDOWS && System.nanoTime() - begin < LONGEST_WARM_UP_NANOS)) {
       double median = medianNanos(action, WINDOW_NANOS);
       quiet = median < 0.9 * best ? 0 : quiet + 1;
       best = Math.min(best, median);

@@ -2,6 +2,7 @@ package io.github.moelora.cli;
 
 import io.github.moelora.DType;
 import io.github.moelora.Matrix;
+import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.bench.Batch;
 import io.github.moelora.bench.Ceilings;
@@ -32,8 +33,10 @@ import picocli.CommandLine.Option;
       "One token of each cell is checked against the reference before the cell is timed."
     })
 final class BenchCommand implements Callable<Integer> {
-  private static final long NANOS_PER_CELL = 300_000_000L;
   private static final int BANDWIDTH_ROUNDS = 5;
+
+  /** Times the seconds of a cell: until the compiler has seen to the kernels. */
+  private static final int FIRST_WARM_UP = 7;
 
   @CommandLine.Spec
   private CommandLine.Model.CommandSpec spec = CommandLine.Model.CommandSpec.create();
@@ -97,6 +100,12 @@ final class BenchCommand implements Callable<Integer> {
       paramLabel = "GB/S",
       description = "Memory bandwidth for the floor; by default this machine's, measured first.")
   private double bandwidth;
+
+  @Option(
+      names = "--seconds",
+      paramLabel = "S",
+      description = "How long to time each cell (default ${DEFAULT-VALUE}).")
+  private double seconds = 0.3;
 
   @Option(names = "--seed", paramLabel = "N", description = "Seed (default ${DEFAULT-VALUE}).")
   private long seed = 1;
@@ -199,8 +208,12 @@ final class BenchCommand implements Callable<Integer> {
     if (!(memoryGib > 0)) {
       throw new IllegalArgumentException("--memory must be more than 0, got " + memoryGib);
     }
+    if (!(seconds > 0 && seconds <= 3600)) {
+      throw new IllegalArgumentException("--seconds must be in (0, 3600], got " + seconds);
+    }
     if (!(bandwidth >= 0 && bandwidth < Double.POSITIVE_INFINITY)) {
-      throw new IllegalArgumentException("--bandwidth must be finite, got " + bandwidth);
+      throw new IllegalArgumentException(
+          "--bandwidth must be finite and not negative, got " + bandwidth);
     }
     DevicesCommand.requireKnown(backend);
     Output.requireWritable("--json", json);
@@ -230,14 +243,16 @@ final class BenchCommand implements Callable<Integer> {
       progress.show(
           "%s, rank %d, %d tokens".formatted(sizes.preset().text(), sizes.rank(), batchTokens));
       Batch batch = workload.batch(batchTokens);
+      long nanosPerCell = (long) (seconds * 1e9);
       for (ProjectionCall call : List.of(ProjectionCall.gateUp(0), ProjectionCall.down(0))) {
         try (Arena arena = Arena.ofShared()) {
           Matrix x = workload.x(arena, call, batch);
           Matrix y = workload.y(arena, call, batch);
           double worst = workload.check(call, batch, x, y);
           Runnable action = () -> workload.run(call, x, y);
-          Timing.warmUp(action);
-          double nanos = Timing.medianNanos(action, NANOS_PER_CELL);
+          Timing.warmUp(
+              action, cells.size() < Projection.values().length ? FIRST_WARM_UP * nanosPerCell : 0);
+          double nanos = Timing.medianNanos(action, nanosPerCell);
           double bytes = workload.movedBytes(call, batch);
           cells.add(
               new Cell(

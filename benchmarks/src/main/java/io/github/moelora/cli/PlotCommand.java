@@ -2,6 +2,7 @@ package io.github.moelora.cli;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -29,7 +30,7 @@ final class PlotCommand implements Callable<Integer> {
   @Override
   public Integer call() throws IOException {
     Output.requireWritable("--output", output);
-    JsonNode document = Output.json().readTree(json.toFile());
+    JsonNode document = Output.json().readTree(Files.readAllBytes(json));
     if (!document.path("cells").isArray()) {
       throw new IllegalArgumentException(
           "%s must hold a list named cells, as moe-lora bench writes it".formatted(json));

@@ -21,7 +21,7 @@ final class Progress {
   Progress(CommandLine commandLine, int total) {
     this.err = commandLine.getErr();
     this.total = total;
-    this.terminal = isTerminal() && !"dumb".equals(System.getenv("TERM"));
+    this.terminal = isTerminal();
     this.width = terminal ? commandLine.getUsageHelpWidth() : 0;
   }
 
@@ -31,7 +31,9 @@ final class Progress {
       return Boolean.parseBoolean(property);
     }
     Console console = System.console();
-    return Objects.nonNull(console) && console.isTerminal();
+    return Objects.nonNull(console)
+        && console.isTerminal()
+        && !"dumb".equals(System.getenv("TERM"));
   }
 
   void advance(int count) {

@@ -46,6 +46,7 @@ import picocli.CommandLine.Option;
       "Without --adapter it takes the examples that come with the project."
     })
 final class RunCommand implements Callable<Integer> {
+  private static final long WARM_UP_NANOS = 200_000_000;
   private static final long NANOS_PER_ROW = 20_000_000;
 
   @CommandLine.Spec
@@ -374,7 +375,7 @@ final class RunCommand implements Callable<Integer> {
     Matrix scratch = Bits.copy(arena, inputs.y());
     Runnable action = () -> step.run(inputs.call(), inputs.x(), scratch);
     if (rows.size() < Projection.values().length) {
-      Timing.warmUp(action);
+      Timing.warmUp(action, WARM_UP_NANOS);
     }
     double nanos = Timing.medianNanos(action, NANOS_PER_ROW);
     // by now the compiler has replaced the code that ran first

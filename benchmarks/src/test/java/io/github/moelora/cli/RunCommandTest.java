@@ -1,0 +1,185 @@
+package io.github.moelora.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+final class RunCommandTest {
+  private static final String HOME_PROPERTY = "moelora.home";
+  private static final Path PROJECT = Path.of("..").toAbsolutePath().normalize();
+  private static final Path EXAMPLES = PROJECT.resolve("examples/adapters");
+
+  @TempDir private Path directory;
+
+  @BeforeAll
+  static void tellHome() {
+    System.setProperty(HOME_PROPERTY, PROJECT.toString());
+  }
+
+  @AfterAll
+  static void forgetHome() {
+    System.clearProperty(HOME_PROPERTY);
+  }
+
+  private JsonNode json(Object... args) throws IOException {
+    Path file = directory.resolve("run.json");
+    List<Object> words = new ArrayList<>(List.of("run", "--json", file));
+    words.addAll(List.of(args));
+    CommandRun run = CommandRun.of(words.toArray());
+    assertThat(run.err()).isEmpty();
+    assertThat(run.exitCode()).isZero();
+    return Output.json().readTree(file.toFile());
+  }
+
+  @Test
+  void theExamplesPassTheirCheck() {
+    CommandRun run = CommandRun.of("run");
+    assertThat(run.err()).isEmpty();
+    assertThat(run.exitCode()).isZero();
+    assertThat(run.line("backend")).startsWith("backend cpu on CPU, ");
+    assertThat(run.line("model"))
+        .endsWith("hidden 64, intermediate 48, 6 experts, 2 per token, layers [0, 1]");
+    assertThat(run.line("adapter 1"))
+        .isEqualTo(
+            "adapter 1 fused_r8_rslora: rank 8, "
+                + EXAMPLES.resolve("fused_r8_rslora/adapter_model.safetensors"));
+    assertThat(run.line("worst error / bound")).contains("layer", "projection", "pairs", "blocks");
+    assertThat(run.out().lines().filter(line -> line.contains("gate/up"))).hasSize(2);
+    assertThat(run.out().lines().filter(line -> line.contains("down"))).hasSize(2);
+    assertThat(run.out()).endsWith("PASS: every element is within its bound\n");
+  }
+
+  @Test
+  void jsonHoldsTheTable() throws IOException {
+    JsonNode document = json("--tokens", 13, "--seed", 5);
+    assertThat(document.path("backend").asText()).isEqualTo("cpu");
+    assertThat(document.path("tokens").asInt()).isEqualTo(13);
+    assertThat(document.path("seed").asLong()).isEqualTo(5);
+    assertThat(document.path("passed").asBoolean()).isTrue();
+    assertThat(document.path("adapters")).hasSize(3);
+    assertThat(document.path("rows")).hasSize(4);
+    for (JsonNode row : document.path("rows")) {
+      assertThat(row.path("pairs").asInt()).isEqualTo(26);
+      // 3 of 4 tokens have an adapter, and a block holds at least one pair
+      assertThat(row.path("blocks").asInt()).isBetween(1, 20);
+      assertThat(row.path("micros").asDouble()).isPositive();
+      assertThat(row.path("gigabytes_per_second").asDouble()).isPositive();
+      assertThat(row.path("worst").asDouble()).isBetween(0.0, 1.0).isNotZero();
+    }
+    assertThat(document.path("rows").get(2).path("layer").asInt()).isEqualTo(1);
+    assertThat(document.path("rows").get(2).path("projection").asText()).isEqualTo("gate/up");
+  }
+
+  @Test
+  void theSeedDecides() throws IOException {
+    List<Double> first = worst(json("--tokens", 9, "--seed", 3));
+    assertThat(worst(json("--tokens", 9, "--seed", 3))).isEqualTo(first);
+    assertThat(worst(json("--tokens", 9, "--seed", 4))).isNotEqualTo(first);
+  }
+
+  private static List<Double> worst(JsonNode document) {
+    return document.path("rows").findValues("worst").stream().map(JsonNode::asDouble).toList();
+  }
+
+  @ParameterizedTest
+  @CsvSource({"F16, F16", "bf16, F32", "F32, BF16"})
+  void everyTypePasses(String weights, String activations) throws IOException {
+    JsonNode document = json("--tokens", 7, "--weights", weights, "--activations", activations);
+    assertThat(document.path("weights").asText()).isEqualToIgnoringCase(weights);
+    assertThat(document.path("passed").asBoolean()).isTrue();
+  }
+
+  @Test
+  void adaptersAreTakenByName() throws IOException {
+    JsonNode document =
+        json(
+            "--adapter",
+            "one=" + EXAMPLES.resolve("fused_r4"),
+            "--adapter",
+            "two=" + EXAMPLES.resolve("per_expert_r4"),
+            "--tokens",
+            1,
+            "--experts-per-token",
+            6,
+            "--backend",
+            "cpu");
+    assertThat(document.path("adapters")).hasSize(2);
+    assertThat(document.path("adapters").get(1).asText()).isEqualTo("two");
+    assertThat(document.path("rows").get(0).path("pairs").asInt()).isEqualTo(6);
+  }
+
+  @Test
+  void aWrongResultFails() {
+    CommandRun run = CommandRun.of("run", "--backend", "wrong", "--tokens", 3);
+    assertThat(run.exitCode()).isEqualTo(1);
+    assertThat(run.out()).endsWith("FAIL: an element is outside its bound\n");
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      value = {
+        "--tokens 0 | --tokens must be at least 1, got 0",
+        "--tokens x | Invalid value for option '--tokens': 'x' is not an int",
+        "--experts 0 | --experts must be at least 1, got 0",
+        "--experts-per-token 0 | --experts-per-token must be at least 1, got 0",
+        "--experts-per-token 7 | --experts-per-token must be at most the number of experts 6, got"
+            + " 7",
+        "--backend abacus | --backend must be one of cpu, crashing, missing, wrong, got abacus",
+        "--backend missing | backend missing cannot run: there is no device. plug one in",
+        "--backend tornado | --backend tornado is not on the class path: install a TornadoVM SDK,"
+            + " name it in TORNADOVM_HOME and start with scripts/tornado-run",
+        "--weights f8 | Invalid value for option '--weights': expected one of [F16, BF16, F32]"
+            + " (case-insensitive) but was 'f8'",
+        "--adapter x | Invalid value for option '--adapter' (NAME=DIR): must be NAME=DIR, got x",
+        "--adapter =x | Invalid value for option '--adapter' (NAME=DIR): must be NAME=DIR, got =x",
+        "--adapter a= | Invalid value for option '--adapter' (NAME=DIR): must be NAME=DIR, got a=",
+        "--adapter a=b --adapter a=c | --adapter must have a different name each time, got a twice",
+        "--adapter a=/nowhere | /nowhere/adapter_config.json: it must be a regular file,"
+            + " got no such file",
+        "--json /nowhere/x | --json must lie in an existing folder, got /nowhere/x",
+        "--json / | --json must be a file, got folder /",
+      })
+  void wrongUsageIsToldInASentence(String args, String message) {
+    CommandRun run = CommandRun.of((Object[]) ("run " + args).split(" ", -1));
+    assertThat(run.exitCode()).isEqualTo(2);
+    assertThat(run.out()).isEmpty();
+    assertThat(run.err().lines().findFirst()).contains("moe-lora: " + message);
+    assertThat(run.err().lines().skip(1)).allMatch("Try 'moe-lora run --help'."::equals);
+  }
+
+  @Test
+  void withoutExamplesAnAdapterMustBeGiven() {
+    System.setProperty(HOME_PROPERTY, directory.toString());
+    try {
+      CommandRun run = CommandRun.of("run");
+      assertThat(run.exitCode()).isEqualTo(2);
+      assertThat(run.err()).startsWith("moe-lora: --adapter must be given, since no examples lie");
+    } finally {
+      tellHome();
+    }
+  }
+
+  @Test
+  void adaptersOfDifferentModelsAreRefused() throws IOException {
+    Path other = VerifyCommandTest.GOLDEN.resolve("mixtral/fused_r8");
+    assertThat(Files.isDirectory(other)).isTrue();
+    CommandRun run =
+        CommandRun.of(
+            "run", "--adapter", "a=" + EXAMPLES.resolve("fused_r4"), "--adapter", "b=" + other);
+    assertThat(run.exitCode()).isEqualTo(2);
+    assertThat(run.out()).isEmpty();
+    assertThat(run.err()).startsWith("moe-lora: ").hasLineCount(1);
+  }
+}
