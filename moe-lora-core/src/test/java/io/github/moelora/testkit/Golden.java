@@ -4,11 +4,16 @@ import io.github.moelora.GateUp;
 import io.github.moelora.MoeModel;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.net.URI;
 import java.net.URISyntaxException;
 import java.net.URL;
+import java.nio.file.FileSystem;
+import java.nio.file.FileSystems;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.stream.Stream;
 
 /** The golden data among the test resources, made by PEFT 0.21 on tiny random models. */
@@ -18,6 +23,8 @@ public final class Golden {
 
   /** Experts per token of every golden model. */
   public static final int EXPERTS_PER_TOKEN = 2;
+
+  private static final Map<String, Path> DIRECTORIES = new ConcurrentHashMap<>();
 
   private Golden() {}
 
@@ -63,15 +70,41 @@ public final class Golden {
   }
 
   private static Path directory(String name) {
+    return DIRECTORIES.computeIfAbsent(name, Golden::find);
+  }
+
+  private static Path find(String name) {
     URL url = Golden.class.getResource("/golden/" + name);
     if (url == null) {
       throw new IllegalStateException("/golden/%s must be among the resources".formatted(name));
     }
     try {
-      return Path.of(url.toURI());
+      return url.getProtocol().equals("jar") ? unpacked(url.toURI()) : Path.of(url.toURI());
     } catch (URISyntaxException e) {
       throw new IllegalStateException(e);
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
     }
+  }
+
+  /** A copy outside of the jar, as files in it cannot be mapped. */
+  private static Path unpacked(URI directory) throws IOException {
+    Path copy = Files.createTempDirectory("golden");
+    try (FileSystem jar = FileSystems.newFileSystem(directory, Map.of())) {
+      Path root = jar.provider().getPath(directory);
+      try (Stream<Path> files = Files.walk(root)) {
+        for (Path file : (Iterable<Path>) files::iterator) {
+          Path to = copy.resolve(root.relativize(file).toString());
+          if (Files.isDirectory(file)) {
+            Files.createDirectories(to);
+          } else {
+            Files.copy(file, to);
+          }
+          to.toFile().deleteOnExit();
+        }
+      }
+    }
+    return copy;
   }
 
   private static List<Path> subdirectories(Path directory) {

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.github.moelora.Backends;
+import io.github.moelora.DType;
 import io.github.moelora.GateUp;
 import io.github.moelora.MoeLora;
 import io.github.moelora.MoeLoraConfig;
@@ -21,6 +22,7 @@ import java.util.stream.Collectors;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.NullSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -71,6 +73,21 @@ class ProviderTest {
     } finally {
       System.setProperty(BAILOUT, before);
     }
+  }
+
+  /** Refused when the instance opens, not when it runs out of an index. */
+  @ParameterizedTest
+  @EnumSource(DType.class)
+  void refusesMoreWeightsThanAnArrayHolds(DType type) {
+    MoeModel model = new MoeModel(64, 64, 64, GateUp.HALVES, List.of(0));
+    MoeLoraConfig config =
+        MoeLoraConfig.of(model, 3000, 2).withMaxRank(256).withWeightType(type).withMaxTokens(1);
+    assertThatThrownBy(() -> MoeLora.open(config, "tornado"))
+        .isInstanceOf(IllegalArgumentException.class)
+        .hasMessageStartingWith(
+            "slots * experts * maxRank * widths of one projection must be at most 2^31 - 17"
+                + " weights, got ")
+        .hasMessageEndingWith("with 3000 slots, 64 experts and maxRank 256");
   }
 
   /** A JVM without any of TornadoVM's flags, its API on the class path. */
