@@ -44,60 +44,104 @@ record EmulatedCase(
   static List<EmulatedCase> all() {
     return List.of(
         new EmulatedCase(
-            "two slices",
-            DType.BF16,
-            130,
-            34,
-            9,
-            List.of(5, 0, -3),
-            5,
-            new Tiling(1, 1, 1, 3, 1, 4, 32, 1, 3),
-            16,
-            GATE_UP),
-        new EmulatedCase(
-            "two slices",
-            DType.F16,
-            130,
-            34,
-            9,
-            List.of(5, 0, -3),
-            5,
-            new Tiling(1, 1, 1, 3, 1, 4, 32, 1, 3),
-            16,
-            GATE_UP),
-        new EmulatedCase(
-            "pairs with weights, split H",
-            DType.F16,
-            72,
-            200,
-            7,
-            List.of(3, 20),
-            20,
-            new Tiling(1, 2, 2, 2, 30, 8, 32, 2, 2),
-            20,
-            DOWN.withColumnOffset(4)),
-        new EmulatedCase(
             "single pairs, delta only",
             DType.BF16,
-            64,
-            66,
+            34,
+            210,
             3,
-            List.of(1, -8),
-            8,
-            new Tiling(1, 1, 1, 4, 16, 4, 32, 1, 4),
+            List.of(1, -3),
+            3,
+            tiling(1, 1, 1, 3, 1, 1, 32, 4, 2),
             1,
             GATE_UP.deltaOnly().withColumnOffset(2)),
         new EmulatedCase(
-            "large blocks, several rank ranges",
+            "long pipeline, two slices, two rank ranges",
             DType.BF16,
-            98,
-            96,
-            60,
-            List.of(70, 0, -100),
-            100,
-            new Tiling(2, 2, 4, 2, 4, 8, 64, 4, 2),
+            200,
+            34,
+            5,
+            List.of(17, 0, -3),
+            17,
+            tiling(1, 1, 1, 5, 1, 2, 32, 1, 3),
+            16,
+            GATE_UP),
+        new EmulatedCase(
+            "two row tiles, H in parts, routing weights",
+            DType.BF16,
+            72,
+            136,
+            26,
+            List.of(5),
+            5,
+            tiling(1, 2, 2, 3, 8, 4, 32, 2, 2),
+            18,
+            DOWN.withColumnOffset(4)),
+        new EmulatedCase(
+            "single pairs, delta only",
+            DType.F16,
+            34,
+            210,
+            3,
+            List.of(1, -3),
+            3,
+            tiling(1, 1, 1, 3, 1, 1, 32, 4, 2),
+            1,
+            GATE_UP.deltaOnly().withColumnOffset(2)),
+        new EmulatedCase(
+            "long pipeline, two slices, two rank ranges",
+            DType.F16,
+            200,
+            34,
+            5,
+            List.of(17, 0, -3),
+            17,
+            tiling(1, 1, 1, 5, 1, 2, 32, 1, 3),
+            16,
+            GATE_UP),
+        new EmulatedCase(
+            "two row tiles, H in parts, routing weights",
+            DType.F16,
+            72,
+            136,
+            26,
+            List.of(5),
+            5,
+            tiling(1, 2, 2, 3, 8, 4, 32, 2, 2),
+            18,
+            DOWN.withColumnOffset(4)),
+        new EmulatedCase(
+            "large blocks",
+            DType.F16,
+            40,
+            32,
+            75,
+            List.of(20),
+            20,
+            tiling(2, 2, 4, 2, 2, 8, 64, 1, 2),
             60,
             GATE_UP.withPairRows(true).withRoutedWeight(true)));
+  }
+
+  private static Tiling tiling(
+      int rowWarps,
+      int rowTiles,
+      int rankTiles,
+      int shrinkGroups,
+      int targetItems,
+      int rowStep,
+      int threads,
+      int words,
+      int expandGroups) {
+    return new Tiling(
+        rowWarps,
+        rowTiles,
+        rankTiles,
+        shrinkGroups,
+        targetItems,
+        rowStep,
+        threads,
+        words,
+        expandGroups);
   }
 
   EmulatedProjection build(long seed) {
@@ -110,10 +154,12 @@ record EmulatedCase(
       if (rank == 0) {
         problem.addEmptySlot();
       } else {
-        problem.addAdapter(Math.abs(rank), rank < 0, 0.9);
+        // all but the first leave out slices
+        problem.addAdapter(Math.abs(rank), rank < 0, problem.adapters().isEmpty() ? 1 : 0.8);
       }
     }
-    problem.route();
+    problem.route().dealAdapters();
+    problem.adapterIds()[1] = -1;
     MoeLoraConfig config = problem.config().withMaxRank(maxRank);
     return new EmulatedProjection(problem, config, call, tiling, blockSize);
   }

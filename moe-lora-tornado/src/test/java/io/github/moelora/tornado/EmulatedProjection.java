@@ -7,10 +7,12 @@ import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
 import io.github.moelora.testkit.Operands;
 import io.github.moelora.testkit.Problem;
+import io.github.moelora.tornado.emulator.KernelLoader;
 import io.github.moelora.tornado.emulator.Launch;
 import io.github.moelora.tornado.emulator.RecordedGraph;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.SortedMap;
@@ -44,6 +46,7 @@ final class EmulatedProjection {
   private final FloatArray z;
   private final TornadoNativeArray y;
   private final List<Launch> launches;
+  private final List<State> states = new ArrayList<>();
 
   /**
    * @param problem routed, all types of 16 bits
@@ -196,12 +199,39 @@ final class EmulatedProjection {
    *     the device leaves undefined
    */
   void run(long seed) {
+    states.clear();
     z.init(Float.NaN);
     y.getSegment().copyFrom(MemorySegment.ofArray(before));
     for (Launch launch : launches) {
+      states.add(State.of(z, y));
       launch.run(seed);
     }
+    states.add(State.of(z, y));
     check();
+  }
+
+  /**
+   * After {@link #run}, runs the tasks again with the kernels that {@code loader} has mutated, and
+   * checks y. Tasks on whose input the mutant has no effect are left out.
+   *
+   * @throws AssertionError as {@link #run}
+   */
+  void runMutated(KernelLoader loader, long seed) {
+    boolean same = true;
+    for (int i = 0; i < launches.size(); i++) {
+      Launch launch = launches.get(i);
+      boolean mutated = loader.mutates(launch.kernel());
+      if (same && mutated) {
+        states.get(i).restore(z, y);
+      }
+      if (mutated || !same) {
+        launch.run(loader, seed);
+        same = states.get(i + 1).equals(z, y);
+      }
+    }
+    if (!same) {
+      check();
+    }
   }
 
   /**
@@ -221,5 +251,25 @@ final class EmulatedProjection {
       }
     }
     operands.check(actual);
+  }
+
+  /** What z and y held between two tasks. */
+  private record State(byte[] z, byte[] y) {
+
+    static State of(FloatArray z, TornadoNativeArray y) {
+      return new State(
+          z.getSegment().toArray(ValueLayout.JAVA_BYTE),
+          y.getSegment().toArray(ValueLayout.JAVA_BYTE));
+    }
+
+    void restore(FloatArray toZ, TornadoNativeArray toY) {
+      toZ.getSegment().copyFrom(MemorySegment.ofArray(z));
+      toY.getSegment().copyFrom(MemorySegment.ofArray(y));
+    }
+
+    boolean equals(FloatArray otherZ, TornadoNativeArray otherY) {
+      return MemorySegment.ofArray(z).mismatch(otherZ.getSegment()) < 0
+          && MemorySegment.ofArray(y).mismatch(otherY.getSegment()) < 0;
+    }
   }
 }

@@ -198,13 +198,18 @@ final class EmulatedContext extends KernelContext {
 
   @Override
   public void mmaStore(float[] fragD, FloatArray c, int tileRow, int tileCol, int dimN) {
+    Object target = LocalTiles.original(c);
     warp.whenDone(
         lane,
         () -> {
           for (int i = 0; i < fragD.length; i++) {
             int row = tileRow + Fragments.rowOf(lane, i);
-            int column = tileCol + Fragments.columnOf(lane, i);
-            c.set(row * dimN + column, fragD[i]);
+            int index = row * dimN + tileCol + Fragments.columnOf(lane, i);
+            if (target instanceof float[] local) {
+              local[LocalTiles.HEADER + index] = fragD[i];
+            } else {
+              c.set(index, fragD[i]);
+            }
           }
         });
   }

@@ -4,7 +4,7 @@ package io.github.moelora.tornado.emulator;
 public final class EmulationError extends AssertionError {
   private static final long serialVersionUID = 1;
 
-  EmulationError(String message) {
+  public EmulationError(String message) {
     super(message);
   }
 }

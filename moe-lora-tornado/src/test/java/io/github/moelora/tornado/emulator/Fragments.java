@@ -1,6 +1,7 @@
 package io.github.moelora.tornado.emulator;
 
 import uk.ac.manchester.tornado.api.types.HalfFloat;
+import uk.ac.manchester.tornado.api.types.vectors.Half2;
 
 /**
  * What {@code ldmatrix} and {@code mma.sync.m16n8k16} do with the registers of a warp's 32 lanes,
@@ -30,12 +31,13 @@ final class Fragments {
    * {@code ldmatrix.sync.aligned.m8n8}: matrix {@code j} has its rows at the addresses of lanes
    * {@code 8 j} to {@code 8 j + 7}.
    *
+   * @param tile an array of int, HalfFloat or Half2
    * @param addresses byte of each lane
    * @param registers out, of each lane, two elements for each matrix
    * @param transposed whether a lane gets elements of a column instead of a row
    */
   static void loadMatrices(
-      int[] tile, int[] addresses, HalfFloat[][] registers, boolean transposed) {
+      Object tile, int[] addresses, HalfFloat[][] registers, boolean transposed) {
     for (int lane = 0; lane < LANES; lane++) {
       for (int i = 0; i < registers[lane].length; i++) {
         int matrix = i >> 1;
@@ -43,9 +45,33 @@ final class Fragments {
         int row = transposed ? along : lane >> 2;
         int column = transposed ? lane >> 2 : along;
         int at = addresses[matrix * 8 + row] + 2 * column;
-        registers[lane][i] = new HalfFloat((short) (tile[at >> 2] >>> ((at & 2) * 8)));
+        registers[lane][i] = new HalfFloat(bits(tile, at));
       }
     }
+  }
+
+  /** Size of a tile. */
+  static long bytes(Object tile) {
+    return switch (tile) {
+      case int[] words -> 4L * words.length;
+      case HalfFloat[] halves -> 2L * halves.length;
+      case Half2[] pairs -> 4L * pairs.length;
+      default -> throw notTile(tile);
+    };
+  }
+
+  private static short bits(Object tile, int at) {
+    return switch (tile) {
+      case int[] words -> (short) (words[at >> 2] >>> ((at & 2) * 8));
+      case HalfFloat[] halves -> halves[at >> 1].getHalfFloatValue();
+      case Half2[] pairs -> pairs[at >> 2].get((at >> 1) & 1).getHalfFloatValue();
+      default -> throw notTile(tile);
+    };
+  }
+
+  private static IllegalArgumentException notTile(Object tile) {
+    return new IllegalArgumentException(
+        "tile must be an array of int, HalfFloat or Half2, got " + tile.getClass());
   }
 
   /**

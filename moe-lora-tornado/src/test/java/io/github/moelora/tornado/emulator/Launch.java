@@ -26,13 +26,18 @@ public record Launch(String task, Method kernel, List<Object> arguments, int gro
 
   /** Runs the task on the emulated device. */
   public void run(long seed) {
-    run(kernel, seed);
+    run(KernelLoader.plain().kernel(kernel), seed, true);
   }
 
-  /** Runs another method, a mutant of the kernel, in its place. */
-  public void run(Method method, long seed) {
+  /** Runs the task with a mutant of the kernel if {@code loader} has one. */
+  public void run(KernelLoader loader, long seed) {
+    KernelLoader used = loader.mutates(kernel) ? loader : KernelLoader.plain();
+    run(used.kernel(kernel), seed, false);
+  }
+
+  private void run(Method method, long seed, boolean exact) {
     MethodHandle handle = spread(method);
-    Emulator.launch(groups, threads, seed, context -> call(handle, context));
+    Emulator.launch(groups, threads, seed, exact, context -> call(handle, context));
   }
 
   private static MethodHandle spread(Method method) {

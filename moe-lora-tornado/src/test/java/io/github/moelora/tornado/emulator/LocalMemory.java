@@ -14,6 +14,7 @@ import uk.ac.manchester.tornado.api.types.vectors.Half2;
  */
 final class LocalMemory {
   static final int POISON = 0x7fff7fff;
+  static final long LONG_POISON = 0x7fff7fff7fff7fffL;
 
   /** Bytes of static shared memory that CUDA allows a kernel. */
   private static final int CAPACITY = 48 * 1024;
@@ -76,7 +77,7 @@ final class LocalMemory {
     Object array = Array.newInstance(type.getComponentType(), size);
     switch (array) {
       case int[] ints -> Arrays.fill(ints, POISON);
-      case long[] longs -> Arrays.fill(longs, 0x7fff7fff7fff7fffL);
+      case long[] longs -> Arrays.fill(longs, LONG_POISON);
       case byte[] bytes -> Arrays.fill(bytes, (byte) 0x7f);
       case float[] floats -> Arrays.fill(floats, Float.NaN);
       case double[] doubles -> Arrays.fill(doubles, Double.NaN);

@@ -14,6 +14,7 @@ import uk.ac.manchester.tornado.api.enums.MMAShape;
 import uk.ac.manchester.tornado.api.types.HalfFloat;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+import uk.ac.manchester.tornado.api.types.vectors.Half2;
 
 /** The emulated tensor cores: a product against float64, and the layouts of the PTX ISA. */
 @Tag("emulated")
@@ -161,6 +162,59 @@ class MatrixOperationsTest {
         int row = i < 2 ? groupId : groupId + 8;
         int column = threadInGroup * 2 + (i & 1);
         assertThat(c.get((3 + row) * 12 + 2 + column)).as("lane %d, c%d", lane, i).isEqualTo(lane);
+      }
+    }
+  }
+
+  @Test
+  void localArrayStandsInForADeviceArray() {
+    float[] stored = new float[LocalTiles.HEADER + 16 * 8];
+    Emulator.launch(
+        1,
+        32,
+        1,
+        ctx -> {
+          float[] local = ctx.allocateFloatLocalArray(stored.length);
+          ctx.mmaStore(ctx.mmaFragment(ctx.localIdx), LocalTiles.floats(local), 0, 0, 8);
+          ctx.localBarrier();
+          System.arraycopy(local, 0, stored, 0, stored.length);
+        });
+    for (int i = 0; i < stored.length; i++) {
+      int element = i - LocalTiles.HEADER;
+      float lane = element / 8 % 8 * 4 + element % 8 / 2;
+      assertThat(stored[i])
+          .as("float %d", i)
+          .isEqualTo(Float.valueOf(element < 0 ? Float.NaN : lane));
+    }
+  }
+
+  @Test
+  void localArrayOfHalvesIsATile() {
+    HalfFloat[][] fragments = new HalfFloat[32][];
+    HalfFloat[][] fragmentsOfPairs = new HalfFloat[32][];
+    Emulator.launch(
+        1,
+        32,
+        1,
+        ctx -> {
+          HalfFloat[] halves = ctx.allocateHalfFloatLocalArray(128);
+          Half2[] pairs = ctx.allocateHalf2LocalArray(64);
+          for (int i = ctx.localIdx; i < 64; i += 32) {
+            halves[2 * i] = new HalfFloat((short) (2 * i));
+            halves[2 * i + 1] = new HalfFloat((short) (2 * i + 1));
+            pairs[i] = new Half2(halves[2 * i], halves[2 * i + 1]);
+          }
+          ctx.localBarrier();
+          fragments[ctx.localIdx] = ctx.mmaLoadB(LocalTiles.ints(halves), 16);
+          fragmentsOfPairs[ctx.localIdx] = ctx.mmaLoadB(LocalTiles.ints(pairs), 16);
+        });
+    HalfFloat[][] expected = new HalfFloat[32][];
+    loadNumbered(64, (ctx, tile) -> expected[ctx.localIdx] = ctx.mmaLoadB(tile, 16));
+    for (int lane = 0; lane < 32; lane++) {
+      for (int i = 0; i < 4; i++) {
+        short bits = expected[lane][i].getHalfFloatValue();
+        assertThat(fragments[lane][i].getHalfFloatValue()).isEqualTo(bits);
+        assertThat(fragmentsOfPairs[lane][i].getHalfFloatValue()).isEqualTo(bits);
       }
     }
   }

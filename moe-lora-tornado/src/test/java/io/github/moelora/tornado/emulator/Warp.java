@@ -26,7 +26,7 @@ final class Warp {
 
   private static final class Operation {
     final Kind kind;
-    final int @Nullable [] tile;
+    final @Nullable Object tile;
     final int[] addresses = new int[Fragments.LANES];
     final HalfFloat[][] a = new HalfFloat[Fragments.LANES][];
     final HalfFloat[][] b = new HalfFloat[Fragments.LANES][];
@@ -35,7 +35,7 @@ final class Warp {
     final List<Runnable> after = new ArrayList<>();
     int lanes;
 
-    Operation(Kind kind, int @Nullable [] tile) {
+    Operation(Kind kind, @Nullable Object tile) {
       this.kind = kind;
       this.tile = tile;
     }
@@ -51,14 +51,16 @@ final class Warp {
   }
 
   /** Loads a fragment; it is filled once all lanes have asked. */
-  HalfFloat[] load(Kind kind, int lane, int[] tile, int byteOffset) {
+  HalfFloat[] load(Kind kind, int lane, int[] ints, int byteOffset) {
+    Object tile = LocalTiles.original(ints);
+    long bytes = Fragments.bytes(tile);
     boolean rowMajor = kind == Kind.LOAD_A;
     int address = byteOffset + (rowMajor ? Fragments.addressA(lane) : Fragments.addressB(lane));
     boolean used = rowMajor || lane < 16;
-    if (used && (address % 16 != 0 || address < 0 || address + 16 > 4L * tile.length)) {
+    if (used && (address % 16 != 0 || address < 0 || address + 16 > bytes)) {
       throw new EmulationError(
           "%s must read 16 aligned bytes within %d, got byte %d (lane %d, byteOffset %d)"
-              .formatted(kind, 4L * tile.length, address, lane, byteOffset));
+              .formatted(kind, bytes, address, lane, byteOffset));
     }
     Operation operation = enter(kind, lane, tile);
     HalfFloat[] fragment = new HalfFloat[rowMajor ? 8 : 4];
@@ -127,7 +129,7 @@ final class Warp {
 
   // the same array is meant, not equal contents
   @SuppressWarnings("ReferenceEquality")
-  private Operation enter(Kind kind, int lane, int @Nullable [] tile) {
+  private Operation enter(Kind kind, int lane, @Nullable Object tile) {
     int at = counts[lane]++ - done;
     if (at == pending.size()) {
       pending.add(new Operation(kind, tile));

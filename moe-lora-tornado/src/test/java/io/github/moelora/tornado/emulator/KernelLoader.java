@@ -1,0 +1,127 @@
+package io.github.moelora.tornado.emulator;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.lang.classfile.ClassFile;
+import java.lang.classfile.ClassTransform;
+import java.lang.classfile.CodeTransform;
+import java.lang.reflect.Method;
+import java.util.Arrays;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Loads kernels as the device understands them, see {@link KernelTransform}, one of their classes
+ * maybe as a mutant. All classes of their package are loaded anew, because a package is private to
+ * its loader.
+ */
+public final class KernelLoader extends ClassLoader {
+  private static final KernelLoader PLAIN = new KernelLoader(null, null);
+
+  /** Prefix of the names of all classes that are loaded anew. */
+  private static final String KERNELS =
+      LocalTiles.REPLACED.substring(0, LocalTiles.REPLACED.lastIndexOf('/') + 1).replace('/', '.');
+
+  private static final ClassTransform TRANSFORM =
+      ClassTransform.transformingMethodBodies(CodeTransform.ofStateful(KernelTransform::new));
+
+  private final @Nullable MutantClass original;
+  private final @Nullable Mutant mutant;
+
+  private KernelLoader(@Nullable MutantClass original, @Nullable Mutant mutant) {
+    super(KernelLoader.class.getClassLoader());
+    this.original = original;
+    this.mutant = mutant;
+  }
+
+  /** The loader of kernels without a bug, shared so that they are compiled once. */
+  static KernelLoader plain() {
+    return PLAIN;
+  }
+
+  /**
+   * A loader of a mutant.
+   *
+   * @param mutant null for the class as it is
+   */
+  public static KernelLoader of(MutantClass original, @Nullable Mutant mutant) {
+    return new KernelLoader(original, mutant);
+  }
+
+  /** Whether a kernel is of the mutated class. */
+  public boolean mutates(Method kernel) {
+    return original != null && kernel.getDeclaringClass() == original.type();
+  }
+
+  /** This loader's version of a kernel. */
+  public Method kernel(Method kernel) {
+    try {
+      return Arrays.stream(loadClass(kernel.getDeclaringClass().getName()).getDeclaredMethods())
+          .filter(method -> method.getName().equals(kernel.getName()))
+          .filter(method -> method.getParameterCount() == kernel.getParameterCount())
+          .findFirst()
+          .orElseThrow();
+    } catch (ClassNotFoundException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
+  /** Sets how many backward branches may still be taken. */
+  public void allow(long branches) {
+    try {
+      guard().getMethod("allow", long.class).invoke(null, branches);
+    } catch (ReflectiveOperationException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
+  /** How many backward branches may still be taken. */
+  public long left() {
+    try {
+      return (long) guard().getMethod("left").invoke(null);
+    } catch (ReflectiveOperationException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
+  private Class<?> guard() throws ClassNotFoundException {
+    return loadClass(LoopGuard.class.getName());
+  }
+
+  @Override
+  protected Class<?> loadClass(String name, boolean resolve) throws ClassNotFoundException {
+    synchronized (getClassLoadingLock(name)) {
+      Class<?> loaded = isAnew(name) ? findLoadedClass(name) : super.loadClass(name, resolve);
+      return loaded == null ? define(name) : loaded;
+    }
+  }
+
+  private static boolean isAnew(String name) {
+    return name.equals(LoopGuard.class.getName())
+        || name.substring(0, name.lastIndexOf('.') + 1).equals(KERNELS);
+  }
+
+  private Class<?> define(String name) throws ClassNotFoundException {
+    byte[] bytes;
+    if (original != null && name.equals(original.type().getName())) {
+      bytes = original.classFile(mutant, TRANSFORM);
+    } else {
+      bytes = read(name);
+      if (!name.equals(LoopGuard.class.getName())) {
+        bytes = ClassFile.of().transformClass(ClassFile.of().parse(bytes), TRANSFORM);
+      }
+    }
+    return defineClass(name, bytes, 0, bytes.length);
+  }
+
+  static byte[] read(String name) throws ClassNotFoundException {
+    ClassLoader loader = KernelLoader.class.getClassLoader();
+    try (InputStream in = loader.getResourceAsStream(name.replace('.', '/') + ".class")) {
+      if (in == null) {
+        throw new ClassNotFoundException(name);
+      }
+      return in.readAllBytes();
+    } catch (IOException e) {
+      throw new ClassNotFoundException(name, e);
+    }
+  }
+}

@@ -1,0 +1,73 @@
+package io.github.moelora.tornado.emulator;
+
+import java.lang.classfile.CodeBuilder;
+import java.lang.classfile.CodeElement;
+import java.lang.classfile.CodeTransform;
+import java.lang.classfile.Label;
+import java.lang.classfile.TypeKind;
+import java.lang.classfile.instruction.BranchInstruction;
+import java.lang.classfile.instruction.InvokeInstruction;
+import java.lang.classfile.instruction.LabelTarget;
+import java.lang.classfile.instruction.NewPrimitiveArrayInstruction;
+import java.lang.constant.ClassDesc;
+import java.lang.constant.ConstantDesc;
+import java.lang.constant.ConstantDescs;
+import java.lang.constant.MethodTypeDesc;
+import java.util.HashSet;
+import java.util.Set;
+
+/**
+ * Makes Java code do what the device does with it: a thread's own arrays start with NaN instead of
+ * 0, casts of local arrays go to {@link LocalTiles}, and loops are counted by {@link LoopGuard}.
+ */
+final class KernelTransform implements CodeTransform {
+  private static final ClassDesc ARRAYS = ClassDesc.of("java.util.Arrays");
+  private static final ClassDesc GUARD = ClassDesc.of(LoopGuard.class.getName());
+  private static final ClassDesc TILES = ClassDesc.of(LocalTiles.class.getName());
+  private static final MethodTypeDesc TICK = MethodTypeDesc.of(ConstantDescs.CD_void);
+
+  private final Set<Label> passed = new HashSet<>();
+
+  @Override
+  public void accept(CodeBuilder builder, CodeElement element) {
+    switch (element) {
+      case LabelTarget target -> {
+        passed.add(target.label());
+        builder.with(target);
+      }
+      case BranchInstruction branch -> {
+        if (passed.contains(branch.target())) {
+          builder.invokestatic(GUARD, "tick", TICK);
+        }
+        builder.with(branch);
+      }
+      case NewPrimitiveArrayInstruction array -> {
+        builder.with(array);
+        spoil(builder, array.typeKind());
+      }
+      case InvokeInstruction call when call.owner().name().equalsString(LocalTiles.REPLACED) -> {
+        boolean ints = call.typeSymbol().returnType().equals(ConstantDescs.CD_int.arrayType());
+        builder.invokestatic(TILES, ints ? "ints" : "floats", call.typeSymbol());
+      }
+      default -> builder.with(element);
+    }
+  }
+
+  private static void spoil(CodeBuilder builder, TypeKind kind) {
+    switch (kind) {
+      case FLOAT -> spoil(builder, ConstantDescs.CD_float, Float.NaN);
+      case INT -> spoil(builder, ConstantDescs.CD_int, LocalMemory.POISON);
+      case LONG -> spoil(builder, ConstantDescs.CD_long, LocalMemory.LONG_POISON);
+      default ->
+          throw new IllegalStateException("arrays must be of float, int or long, got " + kind);
+    }
+  }
+
+  private static void spoil(CodeBuilder builder, ClassDesc element, ConstantDesc value) {
+    builder
+        .dup()
+        .loadConstant(value)
+        .invokestatic(
+            ARRAYS, "fill", MethodTypeDesc.of(ConstantDescs.CD_void, element.arrayType(), element));
+  }
+}

@@ -1,0 +1,57 @@
+package io.github.moelora.tornado.emulator;
+
+import java.lang.ref.WeakReference;
+import java.util.Map;
+import java.util.WeakHashMap;
+import uk.ac.manchester.tornado.api.types.HalfFloat;
+import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
+import uk.ac.manchester.tornado.api.types.vectors.Half2;
+
+/**
+ * Local arrays that a kernel hands to tensor-core operations in another type, which Java cannot
+ * cast: arrays that stand for them. Takes the place of the class {@code LocalTile} of the kernels.
+ */
+public final class LocalTiles {
+  /** Internal name of the class whose calls come here. */
+  static final String REPLACED = "io/github/moelora/tornado/LocalTile";
+
+  /** Floats of the header of a device array, which {@code mmaStore} skips. */
+  static final int HEADER = 4;
+
+  private static final Map<Object, Object> STANDINS = new WeakHashMap<>();
+  private static final Map<Object, WeakReference<Object>> ORIGINALS = new WeakHashMap<>();
+
+  private LocalTiles() {}
+
+  /** A local array as the target of {@code mmaStore}. */
+  public static FloatArray floats(float[] local) {
+    return (FloatArray) standIn(local);
+  }
+
+  /** A local array as the tile of {@code mmaLoadA} and {@code mmaLoadB}. */
+  public static int[] ints(HalfFloat[] local) {
+    return (int[]) standIn(local);
+  }
+
+  /** A local array as the tile of {@code mmaLoadA} and {@code mmaLoadB}. */
+  public static int[] ints(Half2[] local) {
+    return (int[]) standIn(local);
+  }
+
+  private static synchronized Object standIn(Object local) {
+    return STANDINS.computeIfAbsent(
+        local,
+        array -> {
+          Object standIn = array instanceof float[] ? new FloatArray(1) : new int[1];
+          ORIGINALS.put(standIn, new WeakReference<>(array));
+          return standIn;
+        });
+  }
+
+  /** The local array that an array stands for, itself if it stands for none. */
+  static synchronized Object original(Object array) {
+    WeakReference<Object> reference = ORIGINALS.get(array);
+    Object local = reference == null ? null : reference.get();
+    return local == null ? array : local;
+  }
+}
