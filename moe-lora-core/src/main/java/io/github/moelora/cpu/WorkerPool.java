@@ -2,6 +2,7 @@ package io.github.moelora.cpu;
 
 import java.lang.foreign.MemorySegment;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 
@@ -9,8 +10,10 @@ import org.jspecify.annotations.Nullable;
  * Daemon threads that, with the calling thread, work through numbered tasks. Allocates nothing per
  * call.
  *
- * <p>Workers spin for some tens of microseconds after a job, since the phases of a step follow each
- * other closely, then park. Calls from several threads take turns.
+ * <p>A call ends when its tasks are done, not when all workers have noticed: one that the operating
+ * system has put aside holds up nobody. Workers spin for some hundred microseconds after a job,
+ * since the phases of a step follow each other closely, then park. Calls from several threads take
+ * turns.
  */
 final class WorkerPool implements AutoCloseable {
   /**
@@ -31,13 +34,19 @@ final class WorkerPool implements AutoCloseable {
   }
 
   private final Thread[] workers;
-  private final AtomicInteger next = new AtomicInteger();
-  private final AtomicInteger working = new AtomicInteger();
-  private @Nullable Job job;
-  private int tasks;
-  private volatile int epoch;
+
+  /**
+   * Number of the call in the upper half, tasks that nobody has taken yet in the lower one. Who
+   * counts it down owns a task, and the call cannot end before that task is done; so the {@link
+   * #job} read in between is that of the call.
+   */
+  private final AtomicLong ticket = new AtomicLong();
+
+  private final AtomicInteger done = new AtomicInteger();
+  private volatile @Nullable Job job;
   private volatile boolean closed;
   private volatile @Nullable Throwable failure;
+  private int calls;
 
   WorkerPool(int threads) {
     workers = new Thread[threads - 1];
@@ -75,18 +84,15 @@ final class WorkerPool implements AutoCloseable {
       return;
     }
     job = newJob;
-    tasks = count;
     failure = null;
-    next.set(0);
-    working.set(workers.length);
-    epoch++;
-    for (Thread worker : workers) {
-      LockSupport.unpark(worker);
+    done.set(0);
+    calls++;
+    ticket.set(((long) calls << 32) | count);
+    for (int i = 0; i < Math.min(workers.length, count - 1); i++) {
+      LockSupport.unpark(workers[i]);
     }
-    takeTasks(newJob, 0);
-    while (working.get() > 0) {
-      Thread.onSpinWait();
-    }
+    takeTasks(0);
+    awaitTasks(count);
     job = null;
     Throwable failed = failure;
     if (failed instanceof RuntimeException e) {
@@ -97,37 +103,51 @@ final class WorkerPool implements AutoCloseable {
     }
   }
 
-  private void takeTasks(Job current, int worker) {
+  @SuppressWarnings("ThreadPriorityCheck") // a worker may be waiting for this very processor
+  private void awaitTasks(int count) {
+    for (int spins = 0; done.get() < count; spins++) {
+      if (spins < SPINS) {
+        Thread.onSpinWait();
+      } else {
+        Thread.yield();
+      }
+    }
+  }
+
+  /** Takes tasks, the last first, until none is left. */
+  private void takeTasks(int worker) {
+    for (long seen = ticket.get(); (int) seen > 0; seen = ticket.get()) {
+      Job current = job;
+      if (ticket.compareAndSet(seen, seen - 1) && current != null) {
+        runTask(current, (int) seen - 1, worker);
+      }
+    }
+  }
+
+  private void runTask(Job current, int task, int worker) {
     try {
-      for (int task = next.getAndIncrement(); task < tasks; task = next.getAndIncrement()) {
+      if (failure == null) {
         current.run(task, worker);
       }
     } catch (RuntimeException | Error e) {
       failure = e;
-      next.set(tasks);
+    } finally {
+      done.incrementAndGet();
     }
   }
 
   private void work(int worker) {
-    int seen = 0;
-    while (true) {
-      int spins = 0;
-      while (epoch == seen && !closed) {
-        if (spins++ < SPINS) {
-          Thread.onSpinWait();
-        } else {
-          LockSupport.park(this);
-        }
+    int spins = 0;
+    while (!closed) {
+      if ((int) ticket.get() > 0) {
+        takeTasks(worker);
+        spins = 0;
+      } else if (spins < SPINS) {
+        spins++;
+        Thread.onSpinWait();
+      } else {
+        LockSupport.park(this);
       }
-      if (closed) {
-        return;
-      }
-      seen++;
-      Job current = job;
-      if (current != null) {
-        takeTasks(current, worker);
-      }
-      working.decrementAndGet();
     }
   }
 
