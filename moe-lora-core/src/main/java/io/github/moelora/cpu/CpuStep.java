@@ -1,5 +1,6 @@
 package io.github.moelora.cpu;
 
+import io.github.moelora.DType;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
@@ -23,12 +24,12 @@ import org.jspecify.annotations.Nullable;
  */
 final class CpuStep implements BackendStep {
   /** Rows of a block where experts see many pairs: a decoded weight then serves so many rows. */
-  private static final int LARGE_BLOCK = 32;
+  private static final int LARGE_BLOCK = 64;
 
   private static final int SMALL_BLOCK = 16;
 
   /** Columns of x that are widened at a time: 128 KiB for a large block. */
-  private static final int X_CHUNK = 1024;
+  private static final int X_CHUNK = 512;
 
   /** Rows of a panel of A that are widened at a time: 16 KiB for two panels. */
   private static final int DEPTH_CHUNK = 128;
@@ -42,7 +43,7 @@ final class CpuStep implements BackendStep {
   private static final int TILE_COLUMNS = TILE_PANELS * Kernels.LANES;
 
   /** Rows of y that are computed at a time. */
-  private static final int DELTA_ROWS = 8;
+  private static final int DELTA_ROWS = Kernels.ROWS;
 
   /** Tasks per thread, so that threads which finish early find more work. */
   private static final int TASKS_PER_THREAD = 4;
@@ -262,39 +263,42 @@ final class CpuStep implements BackendStep {
       int depth,
       int rows,
       Scratch mine) {
-    long stride = (long) DEPTH_CHUNK * Kernels.LANES;
-    for (int i = 0; i < count; i++) {
-      int s = sliceOf(slices, panel + i);
-      int local = s == 0 ? panel + i : panel + i - slices[0].rankPanels();
-      kernels.widenPanel(
-          config.weightType(),
-          adapter.weights(),
-          slices[s].rankPanel(local, h),
-          depth,
-          slices[s].rankPanelWidth(local),
-          mine.panels,
-          i * stride);
-    }
+    MemorySegment panels = mine.panels;
+    long at = loadRankPanel(adapter, slices, panel, h, depth, panels, 0);
     int zFrom = panel * Kernels.LANES;
+    int end = kernels.paddedRows(rows);
     if (count == 2) {
+      long at2 =
+          loadRankPanel(
+              adapter, slices, panel + 1, h, depth, panels, (long) DEPTH_CHUNK * Kernels.LANES);
       kernels.multiplyTwo(
-          0,
-          rows,
-          depth,
-          mine.x,
-          mine.xAt,
-          xColumn,
-          mine.panels,
-          0,
-          stride,
-          z,
-          mine.zAt,
-          zFrom,
-          h > 0);
+          0, end, depth, mine.x, mine.xAt, xColumn, panels, at, at2, z, mine.zAt, zFrom, h > 0);
     } else {
       kernels.multiply(
-          0, rows, depth, mine.x, mine.xAt, xColumn, mine.panels, 0, z, mine.zAt, zFrom, h > 0);
+          0, end, depth, mine.x, mine.xAt, xColumn, panels, at, z, mine.zAt, zFrom, h > 0);
     }
+  }
+
+  /** Widens rows of a panel of A, counted over all slices of an expert; returns {@code at}. */
+  private long loadRankPanel(
+      PackedAdapter adapter,
+      PackedAdapter.Slice[] slices,
+      int panel,
+      int h,
+      int depth,
+      MemorySegment panels,
+      long at) {
+    int s = sliceOf(slices, panel);
+    int local = s == 0 ? panel : panel - slices[0].rankPanels();
+    kernels.widenPanel(
+        config.weightType(),
+        adapter.weights(),
+        slices[s].rankPanel(local, h),
+        depth,
+        slices[s].rankPanelWidth(local),
+        panels,
+        at);
+    return at;
   }
 
   /** Index of the slice to which a panel belongs, counted over all slices of an expert. */
@@ -360,53 +364,51 @@ final class CpuStep implements BackendStep {
       int rows,
       Scratch mine) {
     int rank = slice.rank();
-    long stride = (long) rank * Kernels.LANES;
-    kernels.widenPanel(
-        config.weightType(),
-        adapter.weights(),
-        slice.columnPanel(panel),
-        count * rank,
-        Kernels.LANES,
-        mine.panels,
-        0);
+    MemorySegment panels = adapter.weights();
+    long at = slice.columnPanel(panel);
+    // float32 panels of B are used where they are
+    if (config.weightType() != DType.F32) {
+      kernels.widenPanel(
+          config.weightType(), panels, at, count * rank, Kernels.LANES, mine.panels, 0);
+      panels = mine.panels;
+      at = 0;
+    }
     int column = panel * Kernels.LANES;
     int columns = Math.min(count * Kernels.LANES, slice.columns() - column);
     // a few rows at a time, whose delta the first-level cache holds
     for (int row = 0; row < rows; row += DELTA_ROWS) {
-      int end = Math.min(row + DELTA_ROWS, rows);
-      int i = 0;
-      for (; i + 2 <= count; i += 2) {
-        kernels.multiplyTwo(
-            row,
-            end,
-            rank,
-            z,
-            mine.zAt,
-            zFrom,
-            mine.panels,
-            i * stride,
-            (i + 1) * stride,
-            mine.delta,
-            mine.deltaAt,
-            i * Kernels.LANES,
-            false);
-      }
-      if (i < count) {
-        kernels.multiply(
-            row,
-            end,
-            rank,
-            z,
-            mine.zAt,
-            zFrom,
-            mine.panels,
-            i * stride,
-            mine.delta,
-            mine.deltaAt,
-            i * Kernels.LANES,
-            false);
-      }
-      writeTile(mine, row, end, slice.firstColumn() + column, columns);
+      int endRow = Math.min(row + DELTA_ROWS, rows);
+      multiplyTile(
+          row, row + kernels.paddedRows(endRow - row), rank, zFrom, panels, at, count, mine);
+      writeTile(mine, row, endRow, slice.firstColumn() + column, columns);
+    }
+  }
+
+  private void multiplyTile(
+      int row,
+      int endRow,
+      int rank,
+      int zFrom,
+      MemorySegment panels,
+      long at,
+      int count,
+      Scratch mine) {
+    float[] delta = mine.delta;
+    int[] deltaAt = mine.deltaAt;
+    long stride = (long) rank * Kernels.LANES;
+    int i = 0;
+    for (; i + 2 <= count; i += 2) {
+      long first = at + i * stride;
+      long second = first + stride;
+      int to = i * Kernels.LANES;
+      kernels.multiplyTwo(
+          row, endRow, rank, z, mine.zAt, zFrom, panels, first, second, delta, deltaAt, to, false);
+    }
+    if (i < count) {
+      long last = at + i * stride;
+      int to = i * Kernels.LANES;
+      kernels.multiply(
+          row, endRow, rank, z, mine.zAt, zFrom, panels, last, delta, deltaAt, to, false);
     }
   }
 
@@ -454,7 +456,10 @@ final class CpuStep implements BackendStep {
     }
   }
 
-  /** Lists the pairs of a block and where their rows of z begin; padding only stands at the end. */
+  /**
+   * Lists the pairs of a block, and where the rows of z begin, those of padding included; padding
+   * only stands at the end.
+   */
   private int gatherRows(Routing plan, int block, Scratch mine) {
     int blockSize = plan.blockSize();
     int position = block * blockSize;
@@ -462,8 +467,10 @@ final class CpuStep implements BackendStep {
     while (rows < blockSize && plan.sortedTokenId(position + rows) < plan.pairs()) {
       int pair = plan.sortedTokenId(position + rows);
       mine.pairs[rows] = pair;
-      mine.zAt[rows] = (position + rows) * zStride;
       rows++;
+    }
+    for (int m = 0; m < blockSize; m++) {
+      mine.zAt[m] = (position + m) * zStride;
     }
     return rows;
   }

@@ -18,7 +18,19 @@ abstract class Kernels {
   /** Columns of a panel: 16 float32 are the widest vector. */
   static final int LANES = 16;
 
+  /** Rows that a product takes at a time; block sizes of more than one pair are multiples. */
+  static final int ROWS = 8;
+
   abstract String description();
+
+  /**
+   * Rows that a product of {@code rows} rows should rather have, since it takes less time so.
+   *
+   * @return at least {@code rows}, and at most the next multiple of {@link #ROWS}
+   */
+  int paddedRows(int rows) {
+    return rows;
+  }
 
   /**
    * Widens a panel to float32 {@code [depth, LANES]}. Where {@code width} is less than {@link
@@ -39,6 +51,15 @@ abstract class Kernels {
       long at) {
     switch (type) {
       case F32 -> {
+        if (width == LANES) {
+          MemorySegment.copy(
+              source,
+              from * Float.BYTES,
+              panel,
+              at * Float.BYTES,
+              (long) depth * LANES * Float.BYTES);
+          return;
+        }
         for (int k = 0; k < depth; k++) {
           MemorySegment.copy(
               source,

@@ -125,23 +125,23 @@ class CpuStepTest {
   void workIsThatOfTheAdaptersInTheBatch_vllm55158() {
     MoeModel model = new MoeModel(32, 48, 2, GateUp.HALVES, List.of(0));
     Problem problem =
-        new Problem(Seeds.of("work"), model, 43, 1)
+        new Problem(Seeds.of("work"), model, 75, 1)
             .types(DType.BF16, DType.F32, DType.F32)
             .addAdapter(3, false)
             .addAdapter(256, true)
             .route();
-    // 40 tokens on rank 3 (two blocks of 32), 1 on rank 256, 2 on none
+    // 72 tokens on rank 3 (two blocks of 64), 1 on rank 256, 2 on none
     Arrays.fill(problem.expertIds(), 1);
     Arrays.fill(problem.adapterIds(), 0);
     problem.adapterIds()[5] = 1;
     problem.adapterIds()[6] = -1;
-    problem.adapterIds()[42] = -1;
+    problem.adapterIds()[74] = -1;
     CountingKernels kernels = new CountingKernels();
     try (MoeLora lora = open(problem.config(), kernels, 1);
         Step step = lora.newStep()) {
       problem.load(lora);
       problem.plan(step);
-      assertThat(step.routing().blockSize()).isEqualTo(32);
+      assertThat(step.routing().blockSize()).isEqualTo(64);
       for (boolean add : new boolean[] {true, false}) {
         kernels.decoded = 0;
         kernels.products = 0;
@@ -152,7 +152,7 @@ class CpuStepTest {
         long large = 256 * (32 + 96);
         assertThat(kernels.decoded).isEqualTo(2 * small + large);
         // a shrink computes whole panels of 16 ranks
-        assertThat(kernels.products).isEqualTo(40 * 2 * (16 * 32 + 3 * 48) + large);
+        assertThat(kernels.products).isEqualTo(72 * 2 * (16 * 32 + 3 * 48) + large);
       }
     }
   }
@@ -164,7 +164,7 @@ class CpuStepTest {
     "5, 4, 16",
     "31, 4, 16",
     // from 8 pairs per group on, a larger block
-    "32, 4, 32",
+    "32, 4, 64",
   })
   void blocksGrowWithTheGroups(int tokens, int experts, int blockSize) {
     MoeModel model = new MoeModel(5, 3, experts, GateUp.UP_ONLY, List.of(0));
@@ -306,7 +306,7 @@ class CpuStepTest {
   void batchesBeyondOneArrayAreRefusedOnOpen() {
     MoeModel narrow = new MoeModel(16, 16, 1, GateUp.HALVES, List.of(0));
     MoeLoraConfig large = MoeLoraConfig.of(narrow, 1, 1).withMaxTokens(1 << 22).withMaxRank(256);
-    int most = Integer.MAX_VALUE / 512 - 2 * 31;
+    int most = Integer.MAX_VALUE / 512 - 2 * 63;
     assertThatNoException().isThrownBy(() -> CpuStep.requireFits(large.withMaxTokens(most)));
     assertThatIllegalArgumentException()
         .isThrownBy(() -> CpuStep.requireFits(large.withMaxTokens(most + 1)));
@@ -314,7 +314,7 @@ class CpuStepTest {
         .isThrownBy(() -> open(large, new PlainKernels(), 1))
         .withMessage(
             "padded maxTokens * expertsPerToken * 2 * maxRank must be at most 2147483647, got %d",
-            ((1L << 22) + 2 * 31) * 512);
+            ((1L << 22) + 2 * 63) * 512);
   }
 
   @Test
