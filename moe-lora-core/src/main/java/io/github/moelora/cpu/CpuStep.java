@@ -28,8 +28,11 @@ final class CpuStep implements BackendStep {
 
   private static final int SMALL_BLOCK = 16;
 
-  /** Columns of x that are widened at a time: 128 KiB for a large block. */
-  private static final int X_CHUNK = 512;
+  /**
+   * Elements of x that are widened at a time, 128 KiB: 512 columns of a large block, but whole rows
+   * of a small one, so that a panel of A is read from memory in one go.
+   */
+  private static final int X_ELEMENTS = 32_768;
 
   /** Rows of a panel of A that are widened at a time: 16 KiB for two panels. */
   private static final int DEPTH_CHUNK = 128;
@@ -80,8 +83,8 @@ final class CpuStep implements BackendStep {
     /** Panels widened to float32. */
     final MemorySegment panels;
 
-    /** {@code [rows, X_CHUNK]}. */
-    final float[] x = new float[LARGE_BLOCK * X_CHUNK];
+    /** {@code [rows, columns]}, as many columns as there is room for. */
+    final float[] x = new float[X_ELEMENTS];
 
     /** {@code [DELTA_ROWS, TILE_COLUMNS]}. */
     final float[] delta = new float[DELTA_ROWS * TILE_COLUMNS];
@@ -94,7 +97,6 @@ final class CpuStep implements BackendStep {
     Scratch(MemorySegment panels) {
       this.panels = panels;
       for (int m = 0; m < LARGE_BLOCK; m++) {
-        xAt[m] = m * X_CHUNK;
         deltaAt[m] = m % DELTA_ROWS * TILE_COLUMNS;
       }
     }
@@ -225,14 +227,19 @@ final class CpuStep implements BackendStep {
     Scratch mine = scratch[worker];
     int rows = gatherRows(plan, block, mine);
     int width = config.model().inputWidth(projection());
-    for (int first = 0; first < width; first += X_CHUNK) {
-      int columns = Math.min(X_CHUNK, width - first);
+    int endRow = kernels.paddedRows(rows);
+    int chunk = X_ELEMENTS / endRow / DEPTH_CHUNK * DEPTH_CHUNK;
+    for (int m = 0; m < endRow; m++) {
+      mine.xAt[m] = m * chunk;
+    }
+    for (int first = 0; first < width; first += chunk) {
+      int columns = Math.min(chunk, width - first);
       widenRows(mine, rows, first, columns);
       for (int panel = 2 * part; panel < panels; panel += 2 * rankParts) {
         int count = Math.min(2, panels - panel);
         for (int h = 0; h < columns; h += DEPTH_CHUNK) {
           int depth = Math.min(DEPTH_CHUNK, columns - h);
-          shrinkPanels(adapter, slices, panel, count, first + h, h, depth, rows, mine);
+          shrinkPanels(adapter, slices, panel, count, first + h, h, depth, endRow, mine);
         }
       }
     }
@@ -261,12 +268,11 @@ final class CpuStep implements BackendStep {
       int h,
       int xColumn,
       int depth,
-      int rows,
+      int end,
       Scratch mine) {
     MemorySegment panels = mine.panels;
     long at = loadRankPanel(adapter, slices, panel, h, depth, panels, 0);
     int zFrom = panel * Kernels.LANES;
-    int end = kernels.paddedRows(rows);
     if (count == 2) {
       long at2 =
           loadRankPanel(
