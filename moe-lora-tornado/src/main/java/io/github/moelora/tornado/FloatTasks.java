@@ -1,9 +1,8 @@
 package io.github.moelora.tornado;
 
+import io.github.moelora.DType;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
-import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
-import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 
 /** Appends shrink and expand of one projection on float32 activations to a task graph. */
 final class FloatTasks {
@@ -78,55 +77,39 @@ final class FloatTasks {
       TaskGraph graph, String name, PackedWeights weights, Bounds bounds, Arrays arrays) {
     DeviceRouting routing = arrays.routing();
     SliceTable table = weights.table();
-    boolean bf16 = weights.poolB() instanceof IntArray;
-    graph.task(
-        name + "Shrink",
-        PackedKernels::shrink,
-        routing.sizes(),
-        routing.counts(),
-        routing.sortedTokenIds(),
-        routing.expertIds(),
-        routing.adapterIds(),
-        table.slices(),
-        table.scales(),
-        weights.poolA(),
-        arrays.x(),
-        arrays.z(),
-        bounds.rows(),
-        bounds.zStride(),
-        bf16 ? 1 : 0);
-    if (bf16) {
-      graph.task(
-          name + "Expand",
-          PackedKernels::expandBf16,
-          routing.sizes(),
-          routing.counts(),
-          routing.sortedTokenIds(),
-          routing.expertIds(),
-          routing.adapterIds(),
-          table.slices(),
-          (IntArray) weights.poolB(),
-          arrays.z(),
-          routing.routingWeights(),
-          arrays.y(),
-          bounds.rows(),
-          bounds.outputWidth());
-    } else {
-      graph.task(
-          name + "Expand",
-          PackedKernels::expandFp16,
-          routing.sizes(),
-          routing.counts(),
-          routing.sortedTokenIds(),
-          routing.expertIds(),
-          routing.adapterIds(),
-          table.slices(),
-          (HalfFloatArray) weights.poolB(),
-          arrays.z(),
-          routing.routingWeights(),
-          arrays.y(),
-          bounds.rows(),
-          bounds.outputWidth());
-    }
+    int bf16 = weights.type() == DType.BF16 ? 1 : 0;
+    graph
+        .task(
+            name + "Shrink",
+            PackedKernels::shrink,
+            routing.sizes(),
+            routing.counts(),
+            routing.sortedTokenIds(),
+            routing.expertIds(),
+            routing.adapterIds(),
+            table.slices(),
+            table.scales(),
+            weights.poolA(),
+            arrays.x(),
+            arrays.z(),
+            bounds.rows(),
+            bounds.zStride(),
+            bf16)
+        .task(
+            name + "Expand",
+            PackedKernels::expand,
+            routing.sizes(),
+            routing.counts(),
+            routing.sortedTokenIds(),
+            routing.expertIds(),
+            routing.adapterIds(),
+            table.slices(),
+            weights.poolB(),
+            arrays.z(),
+            routing.routingWeights(),
+            arrays.y(),
+            bounds.rows(),
+            bounds.outputWidth(),
+            bf16);
   }
 }

@@ -4,40 +4,23 @@ import io.github.moelora.Routing;
 import uk.ac.manchester.tornado.api.annotations.Parallel;
 import uk.ac.manchester.tornado.api.types.BFloat16;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
-import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+import uk.ac.manchester.tornado.api.types.arrays.LongArray;
 
 /** Plain parallel loops over packed 16-bit weights. */
 final class PackedKernels {
   private PackedKernels() {}
 
   /**
-   * Copies staged A to its slot.
+   * Copies staged A or B to its slot.
    *
-   * @param range in, {@code [first of A, count of A, first word of B, words of B]}
+   * @param range in, {@code [first of A, count of A, first of B, count of B]}, in longs
+   * @param at 0 for A, 2 for B
    */
-  static void storeA(HalfFloatArray staging, IntArray range, HalfFloatArray pool) {
+  static void store(LongArray staging, IntArray range, LongArray pool, int at) {
     for (@Parallel int i = 0; i < staging.getSize(); i++) {
-      if (i < range.get(1)) {
-        pool.set(range.get(0) + i, staging.get(i));
-      }
-    }
-  }
-
-  /** Copies staged B of bfloat16 to its slot. */
-  static void storeBf16(IntArray staging, IntArray range, IntArray pool) {
-    for (@Parallel int i = 0; i < staging.getSize(); i++) {
-      if (i < range.get(3)) {
-        pool.set(range.get(2) + i, staging.get(i));
-      }
-    }
-  }
-
-  /** Copies staged B of float16 to its slot. */
-  static void storeFp16(HalfFloatArray staging, IntArray range, HalfFloatArray pool) {
-    for (@Parallel int i = 0; i < staging.getSize(); i++) {
-      if (i < 2 * range.get(3)) {
-        pool.set(2 * range.get(2) + i, staging.get(i));
+      if (i < range.get(at + 1)) {
+        pool.set(range.get(at) + i, staging.get(i));
       }
     }
   }
@@ -51,7 +34,7 @@ final class PackedKernels {
       IntArray adapterIds,
       IntArray slices,
       FloatArray scales,
-      HalfFloatArray pool,
+      LongArray pool,
       FloatArray x,
       FloatArray z,
       int rows,
@@ -75,13 +58,8 @@ final class PackedKernels {
               int from = pair / sizes.get(Sizes.PAIRS_PER_ROW) * inputWidth;
               float sum = 0.0f;
               for (int h = 0; h < inputWidth; h++) {
-                int index = slices.get(at + SliceTable.A) + PackedLayout.indexA(r, h, tiles);
-                if (bf16 != 0) {
-                  sum +=
-                      BFloat16.bf16ToFloat(pool.get(index).getHalfFloatValue()) * x.get(from + h);
-                } else {
-                  sum += pool.get(index).getFloat32() * x.get(from + h);
-                }
+                int index = PackedLayout.indexA(r, h, tiles);
+                sum += element(pool, slices.get(at + SliceTable.A), index, bf16) * x.get(from + h);
               }
               z.set(row * zStride + r, sum * scales.get(site * 2 + second));
             }
@@ -91,20 +69,21 @@ final class PackedKernels {
     }
   }
 
-  /** {@link PortableKernels#expand} with packed bfloat16 weights. */
-  static void expandBf16(
+  /** {@link PortableKernels#expand} with packed weights. */
+  static void expand(
       IntArray sizes,
       IntArray counts,
       IntArray sortedTokenIds,
       IntArray expertIds,
       IntArray adapterIds,
       IntArray slices,
-      IntArray pool,
+      LongArray pool,
       FloatArray z,
       FloatArray routingWeights,
       FloatArray y,
       int rows,
-      int outputWidth) {
+      int outputWidth,
+      int bf16) {
     for (@Parallel int row = 0; row < rows; row++) {
       for (@Parallel int c = 0; c < outputWidth; c++) {
         int pair = PortableKernels.pairOf(counts, sortedTokenIds, row);
@@ -112,14 +91,14 @@ final class PackedKernels {
           int slice = PortableKernels.sliceOf(sizes, counts, expertIds, adapterIds, slices, row, c);
           float sum = 0.0f;
           if (slice >= 0) {
-            int columns = slices.get(slice + SliceTable.COLUMNS);
+            int rank = slices.get(slice + SliceTable.RANK);
+            int units = PackedLayout.rankUnits(rank);
             int column = c - slices.get(slice + SliceTable.FIRST_COLUMN);
             int zFrom = PortableKernels.zOf(sizes, slices, slice, row);
-            for (int r = 0; r < slices.get(slice + SliceTable.RANK); r++) {
-              int index = PackedLayout.indexB(column, r, columns);
-              int word = pool.get(slices.get(slice + SliceTable.B) + (index >> 1));
-              int bits = word >> ((index & 1) << 4);
-              sum += BFloat16.bf16ToFloat((short) bits) * z.get(zFrom + r);
+            for (int r = 0; r < rank; r++) {
+              int index = PackedLayout.indexB(column, r, units);
+              sum +=
+                  element(pool, slices.get(slice + SliceTable.B), index, bf16) * z.get(zFrom + r);
             }
           }
           PortableKernels.store(sizes, routingWeights, y, pair, c, slice, sum);
@@ -128,39 +107,20 @@ final class PackedKernels {
     }
   }
 
-  /** {@link PortableKernels#expand} with packed float16 weights. */
-  static void expandFp16(
-      IntArray sizes,
-      IntArray counts,
-      IntArray sortedTokenIds,
-      IntArray expertIds,
-      IntArray adapterIds,
-      IntArray slices,
-      HalfFloatArray pool,
-      FloatArray z,
-      FloatArray routingWeights,
-      FloatArray y,
-      int rows,
-      int outputWidth) {
-    for (@Parallel int row = 0; row < rows; row++) {
-      for (@Parallel int c = 0; c < outputWidth; c++) {
-        int pair = PortableKernels.pairOf(counts, sortedTokenIds, row);
-        if (pair >= 0) {
-          int slice = PortableKernels.sliceOf(sizes, counts, expertIds, adapterIds, slices, row, c);
-          float sum = 0.0f;
-          if (slice >= 0) {
-            int columns = slices.get(slice + SliceTable.COLUMNS);
-            int column = c - slices.get(slice + SliceTable.FIRST_COLUMN);
-            int zFrom = PortableKernels.zOf(sizes, slices, slice, row);
-            for (int r = 0; r < slices.get(slice + SliceTable.RANK); r++) {
-              int index =
-                  2 * slices.get(slice + SliceTable.B) + PackedLayout.indexB(column, r, columns);
-              sum += pool.get(index).getFloat32() * z.get(zFrom + r);
-            }
-          }
-          PortableKernels.store(sizes, routingWeights, y, pair, c, slice, sum);
-        }
-      }
+  /** The 16-bit element {@code index} after the {@code first} longs, finite. */
+  private static float element(LongArray pool, int first, int index, int bf16) {
+    int bits = (int) (pool.get(first + (index >> 2)) >>> ((index & 3) << 4)) & 0xffff;
+    float value;
+    if (bf16 != 0) {
+      value = BFloat16.bf16ToFloat((short) bits);
+    } else {
+      // in arithmetic, because no device function takes the bits of a float16
+      int exponent = (bits >> 10) & 31;
+      int fraction = (bits & 1023) + (exponent > 0 ? 1024 : 0);
+      int shift = Math.max(exponent, 1) - 25;
+      value = shift < 0 ? fraction / (float) (1 << -shift) : fraction * (float) (1 << shift);
+      value = (bits & 0x8000) != 0 ? -value : value;
     }
+    return value;
   }
 }

@@ -6,13 +6,14 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
  * How the tuned kernels want an adapter's weights of one expert, and how they share the work.
  *
  * <p>A of all slices is stacked: ranks one after another, padded with zeros to a multiple of 8; H
- * is padded to a multiple of 32. The matrix is cut into tiles of 16 elements of H times 8 ranks,
+ * is padded to a multiple of 64. The matrix is cut into tiles of 16 elements of H times 8 ranks,
  * stored tile row by tile row, each tile {@code [16, 8]}: what an {@code mma} reads is 256
  * contiguous bytes.
  *
- * <p>B of a slice is stored {@code [R, columns / 2, 2]}, with R padded with zeros to a multiple of
- * 4: two neighbouring columns make a 32-bit word, like the two elements of y that they are added
- * to, and neighbouring threads read neighbouring words.
+ * <p>B of a slice is cut into units of 8 ranks times 8 columns, each {@code [8, 8]} with the
+ * columns adjacent, stored column tile by column tile, within it rank by rank: the columns that a
+ * work-group needs are contiguous, whatever the rank. Columns are padded with zeros to a multiple
+ * of 8, ranks to 8 or a multiple of 16.
  */
 final class PackedLayout {
   /** Ranks of a tile of A. */
@@ -24,11 +25,17 @@ final class PackedLayout {
   /** 16-bit elements of a tile of A. */
   static final int TILE = TILE_RANKS * TILE_WIDTH;
 
-  /** H is padded to a multiple of this, the share of a pipeline stage. */
-  static final int STAGE_WIDTH = 32;
+  /** 16-bit elements of a long. */
+  static final int LONG = 4;
 
-  /** B is padded to a multiple of this many ranks. */
-  static final int RANK_STEP = 4;
+  /** H is padded to a multiple of this, the share of a pipeline stage. */
+  static final int STAGE_WIDTH = 64;
+
+  /** Ranks of a unit of B, and columns. */
+  static final int UNIT = 8;
+
+  /** Most parts of H: expand reads as many elements of z for each that it needs. */
+  static final int MAX_PARTS = 16;
 
   private PackedLayout() {}
 
@@ -39,12 +46,12 @@ final class PackedLayout {
 
   /** Pipeline stages that H takes. */
   static int stages(int inputWidth) {
-    return (inputWidth + STAGE_WIDTH - 1) >> 5;
+    return (inputWidth + STAGE_WIDTH - 1) >> 6;
   }
 
   /** 16-bit elements of stacked A. */
   static int sizeA(int ranks, int inputWidth) {
-    return Math.multiplyExact(Math.multiplyExact(2 * TILE, rankTiles(ranks)), stages(inputWidth));
+    return Math.multiplyExact(Math.multiplyExact(4 * TILE, rankTiles(ranks)), stages(inputWidth));
   }
 
   /** Index of {@code a[rank, h]} in stacked A. */
@@ -53,19 +60,20 @@ final class PackedLayout {
     return tile * TILE + h % TILE_WIDTH * TILE_RANKS + rank % TILE_RANKS;
   }
 
-  /** Rank of B, padded with zeros. */
-  static int paddedRank(int rank) {
-    return (rank + RANK_STEP - 1) / RANK_STEP * RANK_STEP;
+  /** Units of 8 ranks that a rank takes: one, or an even number. */
+  static int rankUnits(int rank) {
+    return rank <= UNIT ? 1 : ((rank + 2 * UNIT - 1) >> 4) << 1;
   }
 
   /** 16-bit elements of B of a slice. */
   static int sizeB(int rank, int columns) {
-    return Math.multiplyExact(paddedRank(rank), columns);
+    return Math.multiplyExact(Math.multiplyExact(64, rankUnits(rank)), (columns + 7) >> 3);
   }
 
   /** Index of {@code b[column, rank]} in B of a slice. */
-  static int indexB(int column, int rank, int columns) {
-    return rank * columns + column;
+  static int indexB(int column, int rank, int units) {
+    int unit = (column >> 3) * units + (rank >> 3);
+    return unit * 64 + (rank & 7) * 8 + (column & 7);
   }
 
   /**
@@ -76,7 +84,21 @@ final class PackedLayout {
    */
   static int parts(IntArray sizes, int tiles) {
     return Math.max(
-        1, Math.min(sizes.get(Sizes.STAGES), sizes.get(Sizes.TARGET_ITEMS) / Math.max(1, tiles)));
+        1,
+        Math.min(
+            Math.min(MAX_PARTS, sizes.get(Sizes.STAGES)),
+            sizes.get(Sizes.TARGET_ITEMS) / Math.max(1, tiles)));
+  }
+
+  /**
+   * Into how many shares expand splits the columns of a slice, so that few blocks still fill the
+   * device.
+   *
+   * @param tiles items that one share makes
+   */
+  static int shares(IntArray sizes, int tiles) {
+    return Math.max(
+        1, Math.min(sizes.get(Sizes.CHUNKS), sizes.get(Sizes.EXPAND_ITEMS) / Math.max(1, tiles)));
   }
 
   /** Ranges of {@code itemRanks} ranks that the largest stack takes. */

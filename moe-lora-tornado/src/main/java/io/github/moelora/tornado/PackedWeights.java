@@ -12,22 +12,21 @@ import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
 import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+import uk.ac.manchester.tornado.api.types.arrays.LongArray;
 import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 
 /**
  * Weights for the tuned kernels, in their 16-bit type, in the order of {@link PackedLayout}: a pool
  * of A and one of B.
  *
- * <p>A is a {@code HalfFloatArray} for both types, because asynchronous copies read from one and do
- * not look at the bits. B is one only for float16, and an {@code IntArray} for bfloat16, because
- * the bits of a {@code HalfFloatArray} can be had only one element at a time.
+ * <p>Both are {@code LongArray}s of four elements each, the widest that a kernel can load at once.
  */
 final class PackedWeights implements ProjectionWeights {
 
   /**
    * Where a slot's weights wait for the upload; large enough for any projection, and shared by all.
    */
-  record Staging(HalfFloatArray a, TornadoNativeArray b) {
+  record Staging(LongArray a, LongArray b) {
     static Staging of(MoeLoraConfig config) {
       int a = 0;
       int b = 0;
@@ -35,7 +34,7 @@ final class PackedWeights implements ProjectionWeights {
         a = Math.max(a, slotA(config, projection));
         b = Math.max(b, slotB(config, projection));
       }
-      return new Staging(new HalfFloatArray(a), words(config.weightType(), b));
+      return new Staging(new LongArray(a), new LongArray(b));
     }
   }
 
@@ -45,8 +44,8 @@ final class PackedWeights implements ProjectionWeights {
   private final int slotA;
   private final int slotB;
   private final SliceTable table;
-  private final HalfFloatArray poolA;
-  private final TornadoNativeArray poolB;
+  private final LongArray poolA;
+  private final LongArray poolB;
   private final Staging staging;
   private final IntArray range = new IntArray(4);
 
@@ -61,8 +60,8 @@ final class PackedWeights implements ProjectionWeights {
     slotA = slotA(config, projection);
     slotB = slotB(config, projection);
     table = new SliceTable(config);
-    poolA = new HalfFloatArray(PoolSizes.all(config, slotA));
-    poolB = words(config.weightType(), PoolSizes.all(config, slotB));
+    poolA = new LongArray(PoolSizes.all(config, slotA));
+    poolB = new LongArray(PoolSizes.all(config, slotB));
     range.init(0);
   }
 
@@ -73,8 +72,8 @@ final class PackedWeights implements ProjectionWeights {
     slotA = owner.slotA;
     slotB = owner.slotB;
     table = owner.table.handles();
-    poolA = new HalfFloatArray(1);
-    poolB = words(config.weightType(), 2);
+    poolA = new LongArray(1);
+    poolB = new LongArray(1);
     staging = owner.staging;
   }
 
@@ -98,13 +97,15 @@ final class PackedWeights implements ProjectionWeights {
   private static int slotA(MoeLoraConfig config, Projection projection) {
     return PoolSizes.slot(
         config,
-        PackedLayout.sizeA(SliceTable.maxStack(config), config.model().inputWidth(projection)));
+        PackedLayout.sizeA(SliceTable.maxStack(config), config.model().inputWidth(projection))
+            / PackedLayout.LONG);
   }
 
   private static int slotB(MoeLoraConfig config, Projection projection) {
+    // each slice may end in a partly filled unit
+    int columns = config.model().outputWidth(projection) + PackedLayout.UNIT;
     return PoolSizes.slot(
-        config,
-        (long) PackedLayout.paddedRank(config.maxRank()) * config.model().outputWidth(projection));
+        config, PackedLayout.sizeB(config.maxRank(), columns) / PackedLayout.LONG);
   }
 
   @Override
@@ -122,12 +123,16 @@ final class PackedWeights implements ProjectionWeights {
     return table;
   }
 
-  HalfFloatArray poolA() {
+  /** Type of the weights; 16 bits. */
+  DType type() {
+    return config.weightType();
+  }
+
+  LongArray poolA() {
     return poolA;
   }
 
-  /** B as an {@code IntArray} for bfloat16 and a {@code HalfFloatArray} for float16. */
-  TornadoNativeArray poolB() {
+  LongArray poolB() {
     return poolB;
   }
 
@@ -143,27 +148,17 @@ final class PackedWeights implements ProjectionWeights {
 
   @Override
   public TaskGraph uploadGraph() {
-    TaskGraph graph =
-        new TaskGraph(uploadName())
-            .transferToDevice(
-                DataTransferMode.EVERY_EXECUTION,
-                staging.a(),
-                staging.b(),
-                range,
-                table.slices(),
-                table.scales())
-            .task("storeA", PackedKernels::storeA, staging.a(), range, poolA);
-    if (poolB instanceof IntArray ints) {
-      graph.task("storeB", PackedKernels::storeBf16, (IntArray) staging.b(), range, ints);
-    } else {
-      graph.task(
-          "storeB",
-          PackedKernels::storeFp16,
-          (HalfFloatArray) staging.b(),
-          range,
-          (HalfFloatArray) poolB);
-    }
-    return graph.persistOnDevice(resident());
+    return new TaskGraph(uploadName())
+        .transferToDevice(
+            DataTransferMode.EVERY_EXECUTION,
+            staging.a(),
+            staging.b(),
+            range,
+            table.slices(),
+            table.scales())
+        .task("storeA", PackedKernels::store, staging.a(), range, poolA, 0)
+        .task("storeB", PackedKernels::store, staging.b(), range, poolB, 2)
+        .persistOnDevice(resident());
   }
 
   @Override
@@ -205,9 +200,10 @@ final class PackedWeights implements ProjectionWeights {
   }
 
   private void copyB(LoraSlice slice, short[] out, int at) {
+    int units = PackedLayout.rankUnits(slice.rank());
     for (int c = 0; c < slice.columns(); c++) {
       for (int r = 0; r < slice.rank(); r++) {
-        out[at + PackedLayout.indexB(c, r, slice.columns())] =
+        out[at + PackedLayout.indexB(c, r, units)] =
             Rounding.toBits(config.weightType(), slice.b().get(c, r));
       }
     }
@@ -233,22 +229,22 @@ final class PackedWeights implements ProjectionWeights {
     MemorySegment.copy(a, 0, staging.a().getSegment(), ValueLayout.JAVA_SHORT, 0, a.length);
     MemorySegment.copy(b, 0, staging.b().getSegment(), ValueLayout.JAVA_SHORT, 0, b.length);
     int atA = slot * slotA;
-    int atB = slot * (slotB / 2);
+    int atB = slot * slotB;
     range.set(0, atA);
-    range.set(1, a.length);
+    range.set(1, a.length / PackedLayout.LONG);
     range.set(2, atB);
-    range.set(3, b.length / 2);
+    range.set(3, b.length / PackedLayout.LONG);
     for (int e = 0; e < config.expertMap().localExperts(); e++) {
       table.clear(slot, e);
       List<LoraSlice> list = slices(adapter, e);
       for (int s = 0; s < list.size(); s++) {
         LoraSlice slice = list.get(s);
         table.enter(slot, e, s, slice, atA, atB);
-        atB += PackedLayout.sizeB(slice.rank(), slice.columns()) / 2;
+        atB += PackedLayout.sizeB(slice.rank(), slice.columns()) / PackedLayout.LONG;
       }
-      atA += PackedLayout.sizeA(stack(list), inputWidth());
+      atA += PackedLayout.sizeA(stack(list), inputWidth()) / PackedLayout.LONG;
     }
-    table.updateLargestStack();
+    table.updateSummary();
   }
 
   @Override
@@ -257,6 +253,6 @@ final class PackedWeights implements ProjectionWeights {
     for (int e = 0; e < config.expertMap().localExperts(); e++) {
       table.clear(slot, e);
     }
-    table.updateLargestStack();
+    table.updateSummary();
   }
 }

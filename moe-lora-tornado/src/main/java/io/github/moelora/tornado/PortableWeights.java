@@ -156,7 +156,7 @@ final class PortableWeights implements ProjectionWeights {
         at = b + slice.rank() * slice.columns();
       }
     }
-    table.updateLargestStack();
+    table.updateSummary();
   }
 
   @Override
@@ -165,6 +165,6 @@ final class PortableWeights implements ProjectionWeights {
     for (int e = 0; e < config.expertMap().localExperts(); e++) {
       table.clear(slot, e);
     }
-    table.updateLargestStack();
+    table.updateSummary();
   }
 }

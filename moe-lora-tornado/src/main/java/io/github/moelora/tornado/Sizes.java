@@ -39,6 +39,12 @@ final class Sizes {
   /** Ranks of an item of the tuned shrink. */
   static final int ITEM_RANKS = 10;
 
+  /** Chunks of columns of the widest slice in the tuned expand. */
+  static final int CHUNKS = 11;
+
+  /** Items of the tuned expand that suit the device. */
+  static final int EXPAND_ITEMS = 12;
+
   static final int COUNT = 16;
 
   private Sizes() {}

@@ -21,6 +21,9 @@ final class SliceTable {
   /** A spare field, of which the table's first one holds the largest sum of ranks of a site. */
   static final int LARGEST_STACK = 5;
 
+  /** A spare field, of which the table's first one holds the most slices of a site, at least 1. */
+  static final int MOST_SLICES = 6;
+
   /** Ints of one slice; a power of two. */
   static final int FIELDS = 8;
 
@@ -92,13 +95,16 @@ final class SliceTable {
     scales.set(site * LoraAdapter.MAX_SLICES + index, slice.scale());
   }
 
-  /** Brings {@link #LARGEST_STACK} up to date after slots have changed. */
-  void updateLargestStack() {
+  /** Brings {@link #LARGEST_STACK} and {@link #MOST_SLICES} up to date after slots have changed. */
+  void updateSummary() {
     int largest = 0;
+    int most = 1;
     for (int at = 0; at < slices.getSize(); at += INTS) {
       largest = Math.max(largest, slices.get(at + RANK) + slices.get(at + FIELDS + RANK));
+      most = slices.get(at + FIELDS + RANK) > 0 ? LoraAdapter.MAX_SLICES : most;
     }
     slices.set(LARGEST_STACK, largest);
+    slices.set(MOST_SLICES, most);
   }
 
   int get(int slot, int expert, int slice, int field) {

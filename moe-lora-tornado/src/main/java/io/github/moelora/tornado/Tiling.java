@@ -7,55 +7,61 @@ import io.github.moelora.Projection;
  * How the tuned kernels cut a projection's work.
  *
  * @param rowWarps rows of warps of a shrink work-group, 1 or 2
- * @param rowTiles row tiles of a warp, 1 or 2
- * @param rankTiles rank tiles of a warp, 1, 2 or 4
+ * @param rowTiles row tiles of a warp of shrink, 1 or 2
+ * @param rankTiles rank tiles of a warp of shrink, 1, 2 or 4
+ * @param steps tiles of 16 elements of H in a stage of shrink, 2 or 4
  * @param shrinkGroups work-groups of shrink
  * @param targetItems items that shrink splits H for when there are fewer blocks
- * @param rowStep rows that a thread of expand computes at a time
+ * @param chunk columns of a chunk of expand, 32, 64 or 128
  * @param threads threads of an expand work-group
- * @param words words of two columns that a thread of expand owns, 1, 2 or 4
  * @param expandGroups work-groups of expand
  */
 record Tiling(
     int rowWarps,
     int rowTiles,
     int rankTiles,
+    int steps,
     int shrinkGroups,
     int targetItems,
-    int rowStep,
+    int chunk,
     int threads,
-    int words,
     int expandGroups) {
 
   /** Multiprocessors of an H100; the grids are sized for it and work on any device. */
   private static final int MULTIPROCESSORS = 132;
 
-  /** Few pairs in a block: many small items. */
+  /** Local memory that TornadoVM gives to a work-group, less what TornadoVM itself may need. */
+  private static final int LOCAL_BYTES = 47 << 10;
+
+  /** Blocks of 16 rows: many small items. */
   static Tiling small(MoeLoraConfig config, Projection projection) {
     return new Tiling(
         1,
         1,
         rankTiles(config, projection),
-        4 * MULTIPROCESSORS,
-        4 * MULTIPROCESSORS,
         4,
+        8 * MULTIPROCESSORS,
+        8 * MULTIPROCESSORS,
+        largestChunk(config, 16, 64),
         128,
-        1,
         8 * MULTIPROCESSORS);
   }
 
-  /** Many pairs in a block: large items, as far as local memory holds the ranks of z. */
+  /** Blocks of 64 rows, or as many as local memory holds the ranks of z for. */
   static Tiling large(MoeLoraConfig config, Projection projection) {
-    int rows = Math.min(64, TunedExpand.MAX_Z / PackedLayout.paddedRank(config.maxRank()) & -16);
+    int rows = 64;
+    while (rows > 16 && expandBytes(config, rows, 32) > LOCAL_BYTES) {
+      rows /= 2;
+    }
     return new Tiling(
         rows == 64 ? 2 : 1,
         rows == 16 ? 1 : 2,
         rankTiles(config, projection),
+        4,
         2 * MULTIPROCESSORS,
         2 * MULTIPROCESSORS,
-        8,
-        128,
-        2,
+        32,
+        rows == 64 ? 256 : 128,
         4 * MULTIPROCESSORS);
   }
 
@@ -65,9 +71,32 @@ record Tiling(
     return stack > 64 ? 4 : stack > 32 ? 2 : 1;
   }
 
+  private static int largestChunk(MoeLoraConfig config, int rows, int limit) {
+    int chunk = limit;
+    while (chunk > 32 && expandBytes(config, rows, chunk) > LOCAL_BYTES) {
+      chunk /= 2;
+    }
+    return chunk;
+  }
+
+  /** Local memory of an expand work-group: a chunk of B, z in two halves, sums, row data. */
+  private static int expandBytes(MoeLoraConfig config, int rows, int chunk) {
+    int ranks = 16 * rankSteps(config.maxRank());
+    return 2 * chunk * ranks + 4 * rows * ranks + 4 * rows * (chunk + 1) + 16 + 8 * rows;
+  }
+
+  private static int rankSteps(int rank) {
+    return (rank + 15) / 16;
+  }
+
   /** Rows of a block. */
   int rows() {
     return 16 * rowWarps * rowTiles;
+  }
+
+  /** Stages of shrink that H takes. */
+  int stages(int inputWidth) {
+    return (inputWidth + 16 * steps - 1) / (16 * steps);
   }
 
   /** Ranks of an item of shrink. */
@@ -78,6 +107,11 @@ record Tiling(
   /** Threads of a shrink work-group. */
   int shrinkThreads() {
     return 128 * rowWarps;
+  }
+
+  /** Most steps of 16 ranks that expand makes. */
+  int rankSteps(MoeLoraConfig config) {
+    return rankSteps(config.maxRank());
   }
 
   /** Floats of a row of z: what the largest stack takes in whole items. */
@@ -92,11 +126,8 @@ record Tiling(
         Math.multiplyExact(Math.max(blocks, targetItems), rows()), zStride(config));
   }
 
-  /**
-   * Chunks of columns of a block that expand makes at most: every slice ends in one partly filled
-   * chunk.
-   */
+  /** Chunks of columns that a slice of a projection makes at most. */
   int chunks(int outputWidth) {
-    return (outputWidth / 2 + threads * words - 1) / (threads * words) + 1;
+    return (outputWidth + chunk - 1) / chunk;
   }
 }

@@ -23,7 +23,7 @@ final class TornadoBackend implements Backend {
   static final int SMALL_BLOCK = 16;
 
   /** Groups of this many pairs and more get large blocks where the tuned kernels have them. */
-  private static final int LARGE_GROUP = 32;
+  private static final int LARGE_GROUP = 128;
 
   private final MoeLoraConfig config;
   private final String device;

@@ -2,44 +2,73 @@ package io.github.moelora.tornado;
 
 import io.github.moelora.Routing;
 import uk.ac.manchester.tornado.api.KernelContext;
+import uk.ac.manchester.tornado.api.enums.MMAShape;
 import uk.ac.manchester.tornado.api.types.BFloat16;
+import uk.ac.manchester.tornado.api.types.HalfFloat;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+import uk.ac.manchester.tornado.api.types.arrays.LongArray;
 import uk.ac.manchester.tornado.api.types.vectors.Half2;
 
 /**
- * Expand for 16-bit types: {@code y[p, offset + c] (+)= scale * w[p]? * sum_r b[c, r] * z[row, r]}.
+ * Expand on tensor cores, for 16-bit types: {@code y[p, offset + c] (+)= scale * w[p]? * sum_r b[c,
+ * r] * z[row, r]}.
  *
- * <p>Grid of both kernels: {@code groups} work-groups of {@code threads} threads take the items
- * (block, chunk of a slice's columns) in turn; a chunk is {@code threads * words} words of two
- * columns. The block's rows of z, summed over their parts, scaled and weighted, go to local memory;
- * each thread then computes {@code rowStep} rows at a time of the words that it owns. Elements of y
- * without a delta are not touched.
- *
- * <p>Parameters of both:
- *
- * <ul>
- *   <li>{@code sizes} in, see {@link Sizes}
- *   <li>{@code slices}, {@code scales} in, see {@link SliceTable}
- *   <li>{@code pool} in, words of two 16-bit elements, B as {@link PackedLayout} says
- *   <li>{@code z} in, float32 {@code [parts, blocks, rows, zStride]}, as {@link TunedShrink} writes
- *   <li>{@code routingWeights} in, float32 {@code [P]}
- *   <li>{@code y} in and out, words of two 16-bit elements {@code [P, yWidth / 2]}
- *   <li>{@code rowStep * words} at most 32
- * </ul>
+ * <p>{@code mma} takes 16-bit operands, so each float32 of z goes in as the sum of two 16-bit
+ * numbers. Of bfloat16 that leaves out at most 2<sup>-18</sup> of the number, less than what
+ * summing 64 products in float32 may. Of float16, whose exponents are few, a row is first scaled by
+ * a power of two.
  */
 final class TunedExpand {
-  /** Floats of local memory for z: most rows of a block times the largest padded rank. */
-  static final int MAX_Z = 4096;
+  /** Ints of a 16 x 16 tile of z. */
+  private static final int Z_TILE = 128;
 
-  /** Sums of a thread. */
-  private static final int SUMS = 64;
+  /** Ints of a 16 x 8 tile of B. */
+  private static final int B_TILE = 64;
+
+  /** Longs of half a tile of B: 8 ranks of 8 columns. */
+  private static final int B_UNIT = 16;
+
+  /** Most longs of a chunk of B that a thread copies. */
+  private static final int MAX_LONGS = 16;
+
+  /** Most words of two columns that a thread of a work-group has of a chunk. */
+  static final int MAX_WORDS = 8;
+
+  /** Parts of z that are read before the first is needed. */
+  private static final int PART_STEP = 4;
+
+  /** Float16 rows are scaled by powers of this until their largest magnitude is below the next. */
+  private static final float SCALE_STEP = 0x1p8f;
+
+  private static final float LARGEST = 0x1p15f;
 
   private TunedExpand() {}
 
-  /** Expand for bfloat16. */
-  static void expandBf16(
+  /**
+   * Expand. Elements of y without a delta are not touched.
+   *
+   * <p>Grid: {@code groups} work-groups of {@code threads} threads take the items (block, slice,
+   * share of the columns) in turn; there are more shares per slice when there are fewer blocks. The
+   * block's rows of z, summed over their parts, go to local memory as pairs of 16-bit numbers; then
+   * chunk after chunk of columns of B arrives there, one ahead of the products. A warp computes 16
+   * rows of up to 32 columns of a chunk.
+   *
+   * @param sizes in, see {@link Sizes}
+   * @param slices in, see {@link SliceTable}
+   * @param scales in, see {@link SliceTable}
+   * @param pool in, 16-bit, B as {@link PackedLayout} says
+   * @param z in, float32 {@code [parts, blocks, rows, zStride]}, as {@link TunedShrink} writes
+   * @param routingWeights in, float32 {@code [P]}
+   * @param yInts in and out, bfloat16 {@code [P, yWidth]} in words of two; not used for float16
+   * @param yHalves in and out, float16 {@code [P, yWidth]}; not used for bfloat16
+   * @param maxSteps most steps of 16 ranks of a slice
+   * @param rows rows of a block, a multiple of 16
+   * @param chunk columns of a chunk: {@code rows * chunk / threads} is at most 16
+   * @param bf16 1 for bfloat16, 0 for float16
+   */
+  static void expand(
       KernelContext ctx,
       IntArray sizes,
       IntArray counts,
@@ -48,118 +77,273 @@ final class TunedExpand {
       IntArray adapterIds,
       IntArray slices,
       FloatArray scales,
-      IntArray pool,
+      LongArray pool,
       FloatArray z,
       FloatArray routingWeights,
-      IntArray y,
+      IntArray yInts,
+      HalfFloatArray yHalves,
       int zStride,
-      int rankStride,
+      int maxSteps,
       int rows,
-      int rowStep,
+      int chunk,
       int threads,
-      int words,
-      int chunks,
-      int groups) {
-    float[] zs = ctx.allocateFloatLocalArray(rows * rankStride);
+      int groups,
+      int bf16) {
+    int[] bTiles = ctx.allocateIntLocalArray(chunk / 8 * maxSteps * B_TILE);
+    int[] zTiles = ctx.allocateIntLocalArray(2 * rows / 16 * maxSteps * Z_TILE);
+    float[] sums = ctx.allocateFloatLocalArray(LocalTile.HEADER + rows * (chunk + 1));
     int[] yFrom = ctx.allocateIntLocalArray(rows);
     float[] factors = ctx.allocateFloatLocalArray(rows);
+    int[] used = ctx.allocateIntLocalArray(1);
     int tid = ctx.localIdx;
+    int warp = tid >> 5;
+    int warps = threads / 32;
+    int rowTiles = rows / 16;
+    int rowTile = warp % rowTiles;
+    // columns of a chunk, in tiles of 8, that a warp computes
+    int warpTiles = chunk / 8 * rowTiles / warps;
+    int firstTile = warp / rowTiles * warpTiles;
+    int stride = chunk + 1;
+    int wordsPerRow = chunk / 2;
+    int words = rows * wordsPerRow / threads;
+    int rowThreads = threads / rows;
+    int zPart = rowTiles * maxSteps * Z_TILE;
+    int copies = (chunk / 8 * maxSteps * 2 * B_UNIT + threads - 1) / threads;
+
     int blocks = counts.get(Routing.ACTIVE_BLOCKS);
     int blockSize = counts.get(Routing.BLOCK_SIZE);
+    int pairs = counts.get(Routing.PAIRS);
     int ranges = PackedLayout.ranges(slices, sizes.get(Sizes.ITEM_RANKS));
     int parts = PackedLayout.parts(sizes, blocks * ranges);
     int partStride = blocks * rows * zStride;
-    for (int item = ctx.groupIdx; item < blocks * chunks; item += groups) {
-      int block = item / chunks;
-      int chunk = item - block * chunks;
+    int perSite = slices.get(SliceTable.MOST_SLICES);
+    int shares = PackedLayout.shares(sizes, blocks * perSite);
+    int items = blocks * perSite * shares;
+    int add = sizes.get(Sizes.ADD);
+    for (int item = ctx.groupIdx; item < items; item += groups) {
+      int blockSlice = item / shares;
+      int share = item - blockSlice * shares;
+      int block = blockSlice / perSite;
+      int second = blockSlice - block * perSite;
       int site = adapterIds.get(block) * sizes.get(Sizes.LOCAL_EXPERTS) + expertIds.get(block);
       int at = site * SliceTable.INTS;
-      int chunks0 =
-          (slices.get(at + SliceTable.COLUMNS) / 2 + threads * words - 1) / (threads * words);
-      int second = chunk < chunks0 ? 0 : 1;
       int slice = at + second * SliceTable.FIELDS;
-      int columns = slices.get(slice + SliceTable.COLUMNS) / 2;
-      int column = (chunk - second * chunks0) * threads * words + tid;
-      if (column - tid < columns) {
-        ctx.localBarrier();
-        // no helper may index these arrays: TornadoVM then addresses them as if they were global
-        if (tid < rows) {
-          int from = -1;
-          float factor = scales.get(2 * site + second);
-          if (tid < blockSize) {
-            int pair = sortedTokenIds.get(block * blockSize + tid);
-            if (pair < counts.get(Routing.PAIRS)) {
-              from = yWord(sizes, pair, slices.get(slice + SliceTable.FIRST_COLUMN));
-              if (sizes.get(Sizes.ROUTED_WEIGHT) != 0) {
-                factor *= routingWeights.get(pair);
-              }
-            }
-          }
-          yFrom[tid] = from;
-          factors[tid] = factor;
-        }
-        ctx.localBarrier();
+      int columns = slices.get(slice + SliceTable.COLUMNS);
+      int chunks = (columns + chunk - 1) / chunk;
+      int perShare = (chunks + shares - 1) / shares;
+      int first = share * perShare;
+      int end = Math.min(chunks, first + perShare);
+      if (first < end) {
         int rank = slices.get(slice + SliceTable.RANK);
-        int padded = PackedLayout.paddedRank(rank);
-        int zFrom = block * rows * zStride + second * slices.get(at + SliceTable.RANK);
-        for (int i = tid; i < blockSize * padded; i += threads) {
-          int row = i / padded;
-          int r = i - row * padded;
-          float sum = 0.0f;
-          if (r < rank && yFrom[row] >= 0) {
-            sum = factors[row] * sumParts(z, zFrom + row * zStride + r, parts, partStride);
+        int units = PackedLayout.rankUnits(rank);
+        int steps = (units + 1) >> 1;
+        int b = slices.get(slice + SliceTable.B);
+        int tileLongs = units * B_UNIT;
+        int chunkLongs = chunk / 8 * tileLongs;
+        int allLongs = (columns + 7) / 8 * tileLongs;
+        // B is read a chunk ahead, and before z is there
+        long[] next = new long[MAX_LONGS];
+        for (int i = 0; i < copies; i++) {
+          int index = tid + i * threads;
+          next[i] = 0L;
+          if (i * threads < chunkLongs) {
+            next[i] = pool.get(b + Math.min(first * chunkLongs + index, allLongs - 1));
           }
-          zs[row * rankStride + r] = sum;
         }
         ctx.localBarrier();
-        int quads = padded / PackedLayout.RANK_STEP;
-        // threads beyond the last column compute it again, and write nothing
-        int b0 = slices.get(slice + SliceTable.B) + Math.min(column, columns - 1);
-        int b1 = slices.get(slice + SliceTable.B) + Math.min(column + threads, columns - 1);
-        int b2 = slices.get(slice + SliceTable.B) + Math.min(column + 2 * threads, columns - 1);
-        int b3 = slices.get(slice + SliceTable.B) + Math.min(column + 3 * threads, columns - 1);
-        for (int row = 0; row < blockSize; row += rowStep) {
-          if (yFrom[row] >= 0) {
-            float[] sums = new float[SUMS];
-            for (int i = 0; i < 2 * words * rowStep; i++) {
-              sums[i] = 0.0f;
+
+        // no helper may index these arrays: TornadoVM then addresses them as if they were global
+        int zRow = Math.min(tid / rowThreads, blockSize - 1);
+        int inRow = tid % rowThreads;
+        int zFrom = (block * rows + zRow) * zStride + second * slices.get(at + SliceTable.RANK);
+        float up = 1.0f;
+        if (bf16 == 0) {
+          float largest = 0.0f;
+          for (int r = inRow; r < rank; r += rowThreads) {
+            largest = Math.max(largest, Math.abs(sumParts(z, zFrom + r, parts, partStride)));
+          }
+          // the row's threads are neighbours in a warp; the first of them gets the maximum
+          for (int d = rowThreads / 2; d > 0; d /= 2) {
+            largest = Math.max(largest, ctx.simdShuffleDown(largest, d));
+          }
+          if (inRow == 0) {
+            factors[tid / rowThreads] = largest;
+          }
+          ctx.localBarrier();
+          largest = factors[tid / rowThreads];
+          ctx.localBarrier();
+          if (largest > 0.0f && largest < LARGEST * LARGEST * LARGEST) {
+            while (largest >= LARGEST) {
+              largest *= 1.0f / SCALE_STEP;
+              up *= 1.0f / SCALE_STEP;
             }
-            for (int q = 0; q < quads; q++) {
-              for (int i = 0; i < PackedLayout.RANK_STEP; i++) {
-                int r = PackedLayout.RANK_STEP * q + i;
-                int v0 = pool.get(b0 + r * columns);
-                int v1 = words > 1 ? pool.get(b1 + r * columns) : 0;
-                int v2 = words > 2 ? pool.get(b2 + r * columns) : 0;
-                int v3 = words > 2 ? pool.get(b3 + r * columns) : 0;
-                for (int m = 0; m < rowStep; m++) {
-                  float value = zs[(row + m) * rankStride + r];
-                  int s = m * 2 * words;
-                  sums[s] += BFloat16.bf16ToFloat((short) v0) * value;
-                  sums[s + 1] += BFloat16.bf16ToFloat((short) (v0 >>> 16)) * value;
-                  if (words > 1) {
-                    sums[s + 2] += BFloat16.bf16ToFloat((short) v1) * value;
-                    sums[s + 3] += BFloat16.bf16ToFloat((short) (v1 >>> 16)) * value;
-                  }
-                  if (words > 2) {
-                    sums[s + 4] += BFloat16.bf16ToFloat((short) v2) * value;
-                    sums[s + 5] += BFloat16.bf16ToFloat((short) (v2 >>> 16)) * value;
-                    sums[s + 6] += BFloat16.bf16ToFloat((short) v3) * value;
-                    sums[s + 7] += BFloat16.bf16ToFloat((short) (v3 >>> 16)) * value;
-                  }
+            while (largest * SCALE_STEP < LARGEST) {
+              largest *= SCALE_STEP;
+              up *= SCALE_STEP;
+            }
+          }
+        }
+        if (inRow == 0 && tid / rowThreads < blockSize) {
+          int pair = sortedTokenIds.get(block * blockSize + zRow);
+          int following = pairs;
+          if (zRow + 1 < blockSize) {
+            following = sortedTokenIds.get(block * blockSize + zRow + 1);
+          }
+          float factor = scales.get(2 * site + second) / up;
+          int from = 0;
+          if (pair < pairs) {
+            if (following >= pairs) {
+              used[0] = zRow + 1;
+            }
+            from = yWord(sizes, pair, slices.get(slice + SliceTable.FIRST_COLUMN));
+            if (sizes.get(Sizes.ROUTED_WEIGHT) != 0) {
+              factor *= routingWeights.get(pair);
+            }
+          }
+          yFrom[zRow] = from;
+          factors[zRow] = factor;
+        }
+        int rowAt = (zRow >> 4) * maxSteps * Z_TILE + (zRow & 15) * 8;
+        for (int q = inRow; q < 8 * steps; q += rowThreads) {
+          // beyond the rank z is 0
+          float v0 = up * sumParts(z, zFrom + Math.min(2 * q, rank - 1), parts, partStride);
+          float v1 = up * sumParts(z, zFrom + Math.min(2 * q + 1, rank - 1), parts, partStride);
+          v0 = 2 * q < rank ? v0 : 0.0f;
+          v1 = 2 * q + 1 < rank ? v1 : 0.0f;
+          int to = rowAt + (q >> 3) * Z_TILE + (q & 7);
+          if (bf16 != 0) {
+            int high = bf16Word(v0, v1);
+            zTiles[to] = high;
+            zTiles[zPart + to] =
+                bf16Word(
+                    v0 - BFloat16.bf16ToFloat((short) high),
+                    v1 - BFloat16.bf16ToFloat((short) (high >>> 16)));
+          } else {
+            Half2 high = Half2.fromFloats(v0, v1);
+            zTiles[to] = fp16Word(v0, v1);
+            zTiles[zPart + to] = fp16Word(v0 - Half2.lowFloat(high), v1 - Half2.highFloat(high));
+          }
+        }
+
+        for (int c = first; c < end; c++) {
+          ctx.localBarrier();
+          for (int i = 0; i < copies; i++) {
+            int index = tid + i * threads;
+            if (index < chunkLongs) {
+              int low = (int) next[i];
+              int high = (int) (next[i] >>> 32);
+              if (units > 1) {
+                bTiles[2 * index] = low;
+                bTiles[2 * index + 1] = high;
+              } else {
+                // a unit alone stands in for the step's other one too, where z is 0
+                int to = (index >> 4) * B_TILE + 2 * (index & (B_UNIT - 1));
+                bTiles[to] = low;
+                bTiles[to + 1] = high;
+                bTiles[to + 2 * B_UNIT] = low;
+                bTiles[to + 2 * B_UNIT + 1] = high;
+              }
+            }
+          }
+          // y is read before the products, which then hide its latency; rows without a pair come
+          // last in a block
+          int usedWords = used[0] * wordsPerRow;
+          int[] targets = new int[MAX_WORDS];
+          int[] oldInts = new int[MAX_WORDS];
+          float[] lows = new float[MAX_WORDS];
+          float[] highs = new float[MAX_WORDS];
+          for (int i = 0; i < words; i++) {
+            targets[i] = 0;
+            oldInts[i] = 0;
+            lows[i] = 0.0f;
+            highs[i] = 0.0f;
+            int word = tid + i * threads;
+            if (i * threads < usedWords) {
+              int row = Math.min(word / wordsPerRow, used[0] - 1);
+              int column = c * wordsPerRow + word % wordsPerRow;
+              targets[i] = yFrom[row] + Math.min(column, (columns >> 1) - 1);
+              if (add != 0) {
+                if (bf16 != 0) {
+                  oldInts[i] = yInts.get(targets[i]);
+                } else {
+                  Half2 v = yHalves.getHalf2(2 * targets[i]);
+                  lows[i] = Half2.lowFloat(v);
+                  highs[i] = Half2.highFloat(v);
                 }
               }
             }
-            int add = sizes.get(Sizes.ADD);
-            for (int m = 0; m < rowStep; m++) {
-              int to = row + m < blockSize ? yFrom[row + m] : -1;
-              if (to >= 0) {
-                for (int w = 0; w < words; w++) {
-                  int c = column + w * threads;
-                  int s = 2 * (m * words + w);
-                  if (c < columns) {
-                    storeBf16(y, to + c, sums[s], sums[s + 1], add);
-                  }
-                }
+          }
+          int following = Math.min(c + 1, end - 1) * chunkLongs;
+          for (int i = 0; i < copies; i++) {
+            if (i * threads < chunkLongs) {
+              int index = tid + i * threads;
+              next[i] = pool.get(b + Math.min(following + index, allLongs - 1));
+            }
+          }
+          float[] c0 = ctx.mmaFragment(0.0f);
+          float[] c1 = ctx.mmaFragment(0.0f);
+          float[] c2 = ctx.mmaFragment(0.0f);
+          float[] c3 = ctx.mmaFragment(0.0f);
+          ctx.localBarrier();
+          int bAt = 4 * firstTile * steps * B_TILE;
+          int zAt = 4 * rowTile * maxSteps * Z_TILE;
+          // no branch may lie between the loop and mma: fragments survive only straight-line code
+          for (int k = 0; k < steps; k++) {
+            HalfFloat[] high = ctx.mmaLoadA(zTiles, 16, zAt + 4 * k * Z_TILE);
+            HalfFloat[] low = ctx.mmaLoadA(zTiles, 16, zAt + 4 * (zPart + k * Z_TILE));
+            HalfFloat[] b0 = ctx.mmaLoadB(bTiles, 16, bAt + 4 * k * B_TILE);
+            c0 = product(ctx, high, b0, c0, bf16);
+            c0 = product(ctx, low, b0, c0, bf16);
+            if (warpTiles > 1) {
+              HalfFloat[] b1 = ctx.mmaLoadB(bTiles, 16, bAt + 4 * (steps + k) * B_TILE);
+              c1 = product(ctx, high, b1, c1, bf16);
+              c1 = product(ctx, low, b1, c1, bf16);
+            }
+            if (warpTiles > 2) {
+              HalfFloat[] b2 = ctx.mmaLoadB(bTiles, 16, bAt + 4 * (2 * steps + k) * B_TILE);
+              HalfFloat[] b3 = ctx.mmaLoadB(bTiles, 16, bAt + 4 * (3 * steps + k) * B_TILE);
+              c2 = product(ctx, high, b2, c2, bf16);
+              c3 = product(ctx, high, b3, c3, bf16);
+              c2 = product(ctx, low, b2, c2, bf16);
+              c3 = product(ctx, low, b3, c3, bf16);
+            }
+          }
+          int column8 = firstTile * 8;
+          ctx.mmaStore(c0, LocalTile.floats(sums), rowTile * 16, column8, stride);
+          if (warpTiles > 1) {
+            ctx.mmaStore(c1, LocalTile.floats(sums), rowTile * 16, column8 + 8, stride);
+          }
+          if (warpTiles > 2) {
+            ctx.mmaStore(c2, LocalTile.floats(sums), rowTile * 16, column8 + 16, stride);
+            ctx.mmaStore(c3, LocalTile.floats(sums), rowTile * 16, column8 + 24, stride);
+          }
+          ctx.localBarrier();
+          for (int i = 0; i < words; i++) {
+            int word = tid + i * threads;
+            if (i * threads < usedWords) {
+              int row = word / wordsPerRow;
+              int from = LocalTile.HEADER + row * stride + 2 * (word % wordsPerRow);
+              float factor = factors[row];
+              float low = factor * sums[from];
+              float high = factor * sums[from + 1];
+              if (bf16 != 0) {
+                low += BFloat16.bf16ToFloat((short) oldInts[i]);
+                high += BFloat16.bf16ToFloat((short) (oldInts[i] >>> 16));
+                oldInts[i] = bf16Word(low, high);
+              } else {
+                lows[i] += low;
+                highs[i] += high;
+              }
+            }
+          }
+          for (int i = 0; i < words; i++) {
+            int word = tid + i * threads;
+            int column = c * wordsPerRow + word % wordsPerRow;
+            if (word < usedWords && 2 * column < columns) {
+              if (bf16 != 0) {
+                yInts.set(targets[i], oldInts[i]);
+              } else {
+                yHalves.setHalf2(2 * targets[i], Half2.fromFloats(lows[i], highs[i]));
               }
             }
           }
@@ -168,138 +352,11 @@ final class TunedExpand {
     }
   }
 
-  /** Expand for float16. */
-  static void expandFp16(
-      KernelContext ctx,
-      IntArray sizes,
-      IntArray counts,
-      IntArray sortedTokenIds,
-      IntArray expertIds,
-      IntArray adapterIds,
-      IntArray slices,
-      FloatArray scales,
-      HalfFloatArray pool,
-      FloatArray z,
-      FloatArray routingWeights,
-      HalfFloatArray y,
-      int zStride,
-      int rankStride,
-      int rows,
-      int rowStep,
-      int threads,
-      int words,
-      int chunks,
-      int groups) {
-    float[] zs = ctx.allocateFloatLocalArray(rows * rankStride);
-    int[] yFrom = ctx.allocateIntLocalArray(rows);
-    float[] factors = ctx.allocateFloatLocalArray(rows);
-    int tid = ctx.localIdx;
-    int blocks = counts.get(Routing.ACTIVE_BLOCKS);
-    int blockSize = counts.get(Routing.BLOCK_SIZE);
-    int ranges = PackedLayout.ranges(slices, sizes.get(Sizes.ITEM_RANKS));
-    int parts = PackedLayout.parts(sizes, blocks * ranges);
-    int partStride = blocks * rows * zStride;
-    for (int item = ctx.groupIdx; item < blocks * chunks; item += groups) {
-      int block = item / chunks;
-      int chunk = item - block * chunks;
-      int site = adapterIds.get(block) * sizes.get(Sizes.LOCAL_EXPERTS) + expertIds.get(block);
-      int at = site * SliceTable.INTS;
-      int chunks0 =
-          (slices.get(at + SliceTable.COLUMNS) / 2 + threads * words - 1) / (threads * words);
-      int second = chunk < chunks0 ? 0 : 1;
-      int slice = at + second * SliceTable.FIELDS;
-      int columns = slices.get(slice + SliceTable.COLUMNS) / 2;
-      int column = (chunk - second * chunks0) * threads * words + tid;
-      if (column - tid < columns) {
-        ctx.localBarrier();
-        // no helper may index these arrays: TornadoVM then addresses them as if they were global
-        if (tid < rows) {
-          int from = -1;
-          float factor = scales.get(2 * site + second);
-          if (tid < blockSize) {
-            int pair = sortedTokenIds.get(block * blockSize + tid);
-            if (pair < counts.get(Routing.PAIRS)) {
-              from = yWord(sizes, pair, slices.get(slice + SliceTable.FIRST_COLUMN));
-              if (sizes.get(Sizes.ROUTED_WEIGHT) != 0) {
-                factor *= routingWeights.get(pair);
-              }
-            }
-          }
-          yFrom[tid] = from;
-          factors[tid] = factor;
-        }
-        ctx.localBarrier();
-        int rank = slices.get(slice + SliceTable.RANK);
-        int padded = PackedLayout.paddedRank(rank);
-        int zFrom = block * rows * zStride + second * slices.get(at + SliceTable.RANK);
-        for (int i = tid; i < blockSize * padded; i += threads) {
-          int row = i / padded;
-          int r = i - row * padded;
-          float sum = 0.0f;
-          if (r < rank && yFrom[row] >= 0) {
-            sum = factors[row] * sumParts(z, zFrom + row * zStride + r, parts, partStride);
-          }
-          zs[row * rankStride + r] = sum;
-        }
-        ctx.localBarrier();
-        int quads = padded / PackedLayout.RANK_STEP;
-        int b0 = slices.get(slice + SliceTable.B) + Math.min(column, columns - 1);
-        int b1 = slices.get(slice + SliceTable.B) + Math.min(column + threads, columns - 1);
-        int b2 = slices.get(slice + SliceTable.B) + Math.min(column + 2 * threads, columns - 1);
-        int b3 = slices.get(slice + SliceTable.B) + Math.min(column + 3 * threads, columns - 1);
-        for (int row = 0; row < blockSize; row += rowStep) {
-          if (yFrom[row] >= 0) {
-            float[] sums = new float[SUMS];
-            for (int i = 0; i < 2 * words * rowStep; i++) {
-              sums[i] = 0.0f;
-            }
-            for (int q = 0; q < quads; q++) {
-              for (int i = 0; i < PackedLayout.RANK_STEP; i++) {
-                int r = PackedLayout.RANK_STEP * q + i;
-                Half2 v0 = pool.getHalf2(2 * (b0 + r * columns));
-                for (int m = 0; m < rowStep; m++) {
-                  float value = zs[(row + m) * rankStride + r];
-                  sums[m * 2 * words] += Half2.lowFloat(v0) * value;
-                  sums[m * 2 * words + 1] += Half2.highFloat(v0) * value;
-                }
-                if (words > 1) {
-                  Half2 v1 = pool.getHalf2(2 * (b1 + r * columns));
-                  for (int m = 0; m < rowStep; m++) {
-                    float value = zs[(row + m) * rankStride + r];
-                    sums[m * 2 * words + 2] += Half2.lowFloat(v1) * value;
-                    sums[m * 2 * words + 3] += Half2.highFloat(v1) * value;
-                  }
-                }
-                if (words > 2) {
-                  Half2 v2 = pool.getHalf2(2 * (b2 + r * columns));
-                  Half2 v3 = pool.getHalf2(2 * (b3 + r * columns));
-                  for (int m = 0; m < rowStep; m++) {
-                    float value = zs[(row + m) * rankStride + r];
-                    sums[m * 2 * words + 4] += Half2.lowFloat(v2) * value;
-                    sums[m * 2 * words + 5] += Half2.highFloat(v2) * value;
-                    sums[m * 2 * words + 6] += Half2.lowFloat(v3) * value;
-                    sums[m * 2 * words + 7] += Half2.highFloat(v3) * value;
-                  }
-                }
-              }
-            }
-            int add = sizes.get(Sizes.ADD);
-            for (int m = 0; m < rowStep; m++) {
-              int to = row + m < blockSize ? yFrom[row + m] : -1;
-              if (to >= 0) {
-                for (int w = 0; w < words; w++) {
-                  int c = column + w * threads;
-                  int s = 2 * (m * words + w);
-                  if (c < columns) {
-                    storeFp16(y, to + c, sums[s], sums[s + 1], add);
-                  }
-                }
-              }
-            }
-          }
-        }
-      }
-    }
+  private static float[] product(
+      KernelContext ctx, HalfFloat[] z, HalfFloat[] b, float[] sum, int bf16) {
+    return bf16 != 0
+        ? ctx.mmaBF16(z, b, sum, MMAShape.M16N8K16)
+        : ctx.mma(z, b, sum, MMAShape.M16N8K16);
   }
 
   /** First word of a pair's columns of a slice in y. */
@@ -310,35 +367,29 @@ final class TunedExpand {
 
   /** Sum over the parts of z, in order. */
   private static float sumParts(FloatArray z, int from, int parts, int partStride) {
-    float sum = 0.0f;
-    for (int part = 0; part < parts; part++) {
-      sum += z.get(from + part * partStride);
+    float sum = z.get(from);
+    for (int part = 1; part < parts; part += PART_STEP) {
+      float[] values = new float[PART_STEP];
+      for (int i = 0; i < PART_STEP; i++) {
+        values[i] = z.get(from + Math.min(part + i, parts - 1) * partStride);
+      }
+      for (int i = 0; i < PART_STEP; i++) {
+        sum += part + i < parts ? values[i] : 0.0f;
+      }
     }
     return sum;
   }
 
-  private static void storeBf16(IntArray y, int index, float lo, float hi, int add) {
-    float sumLo = lo;
-    float sumHi = hi;
-    if (add != 0) {
-      int old = y.get(index);
-      sumLo += BFloat16.bf16ToFloat((short) old);
-      sumHi += BFloat16.bf16ToFloat((short) (old >>> 16));
-    }
+  private static int bf16Word(float lo, float hi) {
     // through long, because the code generator shifts a short within 16 bits
-    long low = BFloat16.bf16FromFloat(sumLo);
-    long high = BFloat16.bf16FromFloat(sumHi);
-    y.set(index, (int) ((high << 16) | (low & 0xffffL)));
+    long low = BFloat16.bf16FromFloat(lo);
+    long high = BFloat16.bf16FromFloat(hi);
+    return (int) ((high << 16) | (low & 0xffffL));
   }
 
-  private static void storeFp16(HalfFloatArray y, int index, float lo, float hi, int add) {
-    float sumLo = lo;
-    float sumHi = hi;
-    if (add != 0) {
-      Half2 old = y.getHalf2(2 * index);
-      sumLo += Half2.lowFloat(old);
-      sumHi += Half2.highFloat(old);
-    }
-    y.setHalf2(2 * index, Half2.fromFloats(sumLo, sumHi));
+  private static int fp16Word(float lo, float hi) {
+    int low = new HalfFloat(lo).getHalfFloatValue() & 0xffff;
+    int high = new HalfFloat(hi).getHalfFloatValue() & 0xffff;
+    return low | (high << 16);
   }
 }

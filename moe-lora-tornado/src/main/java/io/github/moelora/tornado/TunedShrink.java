@@ -7,26 +7,24 @@ import uk.ac.manchester.tornado.api.types.HalfFloat;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+import uk.ac.manchester.tornado.api.types.arrays.LongArray;
 
 /** Shrink on tensor cores, for 16-bit types. */
 final class TunedShrink {
-  /** Stages of the pipeline, a power of two; one is computed while the others arrive. */
-  private static final int STAGES = 4;
-
-  /** Ints of a row of a stage of x. */
-  private static final int STAGE_INTS = PackedLayout.STAGE_WIDTH / 2;
-
-  /** Ints of a 16 x 16 tile of x. */
-  private static final int X_TILE = 128;
+  /** Ints of a 16 x 16 tile of x, and 8 that keep the tiles of a row in different banks. */
+  private static final int X_TILE = 136;
 
   /** Ints of a tile of A. */
   private static final int A_TILE = PackedLayout.TILE / 2;
 
-  /** Most rows of a block. */
-  static final int MAX_ROWS = 64;
+  /** Longs of a tile of A. */
+  private static final int A_LONGS = PackedLayout.TILE / 4;
 
-  /** Most stacked ranks of a work-group. */
-  static final int MAX_COLUMNS = 128;
+  /** Most longs of a stage of A that a thread copies. */
+  private static final int MAX_LONGS = 16;
+
+  /** Most rows of a stage of x that a thread copies a word of. */
+  private static final int MAX_X = 8;
 
   private TunedShrink() {}
 
@@ -37,8 +35,9 @@ final class TunedShrink {
    * <p>Grid: {@code groups} work-groups of {@code 128 * rowWarps} threads take the items (part,
    * rank range, block) in turn. An item is {@code M = 16 * rowTiles * rowWarps} rows times {@code
    * 32 * rankTiles} ranks, of which warp {@code w} computes row tiles from {@code w / 4 * rowTiles}
-   * and rank tiles from {@code w % 4 * rankTiles}. Rows without a pair are computed from what the
-   * tile held before; nobody reads them.
+   * and rank tiles from {@code w % 4 * rankTiles}. While a stage is computed, the next arrives: x
+   * by asynchronous copies, A in registers, because its loads are twice as wide. Rows without a
+   * pair take the first row of x; nobody reads them.
    *
    * @param sizes in, see {@link Sizes}
    * @param slices in, see {@link SliceTable}
@@ -48,6 +47,7 @@ final class TunedShrink {
    * @param bf16 1 for bfloat16, 0 for float16
    * @param rowTiles 1 or 2
    * @param rankTiles 1, 2 or 4
+   * @param steps tiles of 16 elements of H in a stage, 2 or 4
    */
   static void shrink(
       KernelContext ctx,
@@ -57,7 +57,7 @@ final class TunedShrink {
       IntArray expertIds,
       IntArray adapterIds,
       IntArray slices,
-      HalfFloatArray pool,
+      LongArray pool,
       HalfFloatArray x,
       FloatArray z,
       int inputWidth,
@@ -66,17 +66,25 @@ final class TunedShrink {
       int rowWarps,
       int rowTiles,
       int rankTiles,
+      int steps,
       int groups) {
-    int[] xTiles = ctx.allocateIntLocalArray(STAGES * STAGE_INTS * 16 * rowTiles * rowWarps);
-    int[] aTiles = ctx.allocateIntLocalArray(STAGES * STAGE_INTS * 32 * rankTiles);
+    int[] xTiles = ctx.allocateIntLocalArray(2 * rowTiles * rowWarps * steps * X_TILE);
+    int[] aTiles = ctx.allocateIntLocalArray(steps * 4 * rankTiles * A_TILE);
     int tid = ctx.localIdx;
     int warp = tid >> 5;
+    int threads = 128 * rowWarps;
     int rows = 16 * rowTiles * rowWarps;
     int itemTiles = 4 * rankTiles;
-    int xStage = rows * STAGE_INTS;
-    int aStage = 2 * itemTiles * A_TILE;
+    int xStage = rowTiles * rowWarps * steps * X_TILE;
+    int stepLongs = itemTiles * A_LONGS;
+    int copies = steps * stepLongs / threads;
+    int stageInts = 8 * steps;
+    int rowStep = threads / stageInts;
+    int xCopies = rows / rowStep;
+    int firstRow = tid / stageInts;
     int rowTile = (warp >> 2) * rowTiles;
     int rankTile = (warp & 3) * rankTiles;
+    int column = tid & (stageInts - 1);
 
     int blocks = counts.get(Routing.ACTIVE_BLOCKS);
     int blockSize = counts.get(Routing.BLOCK_SIZE);
@@ -101,20 +109,16 @@ final class TunedShrink {
       int validTiles = Math.min(itemTiles, stackTiles - firstTile);
       int first = part * share;
       int end = validTiles > 0 ? Math.min(stages, first + share) : first;
-      int a = slices.get(at + SliceTable.A) + firstTile * PackedLayout.TILE;
+      int lastLong = validTiles * A_LONGS - 1;
+      int a = slices.get(at + SliceTable.A) + firstTile * A_LONGS;
 
-      // where the rows begin that this thread copies; -1 without a pair
-      int[] xFrom = new int[4];
-      for (int i = 0; i < 2 * rowTiles; i++) {
-        int row = (tid >> 4) + i * 8 * rowWarps;
-        int from = -1;
-        if (row < blockSize) {
-          int pair = sortedTokenIds.get(block * blockSize + row);
-          if (pair < pairs) {
-            from = pair / sizes.get(Sizes.PAIRS_PER_ROW) * inputWidth;
-          }
-        }
-        xFrom[i] = from;
+      // where the words of x begin that this thread copies
+      int[] xFrom = new int[MAX_X];
+      for (int i = 0; i < xCopies; i++) {
+        int row = firstRow + i * rowStep;
+        int position = block * blockSize + Math.min(row, blockSize - 1);
+        int pair = sortedTokenIds.get(position);
+        xFrom[i] = pair < pairs ? pair / sizes.get(Sizes.PAIRS_PER_ROW) * inputWidth : 0;
       }
 
       float[] c00 = ctx.mmaFragment(0.0f);
@@ -125,39 +129,54 @@ final class TunedShrink {
       float[] c11 = ctx.mmaFragment(0.0f);
       float[] c12 = ctx.mmaFragment(0.0f);
       float[] c13 = ctx.mmaFragment(0.0f);
+      long[] next = new long[MAX_LONGS];
       ctx.localBarrier();
-      for (int stage = first; stage < first + STAGES - 1; stage++) {
-        if (stage < end) {
-          int slot = (stage - first) & (STAGES - 1);
-          for (int i = 0; i < 2 * rowTiles; i++) {
-            int row = (tid >> 4) + i * 8 * rowWarps;
-            copyX(ctx, tid, x, xFrom[i], xTiles, stage, slot * xStage, row, inputWidth);
-          }
-          copyA(
-              ctx, tid, pool, a, aTiles, stage, slot, stackTiles, validTiles, rowWarps, rankTiles);
-        }
-        ctx.asyncCopyCommit();
+      // an item without ranks copies what it finds, and computes nothing
+      int opening = Math.min(first, stages - 1);
+      for (int i = 0; i < copies; i++) {
+        int index = tid + i * threads;
+        int from = (steps * opening + index / stepLongs) * stackTiles * A_LONGS;
+        next[i] = pool.get(a + from + Math.max(0, Math.min(index % stepLongs, lastLong)));
       }
+      for (int i = 0; i < xCopies; i++) {
+        int row = firstRow + i * rowStep;
+        int h = opening * 2 * stageInts + 2 * column;
+        ctx.asyncCopyToLocal(
+            xTiles, tileAt(row, column, steps), x, xFrom[i] + withinRow(h, inputWidth));
+      }
+      ctx.asyncCopyCommit();
       // no branch may lie between the loop and mma: fragments survive only straight-line code
       for (int stage = first; stage < end; stage++) {
-        ctx.asyncCopyWaitGroup(STAGES - 2);
         ctx.localBarrier();
-        int next = stage + STAGES - 1;
-        if (next < end) {
-          int slot = (next - first) & (STAGES - 1);
-          for (int i = 0; i < 2 * rowTiles; i++) {
-            int row = (tid >> 4) + i * 8 * rowWarps;
-            copyX(ctx, tid, x, xFrom[i], xTiles, next, slot * xStage, row, inputWidth);
-          }
-          copyA(ctx, tid, pool, a, aTiles, next, slot, stackTiles, validTiles, rowWarps, rankTiles);
+        for (int i = 0; i < copies; i++) {
+          int to = 2 * (tid + i * threads);
+          aTiles[to] = (int) next[i];
+          aTiles[to + 1] = (int) (next[i] >>> 32);
+        }
+        int following = Math.min(stage + 1, end - 1);
+        int buffer = (stage - first) & 1;
+        for (int i = 0; i < xCopies; i++) {
+          int row = firstRow + i * rowStep;
+          int h = following * 2 * stageInts + 2 * column;
+          ctx.asyncCopyToLocal(
+              xTiles,
+              (buffer ^ 1) * xStage + tileAt(row, column, steps),
+              x,
+              xFrom[i] + withinRow(h, inputWidth));
         }
         ctx.asyncCopyCommit();
-        int slot = (stage - first) & (STAGES - 1);
-        for (int k = 0; k < 2; k++) {
-          int xAt = 4 * (slot * xStage + (rowTile * 2 + k) * X_TILE);
-          int aAt = 4 * (slot * aStage + (k * itemTiles + rankTile) * A_TILE);
+        for (int i = 0; i < copies; i++) {
+          int index = tid + i * threads;
+          int from = (steps * following + index / stepLongs) * stackTiles * A_LONGS;
+          next[i] = pool.get(a + from + Math.min(index % stepLongs, lastLong));
+        }
+        ctx.asyncCopyWaitGroup(1);
+        ctx.localBarrier();
+        for (int k = 0; k < steps; k++) {
+          int xAt = 4 * (buffer * xStage + (rowTile * steps + k) * X_TILE);
+          int aAt = 4 * (k * itemTiles + rankTile) * A_TILE;
           HalfFloat[] x0 = ctx.mmaLoadA(xTiles, 16, xAt);
-          HalfFloat[] x1 = ctx.mmaLoadA(xTiles, 16, xAt + (rowTiles - 1) * 8 * X_TILE);
+          HalfFloat[] x1 = ctx.mmaLoadA(xTiles, 16, xAt + (rowTiles - 1) * 4 * steps * X_TILE);
           HalfFloat[] a0 = ctx.mmaLoadB(aTiles, 16, aAt);
           c00 = product(ctx, x0, a0, c00, bf16);
           if (rowTiles > 1) {
@@ -182,79 +201,44 @@ final class TunedShrink {
           }
         }
       }
+      ctx.asyncCopyWaitGroup(0);
 
       if (rankTile < validTiles) {
         int row = (part * blocks + block) * rows + rowTile * 16;
-        int column = (firstTile + rankTile) * 8;
-        ctx.mmaStore(c00, z, row, column, zStride);
+        int firstRank = (firstTile + rankTile) * 8;
+        ctx.mmaStore(c00, z, row, firstRank, zStride);
         if (rowTiles > 1) {
-          ctx.mmaStore(c10, z, row + 16, column, zStride);
+          ctx.mmaStore(c10, z, row + 16, firstRank, zStride);
         }
         if (rankTiles > 1) {
-          ctx.mmaStore(c01, z, row, column + 8, zStride);
+          ctx.mmaStore(c01, z, row, firstRank + 8, zStride);
           if (rowTiles > 1) {
-            ctx.mmaStore(c11, z, row + 16, column + 8, zStride);
+            ctx.mmaStore(c11, z, row + 16, firstRank + 8, zStride);
           }
         }
         if (rankTiles > 2) {
-          ctx.mmaStore(c02, z, row, column + 16, zStride);
-          ctx.mmaStore(c03, z, row, column + 24, zStride);
+          ctx.mmaStore(c02, z, row, firstRank + 16, zStride);
+          ctx.mmaStore(c03, z, row, firstRank + 24, zStride);
           if (rowTiles > 1) {
-            ctx.mmaStore(c12, z, row + 16, column + 16, zStride);
-            ctx.mmaStore(c13, z, row + 16, column + 24, zStride);
+            ctx.mmaStore(c12, z, row + 16, firstRank + 16, zStride);
+            ctx.mmaStore(c13, z, row + 16, firstRank + 24, zStride);
           }
         }
       }
     }
   }
 
-  /**
-   * Starts the copy of the thread's column of a row of a stage of x. Beyond H, where A is padded
-   * with zeros, it copies the first column instead.
-   */
-  private static void copyX(
-      KernelContext ctx,
-      int tid,
-      HalfFloatArray x,
-      int from,
-      int[] xTiles,
-      int stage,
-      int stageAt,
-      int row,
-      int inputWidth) {
-    if (from >= 0) {
-      int column = tid & (STAGE_INTS - 1);
-      int h = stage * PackedLayout.STAGE_WIDTH + 2 * column;
-      int to = ((row >> 4) * 2 + (column >> 3)) * X_TILE + (row & 15) * 8 + (column & 7);
-      ctx.asyncCopyToLocal(xTiles, stageAt + to, x, from + (h < inputWidth ? h : 0));
-    }
+  /** Int of a stage of x where a word of a row belongs. */
+  private static int tileAt(int row, int column, int steps) {
+    return ((row >> 4) * steps + (column >> 3)) * X_TILE + (row & 15) * 8 + (column & 7);
   }
 
-  /** Starts the copies of a stage of A. */
-  private static void copyA(
-      KernelContext ctx,
-      int tid,
-      HalfFloatArray pool,
-      int a,
-      int[] aTiles,
-      int stage,
-      int slot,
-      int stackTiles,
-      int validTiles,
-      int rowWarps,
-      int rankTiles) {
-    int stageInts = 8 * rankTiles * A_TILE;
-    for (int i = 0; i < 4 * rankTiles / rowWarps; i++) {
-      int index = tid + i * 128 * rowWarps;
-      int tile = index / A_TILE;
-      int k = tile / (4 * rankTiles);
-      int n = tile - k * 4 * rankTiles;
-      if (n < validTiles) {
-        int from = a + ((2 * stage + k) * stackTiles + n) * PackedLayout.TILE;
-        ctx.asyncCopyToLocal(
-            aTiles, slot * stageInts + index, pool, from + 2 * (index & (A_TILE - 1)));
-      }
-    }
+  /**
+   * Beyond H, where A is padded with zeros, the first element; whether there is a beyond is known
+   * when the kernel is compiled.
+   */
+  private static int withinRow(int h, int inputWidth) {
+    return inputWidth % PackedLayout.STAGE_WIDTH == 0 || h < inputWidth ? h : 0;
   }
 
   private static float[] product(

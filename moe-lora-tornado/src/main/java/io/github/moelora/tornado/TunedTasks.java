@@ -1,5 +1,6 @@
 package io.github.moelora.tornado;
 
+import io.github.moelora.DType;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.ProjectionCall;
 import uk.ac.manchester.tornado.api.GridScheduler;
@@ -32,9 +33,11 @@ final class TunedTasks {
       IntArray sizes, MoeLoraConfig config, ProjectionCall call, int yWidth, Tiling tiling) {
     Sizes.write(sizes, config, call, yWidth);
     sizes.set(Sizes.Z_STRIDE, tiling.zStride(config));
-    sizes.set(Sizes.STAGES, PackedLayout.stages(config.model().inputWidth(call.projection())));
+    sizes.set(Sizes.STAGES, tiling.stages(config.model().inputWidth(call.projection())));
     sizes.set(Sizes.TARGET_ITEMS, tiling.targetItems());
     sizes.set(Sizes.ITEM_RANKS, tiling.itemRanks());
+    sizes.set(Sizes.EXPAND_ITEMS, tiling.expandGroups());
+    sizes.set(Sizes.CHUNKS, tiling.chunks(config.model().outputWidth(call.projection())));
   }
 
   /**
@@ -54,7 +57,7 @@ final class TunedTasks {
     KernelContext context = new KernelContext();
     DeviceRouting routing = arrays.routing();
     SliceTable table = weights.table();
-    int bf16 = weights.poolB() instanceof IntArray ? 1 : 0;
+    int bf16 = weights.type() == DType.BF16 ? 1 : 0;
     graph.task(
         name + "Shrink",
         TunedShrink::shrink,
@@ -74,59 +77,32 @@ final class TunedTasks {
         tiling.rowWarps(),
         tiling.rowTiles(),
         tiling.rankTiles(),
+        tiling.steps(),
         tiling.shrinkGroups());
     addGrid(scheduler, graphName, name + "Shrink", tiling.shrinkGroups(), tiling.shrinkThreads());
-    int rankStride = PackedLayout.paddedRank(config.maxRank());
-    int chunks = tiling.chunks(config.model().outputWidth(weights.projection()));
-    if (bf16 != 0) {
-      graph.task(
-          name + "Expand",
-          TunedExpand::expandBf16,
-          context,
-          routing.sizes(),
-          routing.counts(),
-          routing.sortedTokenIds(),
-          routing.expertIds(),
-          routing.adapterIds(),
-          table.slices(),
-          table.scales(),
-          (IntArray) weights.poolB(),
-          arrays.z(),
-          routing.routingWeights(),
-          (IntArray) arrays.y(),
-          tiling.zStride(config),
-          rankStride,
-          tiling.rows(),
-          tiling.rowStep(),
-          tiling.threads(),
-          tiling.words(),
-          chunks,
-          tiling.expandGroups());
-    } else {
-      graph.task(
-          name + "Expand",
-          TunedExpand::expandFp16,
-          context,
-          routing.sizes(),
-          routing.counts(),
-          routing.sortedTokenIds(),
-          routing.expertIds(),
-          routing.adapterIds(),
-          table.slices(),
-          table.scales(),
-          (HalfFloatArray) weights.poolB(),
-          arrays.z(),
-          routing.routingWeights(),
-          (HalfFloatArray) arrays.y(),
-          tiling.zStride(config),
-          rankStride,
-          tiling.rows(),
-          tiling.rowStep(),
-          tiling.threads(),
-          tiling.words(),
-          chunks,
-          tiling.expandGroups());
-    }
+    graph.task(
+        name + "Expand",
+        TunedExpand::expand,
+        context,
+        routing.sizes(),
+        routing.counts(),
+        routing.sortedTokenIds(),
+        routing.expertIds(),
+        routing.adapterIds(),
+        table.slices(),
+        table.scales(),
+        weights.poolB(),
+        arrays.z(),
+        routing.routingWeights(),
+        bf16 != 0 ? (IntArray) arrays.y() : new IntArray(1),
+        bf16 != 0 ? new HalfFloatArray(1) : (HalfFloatArray) arrays.y(),
+        tiling.zStride(config),
+        tiling.rankSteps(config),
+        tiling.rows(),
+        tiling.chunk(),
+        tiling.threads(),
+        tiling.expandGroups(),
+        bf16);
     addGrid(scheduler, graphName, name + "Expand", tiling.expandGroups(), tiling.threads());
   }
 

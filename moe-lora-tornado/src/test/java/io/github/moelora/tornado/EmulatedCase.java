@@ -51,7 +51,7 @@ record EmulatedCase(
             3,
             List.of(1, -3),
             3,
-            tiling(1, 1, 1, 3, 1, 1, 32, 4, 2),
+            new Tiling(1, 1, 1, 4, 3, 1, 32, 32, 2),
             1,
             GATE_UP.deltaOnly().withColumnOffset(2)),
         new EmulatedCase(
@@ -62,7 +62,7 @@ record EmulatedCase(
             5,
             List.of(17, 0, -3),
             17,
-            tiling(1, 1, 1, 5, 1, 2, 32, 1, 3),
+            new Tiling(1, 1, 1, 4, 5, 1, 64, 64, 3),
             16,
             GATE_UP),
         new EmulatedCase(
@@ -73,7 +73,7 @@ record EmulatedCase(
             26,
             List.of(5),
             5,
-            tiling(1, 2, 2, 3, 8, 4, 32, 2, 2),
+            new Tiling(1, 2, 2, 2, 3, 8, 32, 64, 2),
             18,
             DOWN.withColumnOffset(4)),
         new EmulatedCase(
@@ -84,7 +84,7 @@ record EmulatedCase(
             3,
             List.of(1, -3),
             3,
-            tiling(1, 1, 1, 3, 1, 1, 32, 4, 2),
+            new Tiling(1, 1, 1, 4, 3, 1, 32, 32, 2),
             1,
             GATE_UP.deltaOnly().withColumnOffset(2)),
         new EmulatedCase(
@@ -95,7 +95,7 @@ record EmulatedCase(
             5,
             List.of(17, 0, -3),
             17,
-            tiling(1, 1, 1, 5, 1, 2, 32, 1, 3),
+            new Tiling(1, 1, 1, 4, 5, 1, 64, 64, 3),
             16,
             GATE_UP),
         new EmulatedCase(
@@ -106,7 +106,7 @@ record EmulatedCase(
             26,
             List.of(5),
             5,
-            tiling(1, 2, 2, 3, 8, 4, 32, 2, 2),
+            new Tiling(1, 2, 2, 2, 3, 8, 32, 64, 2),
             18,
             DOWN.withColumnOffset(4)),
         new EmulatedCase(
@@ -117,31 +117,9 @@ record EmulatedCase(
             75,
             List.of(20),
             20,
-            tiling(2, 2, 4, 2, 2, 8, 64, 1, 2),
+            new Tiling(2, 2, 4, 2, 2, 2, 32, 128, 2),
             60,
             GATE_UP.withPairRows(true).withRoutedWeight(true)));
-  }
-
-  private static Tiling tiling(
-      int rowWarps,
-      int rowTiles,
-      int rankTiles,
-      int shrinkGroups,
-      int targetItems,
-      int rowStep,
-      int threads,
-      int words,
-      int expandGroups) {
-    return new Tiling(
-        rowWarps,
-        rowTiles,
-        rankTiles,
-        shrinkGroups,
-        targetItems,
-        rowStep,
-        threads,
-        words,
-        expandGroups);
   }
 
   EmulatedProjection build(long seed) {

@@ -21,7 +21,6 @@ import java.util.stream.IntStream;
 import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
-import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 
 /**
@@ -100,13 +99,8 @@ final class EmulatedProjection {
   }
 
   private static void store(PackedWeights.Staging staging, PackedWeights weights) {
-    PackedKernels.storeA(staging.a(), weights.range(), weights.poolA());
-    if (weights.poolB() instanceof IntArray pool) {
-      PackedKernels.storeBf16((IntArray) staging.b(), weights.range(), pool);
-    } else {
-      PackedKernels.storeFp16(
-          (HalfFloatArray) staging.b(), weights.range(), (HalfFloatArray) weights.poolB());
-    }
+    PackedKernels.store(staging.a(), weights.range(), weights.poolA(), 0);
+    PackedKernels.store(staging.b(), weights.range(), weights.poolB(), 2);
   }
 
   /** Blocks of pairs with the same adapter and expert, and one block without work behind them. */

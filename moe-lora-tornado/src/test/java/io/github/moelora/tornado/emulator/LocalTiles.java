@@ -24,7 +24,7 @@ public final class LocalTiles {
   private LocalTiles() {}
 
   /** A local array as the target of {@code mmaStore}. */
-  public static FloatArray floats(float[] local) {
+  public static FloatArray floats(Object local) {
     return (FloatArray) standIn(local);
   }
 
