@@ -15,9 +15,15 @@ drop_incubator_line() {
   cat
 }
 
-# Runs the JVM $1 with the flags of JAVA_OPTS and the other arguments; its exit code is the result.
+# run_java JAVA FLAG... -- ARGUMENT...: runs the JVM with the flags, then those of JAVA_OPTS, and the arguments; its exit
+# code is the result.
 run_java() {
-  local java=$1 terminal=false java_opts status
+  local java=$1 terminal=false flags=() java_opts status
+  shift
+  while [ "$1" != -- ]; do
+    flags+=("$1")
+    shift
+  done
   shift
   read -r -a java_opts <<<"${JAVA_OPTS:-}"
   # behind the filter the JVM cannot see by itself whether a progress bar makes sense
@@ -26,7 +32,7 @@ run_java() {
   fi
   set +e
   {
-    "$java" "-Dmoelora.terminal=$terminal" ${java_opts[@]+"${java_opts[@]}"} "$@" 2>&1 >&3 3>&- |
+    "$java" "-Dmoelora.terminal=$terminal" "${flags[@]}" ${java_opts[@]+"${java_opts[@]}"} "$@" 2>&1 >&3 3>&- |
       drop_incubator_line >&2 3>&-
     status=${PIPESTATUS[0]}
   } 3>&1

@@ -147,7 +147,9 @@ final class BenchCommand implements Callable<Integer> {
     List<Cell> cells = new ArrayList<>();
     Progress progress =
         new Progress(spec.commandLine(), shapes.size() * ranks.size() * tokens.size());
-    progress.show("measuring the memory bandwidth");
+    if (bandwidth == 0) {
+      progress.show("measuring the memory bandwidth");
+    }
     double bytesPerSecond =
         bandwidth > 0 ? bandwidth * 1e9 : Ceilings.bestReadBytesPerSecond(BANDWIDTH_ROUNDS);
     String device = "";

@@ -47,6 +47,12 @@ final class Output {
     }
   }
 
+  /** A path for people: relative where it lies below the working directory. */
+  static Path shortened(Path path) {
+    Path here = Path.of("").toAbsolutePath();
+    return path.startsWith(here) ? here.relativize(path) : path;
+  }
+
   /** Name of a projection in tables. */
   static String name(Projection projection) {
     return projection == Projection.GATE_UP ? "gate/up" : "down";

@@ -218,7 +218,10 @@ final class RunCommand implements Callable<Integer> {
       for (int slot = 0; slot < adapters.size(); slot++) {
         out.printf(
             "adapter %d %s: rank %d, %s%n",
-            slot, folders.get(slot).name(), adapters.get(slot).maxRank(), files.get(slot).file());
+            slot,
+            folders.get(slot).name(),
+            adapters.get(slot).maxRank(),
+            Output.shortened(files.get(slot).file()));
       }
       out.printf("batch   %d tokens, each adapter in turn and then none%n", tokens);
       Random random = new Random(seed);
