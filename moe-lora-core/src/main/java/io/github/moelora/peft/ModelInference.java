@@ -6,6 +6,7 @@ import io.github.moelora.peft.Orientation.Widths;
 import io.github.moelora.peft.PeftAdapter.Entry;
 import io.github.moelora.peft.PeftAdapter.Linear;
 import java.util.List;
+import java.util.Objects;
 import java.util.Set;
 import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
@@ -33,8 +34,8 @@ final class ModelInference {
     adapters.stream().filter(ModelInference::isDecided).forEach(this::addWidths);
     adapters.stream().filter(adapter -> !isDecided(adapter)).forEach(this::addWidths);
     return new MoeModel(
-        known("hiddenSize", hidden),
-        known("intermediateSize", intermediate),
+        Objects.requireNonNull(hidden),
+        Objects.requireNonNull(intermediate),
         experts(),
         gateUp(),
         layers());
@@ -42,13 +43,6 @@ final class ModelInference {
 
   private List<String> names() {
     return adapters.stream().map(PeftAdapter::name).toList();
-  }
-
-  private static int known(String what, @Nullable Integer value) {
-    if (value == null) {
-      throw new IllegalArgumentException(what + " must be given, got adapters that do not tell it");
-    }
-    return value;
   }
 
   private static boolean isDecided(PeftAdapter adapter) {

@@ -16,6 +16,7 @@ import io.github.moelora.Projection;
 import io.github.moelora.peft.PeftAdapter.Layout;
 import io.github.moelora.peft.PeftAdapter.Linear;
 import java.io.IOException;
+import java.io.RandomAccessFile;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -374,6 +375,25 @@ final class PeftAdapterTest {
         "[");
   }
 
+  /** Four gigabytes that are not there. */
+  @Test
+  void dimensionsFitInAnInt() throws IOException {
+    String name = EXPERTS + "0.up_proj.lora_A.weight";
+    byte[] file =
+        AdapterFiles.headerOnly(
+            "{\"%s\":{\"dtype\":\"BF16\",\"shape\":[2147483648,1],\"data_offsets\":[0,4294967296]}}"
+                .formatted(name));
+    new AdapterFiles().write(directory);
+    try (RandomAccessFile sparse = new RandomAccessFile(file().toFile(), "rw")) {
+      sparse.setLength(file.length + 4_294_967_296L);
+      sparse.write(file);
+    }
+    assertThatThrownBy(() -> PeftAdapter.open(directory))
+        .isInstanceOf(AdapterFormatException.class)
+        .hasMessageContaining(name)
+        .hasMessageContaining("dimensions must be at most 2^31 - 1, got [2147483648, 1]");
+  }
+
   @ParameterizedTest
   @CsvSource({"NaN, NaN", "Infinity, Infinity", "-Infinity, -Infinity"})
   void everyWeightMustBeFinite(float value, String shown) throws IOException {
@@ -596,7 +616,7 @@ final class PeftAdapterTest {
     AdapterFiles files =
         new AdapterFiles()
             .config("target_modules", "[\"k_proj\"]")
-            .config("target_parameters", "[\"q_proj.weight\"]")
+            .config("target_parameters", "[\"q_proj.weight\", \"weight\"]")
             .config("rank_pattern", "{\"k_proj\": 6}")
             .pair(module, R, H, H)
             .pair(module.replace("q_proj", "k_proj"), 6, H, H)
