@@ -248,9 +248,11 @@ final class ExpertPairs {
     return new Entry(key.layer(), linear, key.expert(), experts, rank, scale, a, b);
   }
 
-  /** The wrappers of one experts module; the outermost has no {@code base_layer} in its name. */
+  /**
+   * The wrappers of one experts module, by their names and so from the outermost, which has no
+   * {@code base_layer} in its name, to the innermost.
+   */
   private void addFused(String experts, List<Pair> wrappers) {
-    wrappers.sort(Comparator.comparingInt(pair -> pair.key.depth()));
     List<Parameter> targeted = new ArrayList<>();
     for (Parameter parameter : Parameter.values()) {
       if (config.targetsParameter(experts + "." + parameter.name)) {

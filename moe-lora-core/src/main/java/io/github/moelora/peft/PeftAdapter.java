@@ -342,8 +342,8 @@ public final class PeftAdapter implements AutoCloseable {
     likely.retainAll(written);
     Orientation orientation = (likely.isEmpty() ? consistent : likely).iterator().next();
     boolean swapped = orientation == Orientation.SWAPPED;
-    Entry entry =
-        entries.stream().filter(e -> !orientation.fits(e, model)).findFirst().orElseThrow();
+    // all pairs have the same widths, so if one does not fit the first does not
+    Entry entry = entries.getFirst();
     int in = model.inputWidth(entry.linear().projection());
     if (orientation.in(entry) != in) {
       return fault(

@@ -471,6 +471,23 @@ final class AdapterConfigTest {
             "regular expressions must match the module names within 1073741824 steps");
   }
 
+  @Test
+  void targetedParametersAreWorkToo() throws IOException {
+    Path path =
+        write(new AdapterFiles().config("target_parameters", "[\"a.b\", \"c.d\"]").configJson());
+    AdapterConfig config = AdapterConfig.read(path, new NamePattern.Budget(20));
+    assertThat(config.targetedParameter("x")).isNull();
+    assertThatThrownBy(() -> config.targetedParameter("x".repeat(20)))
+        .isInstanceOf(AdapterFormatException.class)
+        .hasMessageContaining("must match the module names within");
+  }
+
+  @Test
+  void theLargestRankIsTaken() throws IOException {
+    assertThat(with("r", "1048576").rank(MODULE)).isEqualTo(1 << 20);
+    assertThat(with("r", "1").rank(MODULE)).isEqualTo(1);
+  }
+
   /** What would take years by trial and error is answered at once. */
   @ParameterizedTest
   @ValueSource(strings = {"(a+)+b", "(.*)*x", "a*(|){60}x", "(a?){60}a{60}b"})

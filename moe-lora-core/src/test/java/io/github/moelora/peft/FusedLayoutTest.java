@@ -536,6 +536,10 @@ final class FusedLayoutTest {
         model(H, I + 1, GateUp.HALVES),
         "base_layer.lora_B.weight: shape[0] must be the model's output width 12, got 10");
     requireRefused(
+        both("0.21.0", Writer.SWAPPED, DType.F32, H, I),
+        model(H + 1, I, GateUp.HALVES),
+        "base_layer.lora_B.weight: shape[0] must be the model's input width 8, got 7");
+    requireRefused(
         both("0.18.0", Writer.SWAPPED, DType.F32, H, I),
         model(H + 1, I, GateUp.HALVES),
         "base_layer.lora_B.weight: shape[0] must be the model's input width 8, got 7");

@@ -692,6 +692,15 @@ final class PeftAdapterTest {
   }
 
   @Test
+  void notesAreTheConfigs() throws IOException {
+    AdapterFiles files = new AdapterFiles().config("future_option", "7");
+    try (PeftAdapter adapter = PeftAdapter.open(files.write(directory))) {
+      assertThat(adapter.notes())
+          .containsExactly("option future_option is not known and has no effect: 7");
+    }
+  }
+
+  @Test
   void theNameIsTheDirectorys() throws IOException {
     expert(new AdapterFiles(), EXPERTS + "0.", "up_proj").write(directory);
     try (PeftAdapter adapter = PeftAdapter.open(directory.resolve("."))) {
