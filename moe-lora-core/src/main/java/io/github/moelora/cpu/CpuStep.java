@@ -197,7 +197,8 @@ final class CpuStep implements BackendStep {
   private void requireAccess(String name, Matrix matrix) {
     if (!pool.canAccess(matrix.data())) {
       throw new IllegalArgumentException(
-          "%s.data must be accessible to all threads, as memory of Arena.ofShared() or the heap is, got a confined segment"
+          ("%s.data must be accessible to all threads, as memory of Arena.ofShared() or the heap"
+                  + " is, got a confined segment")
               .formatted(name));
     }
   }
