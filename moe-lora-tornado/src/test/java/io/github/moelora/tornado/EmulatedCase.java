@@ -3,6 +3,9 @@ package io.github.moelora.tornado;
 import io.github.moelora.DType;
 import io.github.moelora.ExpertMap;
 import io.github.moelora.GateUp;
+import io.github.moelora.LoraAdapter;
+import io.github.moelora.LoraSlice;
+import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.MoeModel;
 import io.github.moelora.ProjectionCall;
@@ -17,7 +20,7 @@ import java.util.List;
  * @param hidden width of the residual stream
  * @param inner width of the activation
  * @param tokens of the batch
- * @param ranks of the adapters; 0 leaves a slot empty, a negative one is a fused gate_up pair
+ * @param slots what they hold
  * @param maxRank that memory is reserved for
  * @param tiling how the work is cut
  * @param blockSize rows of a block
@@ -29,7 +32,7 @@ record EmulatedCase(
     int hidden,
     int inner,
     int tokens,
-    List<Integer> ranks,
+    List<Slot> slots,
     int maxRank,
     Tiling tiling,
     int blockSize,
@@ -40,85 +43,91 @@ record EmulatedCase(
   private static final ProjectionCall GATE_UP = ProjectionCall.gateUp(LAYER);
   private static final ProjectionCall DOWN = ProjectionCall.down(LAYER);
 
-  /** One case for each way through the tuned kernels, odd sizes and ends that are not whole. */
+  /**
+   * An adapter, or nothing.
+   *
+   * @param rank 0 leaves the slot empty
+   * @param fused whether gate and up are one pair
+   * @param a A is larger than usual by this power of two, but for every fourth rank
+   * @param fourth every fourth rank of A is larger than usual by this power of two
+   * @param b B is larger than usual by this power of two
+   */
+  private record Slot(int rank, boolean fused, int a, int fourth, int b) {
+
+    static Slot of(int rank) {
+      return new Slot(rank, false, 0, 0, 0);
+    }
+
+    static Slot fused(int rank) {
+      return new Slot(rank, true, 0, 0, 0);
+    }
+
+    static Slot empty() {
+      return new Slot(0, false, 0, 0, 0);
+    }
+
+    Slot scaled(int newA, int newFourth, int newB) {
+      return new Slot(rank, fused, newA, newFourth, newB);
+    }
+  }
+
+  /** Cases for each way through the tuned kernels, with odd sizes and ends that are not whole. */
   static List<EmulatedCase> all() {
     return List.of(
         new EmulatedCase(
-            "single pairs, delta only",
+            "single pairs, delta only, shares of columns",
             DType.BF16,
-            34,
-            210,
+            130,
+            68,
             3,
-            List.of(1, -3),
-            3,
-            new Tiling(1, 1, 1, 4, 3, 1, 32, 32, 2),
+            List.of(Slot.of(1), Slot.fused(8)),
+            8,
+            new Tiling(1, 1, 2, 4, 3, 1, 32, 32, 16),
             1,
             GATE_UP.deltaOnly().withColumnOffset(2)),
         new EmulatedCase(
-            "long pipeline, two slices, two rank ranges",
-            DType.BF16,
-            200,
-            34,
-            5,
-            List.of(17, 0, -3),
-            17,
-            new Tiling(1, 1, 1, 4, 5, 1, 64, 64, 3),
-            16,
-            GATE_UP),
-        new EmulatedCase(
-            "two row tiles, H in parts, routing weights",
-            DType.BF16,
-            72,
-            136,
-            26,
-            List.of(5),
-            5,
-            new Tiling(1, 2, 2, 2, 3, 8, 32, 64, 2),
-            18,
-            DOWN.withColumnOffset(4)),
-        new EmulatedCase(
-            "single pairs, delta only",
+            "single pairs, shares of columns",
             DType.F16,
-            34,
-            210,
-            3,
-            List.of(1, -3),
-            3,
-            new Tiling(1, 1, 1, 4, 3, 1, 32, 32, 2),
+            200,
+            70,
+            4,
+            List.of(Slot.of(1), Slot.of(28)),
+            28,
+            new Tiling(1, 1, 4, 4, 3, 15, 32, 64, 24),
             1,
-            GATE_UP.deltaOnly().withColumnOffset(2)),
+            GATE_UP),
         new EmulatedCase(
-            "long pipeline, two slices, two rank ranges",
-            DType.F16,
-            200,
+            "pipeline, two slices, two rank ranges",
+            DType.BF16,
+            330,
             34,
-            5,
-            List.of(17, 0, -3),
+            8,
+            List.of(Slot.fused(12), Slot.empty(), Slot.of(17)),
             17,
-            new Tiling(1, 1, 1, 4, 5, 1, 64, 64, 3),
+            new Tiling(1, 1, 1, 4, 5, 17, 32, 128, 24),
             16,
             GATE_UP),
         new EmulatedCase(
-            "two row tiles, H in parts, routing weights",
+            "small and large numbers, many parts of H, routing weights",
             DType.F16,
             72,
-            136,
+            330,
             26,
-            List.of(5),
-            5,
-            new Tiling(1, 2, 2, 2, 3, 8, 32, 64, 2),
+            List.of(Slot.of(5).scaled(-20, -20, 12), Slot.of(80).scaled(2, 12, -12)),
+            80,
+            new Tiling(1, 2, 2, 4, 3, 50, 32, 128, 4),
             18,
-            DOWN.withColumnOffset(4)),
+            DOWN.deltaOnly().withColumnOffset(4)),
         new EmulatedCase(
             "large blocks",
-            DType.F16,
+            DType.BF16,
             40,
-            32,
+            70,
             75,
-            List.of(20),
+            List.of(Slot.of(20)),
             20,
-            new Tiling(2, 2, 4, 2, 2, 2, 32, 128, 2),
-            60,
+            new Tiling(2, 2, 4, 2, 2, 2, 64, 256, 2),
+            49,
             GATE_UP.withPairRows(true).withRoutedWeight(true)));
   }
 
@@ -128,18 +137,39 @@ record EmulatedCase(
         new Problem(seed, model, tokens, PER_TOKEN)
             .types(type, type, type)
             .expertMap(ExpertMap.of(1, -1, 0));
-    for (int rank : ranks) {
-      if (rank == 0) {
+    for (Slot slot : slots) {
+      if (slot.rank == 0) {
         problem.addEmptySlot();
       } else {
-        // all but the first leave out slices
-        problem.addAdapter(Math.abs(rank), rank < 0, problem.adapters().isEmpty() ? 1 : 0.8);
+        // the last fills its slot up to the pool's end, others leave out slices
+        double coverage = problem.adapters().size() == slots.size() - 1 ? 1 : 0.8;
+        LoraAdapter adapter = problem.randomAdapter(slot.rank, slot.fused, coverage);
+        scale(adapter, slot);
+        problem.addAdapter(adapter);
       }
     }
     problem.route().dealAdapters();
-    problem.adapterIds()[1] = -1;
+    problem.adapterIds()[0] = -1;
     MoeLoraConfig config = problem.config().withMaxRank(maxRank);
     return new EmulatedProjection(problem, config, call, tiling, blockSize);
+  }
+
+  private void scale(LoraAdapter adapter, Slot slot) {
+    for (int e = 0; e < EXPERTS; e++) {
+      for (LoraSlice slice : adapter.slices(LAYER, call.projection(), e)) {
+        scale(slice.a(), slot.a, slot.fourth);
+        scale(slice.b(), slot.b, slot.b);
+      }
+    }
+  }
+
+  /** Multiplies rows by powers of two, every fourth row by another one. */
+  private static void scale(Matrix matrix, int exponent, int fourth) {
+    for (int i = 0; i < matrix.rows(); i++) {
+      for (int j = 0; j < matrix.columns(); j++) {
+        matrix.set(i, j, Math.scalb(matrix.get(i, j), i % 4 == 3 ? fourth : exponent));
+      }
+    }
   }
 
   @Override

@@ -7,16 +7,22 @@ import java.util.List;
 
 /**
  * The asynchronous copies of a thread. A copy lands as late as it may: when its thread waits for
- * the group. Until then the destination is poisoned, because it may land as early as it is issued.
+ * the group. Until then the destination is poisoned, because it may land as early as it is issued,
+ * and no other copy may go there, because which of the two lands last is open.
  */
 final class AsyncCopies {
   private record Copy(int[] tile, int index, int word) {}
 
-  private List<Copy> open = new ArrayList<>();
+  private final LocalMemory memory;
   private final Deque<List<Copy>> groups = new ArrayDeque<>();
+  private List<Copy> open = new ArrayList<>();
+
+  AsyncCopies(LocalMemory memory) {
+    this.memory = memory;
+  }
 
   void issue(int[] tile, int index, int word) {
-    tile[index] = LocalMemory.POISON;
+    memory.copyBegins(tile, index);
     open.add(new Copy(tile, index, word));
   }
 
@@ -29,7 +35,7 @@ final class AsyncCopies {
   void await(int pending) {
     while (groups.size() > pending) {
       for (Copy copy : groups.remove()) {
-        copy.tile[copy.index] = copy.word;
+        memory.copyEnds(copy.tile, copy.index, copy.word);
       }
     }
   }

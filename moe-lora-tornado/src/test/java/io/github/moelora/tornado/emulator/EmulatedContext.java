@@ -39,13 +39,14 @@ final class EmulatedContext extends KernelContext {
   private final Warp warp;
   private final int thread;
   private final int lane;
-  private final AsyncCopies copies = new AsyncCopies();
+  private final AsyncCopies copies;
   private int allocations;
 
   EmulatedContext(WorkGroup group, Warp warp, int groups, int size, int groupIndex, int thread) {
     this.group = group;
     this.warp = warp;
     this.thread = thread;
+    copies = new AsyncCopies(group.memory());
     lane = thread % Fragments.LANES;
     set("globalIdx", groupIndex * size + thread);
     set("groupIdx", groupIndex);

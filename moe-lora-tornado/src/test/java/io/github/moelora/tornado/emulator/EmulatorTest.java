@@ -285,6 +285,20 @@ class EmulatorTest {
   }
 
   @Test
+  void twoCopiesMustNotBeUnderWayToOnePlace() {
+    HalfFloatArray source = numbered(4);
+    refuses(
+        ctx -> {
+          int[] tile = ctx.allocateIntLocalArray(1);
+          if (ctx.localIdx == 3 || ctx.localIdx == 5) {
+            ctx.asyncCopyToLocal(tile, 0, source, 0);
+            ctx.asyncCopyCommit();
+          }
+        },
+        "int 0 of a tile must be the destination of one copy at a time");
+  }
+
+  @Test
   void copyMustBeAlignedAndWithinTheSource() {
     HalfFloatArray source = numbered(4);
     for (int index : new int[] {-2, 1, 4}) {

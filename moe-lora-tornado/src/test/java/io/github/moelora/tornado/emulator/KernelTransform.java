@@ -24,6 +24,8 @@ final class KernelTransform implements CodeTransform {
   private static final ClassDesc ARRAYS = ClassDesc.of("java.util.Arrays");
   private static final ClassDesc GUARD = ClassDesc.of(LoopGuard.class.getName());
   private static final ClassDesc TILES = ClassDesc.of(LocalTiles.class.getName());
+  private static final MethodTypeDesc STAND_IN =
+      MethodTypeDesc.of(ConstantDescs.CD_Object, ConstantDescs.CD_Object, ConstantDescs.CD_Class);
   private static final MethodTypeDesc TICK = MethodTypeDesc.of(ConstantDescs.CD_void);
 
   private final Set<Label> passed = new HashSet<>();
@@ -46,8 +48,8 @@ final class KernelTransform implements CodeTransform {
         spoil(builder, array.typeKind());
       }
       case InvokeInstruction call when call.owner().name().equalsString(LocalTiles.REPLACED) -> {
-        boolean ints = call.typeSymbol().returnType().equals(ConstantDescs.CD_int.arrayType());
-        builder.invokestatic(TILES, ints ? "ints" : "floats", call.typeSymbol());
+        ClassDesc type = call.typeSymbol().returnType();
+        builder.loadConstant(type).invokestatic(TILES, "standIn", STAND_IN).checkcast(type);
       }
       default -> builder.with(element);
     }

@@ -3,7 +3,10 @@ package io.github.moelora.tornado.emulator;
 import java.lang.reflect.Array;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.BitSet;
+import java.util.IdentityHashMap;
 import java.util.List;
+import java.util.Objects;
 import uk.ac.manchester.tornado.api.types.HalfFloat;
 import uk.ac.manchester.tornado.api.types.vectors.Half2;
 
@@ -20,6 +23,7 @@ final class LocalMemory {
   private static final int CAPACITY = 48 * 1024;
 
   private final List<Object> arrays = new ArrayList<>();
+  private final IdentityHashMap<int[], BitSet> copies = new IdentityHashMap<>();
   private int bytes;
 
   int[] ints(int index, int size) {
@@ -48,6 +52,23 @@ final class LocalMemory {
 
   Half2[] half2s(int index, int size) {
     return array(index, Half2[].class, size, 4);
+  }
+
+  /** Poisons the destination of an asynchronous copy. */
+  void copyBegins(int[] tile, int index) {
+    BitSet pending = copies.computeIfAbsent(tile, key -> new BitSet());
+    if (pending.get(index)) {
+      throw new EmulationError(
+          "int %d of a tile must be the destination of one copy at a time".formatted(index));
+    }
+    tile[index] = POISON;
+    pending.set(index);
+  }
+
+  /** Lands an asynchronous copy. */
+  void copyEnds(int[] tile, int index, int word) {
+    Objects.requireNonNull(copies.get(tile)).clear(index);
+    tile[index] = word;
   }
 
   private <T> T array(int index, Class<T> type, int size, int elementBytes) {

@@ -3,9 +3,7 @@ package io.github.moelora.tornado.emulator;
 import java.lang.ref.WeakReference;
 import java.util.Map;
 import java.util.WeakHashMap;
-import uk.ac.manchester.tornado.api.types.HalfFloat;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
-import uk.ac.manchester.tornado.api.types.vectors.Half2;
 
 /**
  * Local arrays that a kernel hands to tensor-core operations in another type, which Java cannot
@@ -23,26 +21,17 @@ public final class LocalTiles {
 
   private LocalTiles() {}
 
-  /** A local array as the target of {@code mmaStore}. */
-  public static FloatArray floats(Object local) {
-    return (FloatArray) standIn(local);
-  }
-
-  /** A local array as the tile of {@code mmaLoadA} and {@code mmaLoadB}. */
-  public static int[] ints(HalfFloat[] local) {
-    return (int[]) standIn(local);
-  }
-
-  /** A local array as the tile of {@code mmaLoadA} and {@code mmaLoadB}. */
-  public static int[] ints(Half2[] local) {
-    return (int[]) standIn(local);
-  }
-
-  private static synchronized Object standIn(Object local) {
+  /**
+   * What stands for a local array.
+   *
+   * @param type what the kernel casts it to: {@code FloatArray} for {@code mmaStore}, {@code int[]}
+   *     for {@code mmaLoadA} and {@code mmaLoadB}
+   */
+  public static synchronized Object standIn(Object local, Class<?> type) {
     return STANDINS.computeIfAbsent(
         local,
         array -> {
-          Object standIn = array instanceof float[] ? new FloatArray(1) : new int[1];
+          Object standIn = type == FloatArray.class ? new FloatArray(1) : new int[1];
           ORIGINALS.put(standIn, new WeakReference<>(array));
           return standIn;
         });

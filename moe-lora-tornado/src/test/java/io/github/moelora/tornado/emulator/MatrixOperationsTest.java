@@ -175,7 +175,12 @@ class MatrixOperationsTest {
         1,
         ctx -> {
           float[] local = ctx.allocateFloatLocalArray(stored.length);
-          ctx.mmaStore(ctx.mmaFragment(ctx.localIdx), LocalTiles.floats(local), 0, 0, 8);
+          ctx.mmaStore(
+              ctx.mmaFragment(ctx.localIdx),
+              (FloatArray) LocalTiles.standIn(local, FloatArray.class),
+              0,
+              0,
+              8);
           ctx.localBarrier();
           System.arraycopy(local, 0, stored, 0, stored.length);
         });
@@ -205,8 +210,10 @@ class MatrixOperationsTest {
             pairs[i] = new Half2(halves[2 * i], halves[2 * i + 1]);
           }
           ctx.localBarrier();
-          fragments[ctx.localIdx] = ctx.mmaLoadB(LocalTiles.ints(halves), 16);
-          fragmentsOfPairs[ctx.localIdx] = ctx.mmaLoadB(LocalTiles.ints(pairs), 16);
+          fragments[ctx.localIdx] =
+              ctx.mmaLoadB((int[]) LocalTiles.standIn(halves, int[].class), 16);
+          fragmentsOfPairs[ctx.localIdx] =
+              ctx.mmaLoadB((int[]) LocalTiles.standIn(pairs, int[].class), 16);
         });
     HalfFloat[][] expected = new HalfFloat[32][];
     loadNumbered(64, (ctx, tile) -> expected[ctx.localIdx] = ctx.mmaLoadB(tile, 16));

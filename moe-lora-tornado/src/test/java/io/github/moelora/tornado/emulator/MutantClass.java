@@ -17,10 +17,14 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /** A class of kernels, all its mutants, and their class files. */
 public final class MutantClass {
+  /** An array that is too large is no bug. */
+  private static final Pattern ALLOCATION = Pattern.compile("LocalArray\\(|= new ");
+
   private final Class<?> type;
   private final ClassModel model;
   private final List<String> source;
@@ -102,8 +106,11 @@ public final class MutantClass {
       boolean replaced = false;
       if (!method.startsWith("<")) {
         for (Mutation mutation : Mutation.of(element, variables)) {
-          int index = found.size();
           String text = source.get(line - 1).strip();
+          if (mutation.growsOnly() && ALLOCATION.matcher(text).find()) {
+            continue;
+          }
+          int index = found.size();
           int count = counts.merge(text + mutation.change(), 1, Integer::sum);
           found.add(
               new Mutant(type.getName(), method, line, text, mutation.change(), count, index));

@@ -70,6 +70,11 @@ record Mutation(String change, Consumer<CodeBuilder> code) {
     map.put(b, a);
   }
 
+  /** Whether it is a number that becomes larger. */
+  boolean growsOnly() {
+    return change.matches("\\d+ -> \\d+");
+  }
+
   /**
    * All mutations of an instruction.
    *
@@ -108,7 +113,8 @@ record Mutation(String change, Consumer<CodeBuilder> code) {
       case Float value ->
           list.add(
               new Mutation(
-                  "%sf -> %sf".formatted(value, value + 1), code -> code.loadConstant(value + 1)));
+                  "%sf -> %sf".formatted(value, 2 * value + 1),
+                  code -> code.loadConstant(2 * value + 1)));
       default -> {}
     }
   }
