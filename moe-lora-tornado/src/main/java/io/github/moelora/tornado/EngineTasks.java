@@ -55,8 +55,8 @@ import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
  * class are called by the thread that runs the engine's plan.
  */
 public final class EngineTasks {
-  /** Most tokens for which a graph gets the kernels for few pairs per expert. */
-  static final int SMALL_TOKENS = 64;
+  /** Most tokens for which a graph gets the kernels for small blocks. */
+  static final int SMALL_TOKENS = 2048;
 
   private static final String SCRATCH = "lora_scratch";
 
@@ -177,7 +177,7 @@ public final class EngineTasks {
       DeviceRouting reads,
       EngineArrays arrays) {
     Tiling tiling =
-        to.maxTokens() <= SMALL_TOKENS
+        to.maxTokens() <= SMALL_TOKENS || backend.maxBlockSize() == TornadoBackend.SMALL_BLOCK
             ? Tiling.small(config, call.projection())
             : Tiling.large(config, call.projection());
     needScratch(tiling.zElements(config, routing(to).maxActiveBlocks()));

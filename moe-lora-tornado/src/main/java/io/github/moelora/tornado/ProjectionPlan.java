@@ -66,7 +66,7 @@ final class ProjectionPlan implements AutoCloseable {
       Tiling large = Tiling.large(config, weights.projection());
       list.add(new PackedChunk(config, packed, small, CHUNK_ROWS[0]));
       list.add(new PackedChunk(config, packed, small, CHUNK_ROWS[1]));
-      if (large.rows() > small.rows()) {
+      if (Tiling.largest(config).rows() > small.rows()) {
         list.add(new PackedChunk(config, packed, large, CHUNK_ROWS[1]));
       }
     }

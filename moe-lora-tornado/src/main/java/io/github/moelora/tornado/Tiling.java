@@ -30,6 +30,9 @@ record Tiling(
   /** Multiprocessors of an H100; the grids are sized for it and work on any device. */
   private static final int MULTIPROCESSORS = 132;
 
+  /** Most rank tiles of a warp. */
+  private static final int MAX_RANK_TILES = 4;
+
   /** Local memory that TornadoVM gives to a work-group, less what TornadoVM itself may need. */
   private static final int LOCAL_BYTES = 47 << 10;
 
@@ -65,10 +68,20 @@ record Tiling(
         4 * MULTIPROCESSORS);
   }
 
+  /**
+   * The tiling for many pairs per expert: large blocks only where the ranks of gate and up fill an
+   * item of shrink. With fewer, small blocks are faster whatever the batch (docs/performance.md).
+   */
+  static Tiling largest(MoeLoraConfig config) {
+    return rankTiles(config, Projection.GATE_UP) == MAX_RANK_TILES
+        ? large(config, Projection.GATE_UP)
+        : small(config, Projection.GATE_UP);
+  }
+
   private static int rankTiles(MoeLoraConfig config, Projection projection) {
     boolean two = projection == Projection.GATE_UP && config.model().gateUp().gated();
     int stack = (two ? 2 : 1) * config.maxRank();
-    return stack > 64 ? 4 : stack > 32 ? 2 : 1;
+    return stack > 64 ? MAX_RANK_TILES : stack > 32 ? 2 : 1;
   }
 
   private static int largestChunk(MoeLoraConfig config, int rows, int limit) {

@@ -104,8 +104,7 @@ final class BenchPlan implements AutoCloseable {
             Math.max(
                 small.zElements(config, Math.max(pairBlocks, blocks(pairs, small, groups))),
                 large.zElements(config, blocks(pairs, large, groups))));
-    routing =
-        DeviceRouting.of(Routing.sortedCapacity(config, backend.maxBlockSize()), pairs, pairs);
+    routing = DeviceRouting.of(Routing.sortedCapacity(config, large.rows()), pairs, pairs);
     x = new HalfFloatArray(shape.inputRows(maxTokens) * shape.inputWidth());
     y = PackedWeights.words(type, Math.multiplyExact(pairs, shape.outputWidth()));
     IntArray flag = new IntArray(16);
