@@ -1,5 +1,6 @@
 package io.github.moelora.tornado;
 
+import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.github.moelora.DType;
@@ -14,6 +15,7 @@ import io.github.moelora.testkit.Operands;
 import io.github.moelora.testkit.Problem;
 import io.github.moelora.testkit.Seeds;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.BeforeAll;
@@ -170,6 +172,11 @@ class EngineTasksTest {
     plan.withGraph(index).execute();
     copy(deviceY, y);
     operands.check(y);
+    byte[] bits = y.data().toArray(ValueLayout.JAVA_BYTE);
+    copy(operands.y(), deviceY);
+    plan.withGraph(index).execute();
+    copy(deviceY, y);
+    assertThat(y.data().toArray(ValueLayout.JAVA_BYTE)).as("a second run").isEqualTo(bits);
   }
 
   private static Matrix matrix(TornadoNativeArray array, DType type, int columns) {

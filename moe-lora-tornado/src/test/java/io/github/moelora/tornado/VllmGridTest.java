@@ -200,8 +200,9 @@ class VllmGridTest {
     int width = shape.slices() * shape.outputs();
     Matrix x = matrix(type, tokens, shape.hidden());
     Matrix before = matrix(type, pairs, width);
-    Matrix y = matrix(type, pairs, width);
-    MemorySegment.copy(before.data(), 0, y.data(), 0, y.data().byteSize());
+    MemorySegment copy = Arena.ofAuto().allocate(before.data().byteSize(), 8);
+    copy.copyFrom(before.data());
+    Matrix y = Matrix.of(copy, type, pairs, width);
     if (!add) {
       fillNaN(y);
     }
