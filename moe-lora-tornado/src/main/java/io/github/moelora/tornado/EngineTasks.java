@@ -369,19 +369,24 @@ public final class EngineTasks {
       taken = new LinkedHashMap<>(changes);
       changes.clear();
     }
-    taken.forEach(
-        (slot, packed) -> {
-          for (ProjectionWeights each : backend.weights()) {
-            if (weights.containsKey(each.uploadName())) {
-              if (packed.isEmpty()) {
-                each.stageEmpty(slot);
-              } else {
-                packed.get(backend.weights().indexOf(each)).stage(slot);
-              }
-              run(enginePlan, each.uploadName());
-            }
-          }
-        });
+    taken.forEach((slot, packed) -> apply(enginePlan, slot, packed));
+  }
+
+  private void apply(
+      TornadoExecutionPlan enginePlan, int slot, List<ProjectionWeights.Packed> packed) {
+    for (int i = 0; i < backend.weights().size(); i++) {
+      ProjectionWeights each = backend.weights().get(i);
+      if (weights.containsKey(each.uploadName())) {
+        if (packed.isEmpty()) {
+          each.stageEmpty(slot);
+        } else {
+          packed.get(i).stage(slot);
+        }
+        do {
+          run(enginePlan, each.uploadName());
+        } while (!packed.isEmpty() && packed.get(i).stageNext());
+      }
+    }
   }
 
   private void run(TornadoExecutionPlan enginePlan, String graph) {

@@ -5,6 +5,8 @@ import io.github.moelora.LoraSlice;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.Projection;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.util.List;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
@@ -16,6 +18,12 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
  * {@code [O, R]}.
  */
 final class PortableWeights implements ProjectionWeights {
+  /**
+   * Most elements of the staging array, 16 MiB: TornadoVM transfers whole arrays, so a large one
+   * would make small adapters dear.
+   */
+  static final int STAGED = 1 << 22;
+
   private final MoeLoraConfig config;
   private final int layer;
   private final Projection projection;
@@ -26,7 +34,7 @@ final class PortableWeights implements ProjectionWeights {
   private final IntArray range = new IntArray(2);
 
   /**
-   * @param staging shared by all projections; at least {@link #slotElements} long
+   * @param staging of {@link #newStaging}, shared by all projections
    * @throws IllegalArgumentException if the pool exceeds an array of 2^31 - 1 elements
    */
   PortableWeights(MoeLoraConfig config, int layer, Projection projection, FloatArray staging) {
@@ -55,13 +63,13 @@ final class PortableWeights implements ProjectionWeights {
     return new PortableWeights(this);
   }
 
-  /** Staging array for the largest slot of any projection. */
+  /** Staging array for any projection. */
   static FloatArray newStaging(MoeLoraConfig config) {
     int elements = 0;
     for (Projection projection : Projection.values()) {
       elements = Math.max(elements, slotElements(config, projection));
     }
-    return new FloatArray(elements);
+    return new FloatArray(Math.min(elements, STAGED));
   }
 
   /** Weights that a slot can hold: two slices of the largest rank for every local expert. */
@@ -122,7 +130,26 @@ final class PortableWeights implements ProjectionWeights {
         at = copy(slice.b(), packed, at);
       }
     }
-    return slot -> stage(slot, adapter, packed);
+    return new Packed() {
+      private int slot;
+      private int next;
+
+      @Override
+      public void stage(int intoSlot) {
+        slot = intoSlot;
+        enter(slot, adapter);
+        next = stagePart(slot, packed, 0);
+      }
+
+      @Override
+      public boolean stageNext() {
+        boolean left = next < packed.length;
+        if (left) {
+          next = stagePart(slot, packed, next);
+        }
+        return left;
+      }
+    };
   }
 
   private int copy(Matrix matrix, float[] out, int from) {
@@ -139,13 +166,17 @@ final class PortableWeights implements ProjectionWeights {
     return adapter.slices(layer, projection, config.expertMap().global(localExpert));
   }
 
-  private void stage(int slot, LoraAdapter adapter, float[] packed) {
-    for (int i = 0; i < packed.length; i++) {
-      staging.set(i, packed[i]);
-    }
+  /** Stages as much as fits, and returns where the rest begins. */
+  private int stagePart(int slot, float[] packed, int from) {
+    int count = Math.min(staging.getSize(), packed.length - from);
+    MemorySegment.copy(packed, from, staging.getSegment(), ValueLayout.JAVA_FLOAT, 0, count);
+    range.set(0, slot * slotElements + from);
+    range.set(1, count);
+    return from + count;
+  }
+
+  private void enter(int slot, LoraAdapter adapter) {
     int at = slot * slotElements;
-    range.set(0, at);
-    range.set(1, packed.length);
     for (int e = 0; e < config.expertMap().localExperts(); e++) {
       table.clear(slot, e);
       List<LoraSlice> list = slices(adapter, e);

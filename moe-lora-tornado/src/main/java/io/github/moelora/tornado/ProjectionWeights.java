@@ -9,7 +9,7 @@ import uk.ac.manchester.tornado.api.TaskGraph;
  * share for each slot, and a table that tells the kernels what lies where.
  *
  * <p>The pool lives on the device alone. A slot changes through a staging array and a copy kernel,
- * so a swap moves that slot's bytes and no others. Not thread-safe.
+ * so a swap moves that slot's weights and no others. Not thread-safe.
  */
 sealed interface ProjectionWeights permits PortableWeights, PackedWeights {
 
@@ -49,5 +49,15 @@ sealed interface ProjectionWeights permits PortableWeights, PackedWeights {
 
     /** Stages the weights and the table's new entries; the upload graph then stores them. */
     void stage(int slot);
+
+    /**
+     * Stages what did not fit into the staging array, after the upload graph has stored what was
+     * there.
+     *
+     * @return false if nothing was left
+     */
+    default boolean stageNext() {
+      return false;
+    }
   }
 }

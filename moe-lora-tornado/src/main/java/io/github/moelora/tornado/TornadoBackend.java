@@ -141,8 +141,11 @@ final class TornadoBackend implements Backend {
       return;
     }
     for (int i = 0; i < weights.size(); i++) {
-      packed.get(i).stage(slot);
-      plans().get(i).store();
+      ProjectionWeights.Packed each = packed.get(i);
+      each.stage(slot);
+      do {
+        plans().get(i).store();
+      } while (each.stageNext());
     }
   }
 

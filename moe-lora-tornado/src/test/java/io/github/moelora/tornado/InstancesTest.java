@@ -55,6 +55,24 @@ class InstancesTest {
     }
   }
 
+  /** Weights that go to the device in several parts. */
+  @Test
+  void adaptersLargerThanTheStagingArray() {
+    MoeModel model = new MoeModel(640, 320, 10, GateUp.HALVES, List.of(0));
+    Problem problem =
+        new Problem(Seeds.of("large"), model, 3, 2)
+            .addEmptySlot()
+            .addAdapter(256, false)
+            .addAdapter(256, true)
+            .route()
+            .dealAdapters();
+    long elements = 256L * 10 * (2 * 640 + 640);
+    assertThat(elements).isGreaterThan(PortableWeights.STAGED);
+    try (MoeLora lora = MoeLora.open(problem.config(), "tornado")) {
+      problem.check(lora, CALLS);
+    }
+  }
+
   @Test
   void stepsOfSeveralThreadsTakeTurns() throws Exception {
     Problem owner = problem("owner", 1).addAdapter(5, false).addAdapter(3, true).addEmptySlot();
