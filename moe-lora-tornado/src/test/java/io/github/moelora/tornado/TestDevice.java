@@ -29,4 +29,9 @@ final class TestDevice {
   static boolean hasTensorCores() {
     return DeviceTraits.hasTensorCores(TornadoExecutionPlan.getDevice(0, 0));
   }
+
+  /** Whether graphs can be captured and replayed. */
+  static boolean hasGraphCapture() {
+    return DeviceTraits.hasGraphCapture(TornadoExecutionPlan.getDevice(0, 0));
+  }
 }
