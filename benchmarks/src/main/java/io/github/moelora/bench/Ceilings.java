@@ -24,7 +24,11 @@ public final class Ceilings implements AutoCloseable {
   private static final long MOST_READ_BYTES = 2L << 30;
 
   private static final int PAGE = 4096;
-  private static final int TURNS = 2_000_000;
+
+  /**
+   * About 20 ms, as long as the windows of {@link Meter}: interrupted as often on a busy machine.
+   */
+  private static final int TURNS = 12_000_000;
 
   private final Arena arena = Arena.ofShared();
   private final ExecutorService pool;
