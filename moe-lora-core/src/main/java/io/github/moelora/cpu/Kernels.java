@@ -124,7 +124,7 @@ abstract class Kernels {
    * The same with two panels, at {@code at} and {@code at2}; the second one's columns follow the
    * first one's in {@code out}.
    */
-  abstract void multiplyTwo(
+  void multiplyTwo(
       int row,
       int endRow,
       int depth,
@@ -137,7 +137,10 @@ abstract class Kernels {
       float[] out,
       int[] outAt,
       int outFrom,
-      boolean add);
+      boolean add) {
+    multiply(row, endRow, depth, in, inAt, inFrom, panel, at, out, outAt, outFrom, add);
+    multiply(row, endRow, depth, in, inAt, inFrom, panel, at2, out, outAt, outFrom + LANES, add);
+  }
 
   /** {@code y[at + i] += weight * delta[from + i]}, rounded once. */
   final void add(

@@ -82,25 +82,6 @@ final class PlainKernels extends Kernels {
   }
 
   @Override
-  void multiplyTwo(
-      int row,
-      int endRow,
-      int depth,
-      float[] in,
-      int[] inAt,
-      int inFrom,
-      MemorySegment panel,
-      long at,
-      long at2,
-      float[] out,
-      int[] outAt,
-      int outFrom,
-      boolean add) {
-    multiply(row, endRow, depth, in, inAt, inFrom, panel, at, out, outAt, outFrom, add);
-    multiply(row, endRow, depth, in, inAt, inFrom, panel, at2, out, outAt, outFrom + LANES, add);
-  }
-
-  @Override
   void addF32(MemorySegment y, long at, float[] delta, int from, int count, float weight) {
     addPlain(DType.F32, y, at, delta, from, count, weight);
   }
