@@ -178,8 +178,8 @@ public final class EngineTasks {
       EngineArrays arrays) {
     Tiling tiling =
         to.maxTokens() <= SMALL_TOKENS || backend.maxBlockSize() == TornadoBackend.SMALL_BLOCK
-            ? Tiling.small(config, call.projection())
-            : Tiling.large(config, call.projection());
+            ? SplitTiling.small(config, call.projection())
+            : SplitTiling.large(config, call.projection());
     needScratch(tiling.zElements(config, routing(to).maxActiveBlocks()));
     TunedTasks.writeSizes(reads.sizes(), config, call, arrays.yWidth(), tiling);
     if (!call.add()) {

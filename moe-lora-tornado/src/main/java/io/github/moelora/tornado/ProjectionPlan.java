@@ -62,11 +62,11 @@ final class ProjectionPlan implements AutoCloseable {
   private static List<Chunk> chunks(MoeLoraConfig config, ProjectionWeights weights) {
     List<Chunk> list = new ArrayList<>();
     if (weights instanceof PackedWeights packed) {
-      Tiling small = Tiling.small(config, weights.projection());
-      Tiling large = Tiling.large(config, weights.projection());
+      Tiling small = SplitTiling.small(config, weights.projection());
+      Tiling large = SplitTiling.large(config, weights.projection());
       list.add(new PackedChunk(config, packed, small, CHUNK_ROWS[0]));
       list.add(new PackedChunk(config, packed, small, CHUNK_ROWS[1]));
-      if (Tiling.largest(config).rows() > small.rows()) {
+      if (SplitTiling.largest(config).rows() > small.rows()) {
         list.add(new PackedChunk(config, packed, large, CHUNK_ROWS[1]));
       }
     }

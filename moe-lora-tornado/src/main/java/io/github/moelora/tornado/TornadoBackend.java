@@ -47,7 +47,7 @@ final class TornadoBackend implements Backend {
     if (packed) {
       PackedWeights.Staging staging = PackedWeights.Staging.of(config);
       addWeights((layer, projection) -> new PackedWeights(config, layer, projection, staging));
-      largest = Tiling.largest(config).rows();
+      largest = SplitTiling.largest(config).rows();
     } else {
       FloatArray staging = PortableWeights.newStaging(config);
       addWeights((layer, projection) -> new PortableWeights(config, layer, projection, staging));

@@ -8,9 +8,11 @@ import uk.ac.manchester.tornado.api.KernelContext;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.WorkerGrid;
 import uk.ac.manchester.tornado.api.WorkerGrid1D;
+import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task20;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+import uk.ac.manchester.tornado.api.types.arrays.LongArray;
 import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 
 /** Appends the tuned shrink and expand of one projection to a task graph. */
@@ -32,6 +34,14 @@ final class TunedTasks {
   static void writeSizes(
       IntArray sizes, MoeLoraConfig config, ProjectionCall call, int yWidth, Tiling tiling) {
     Sizes.write(sizes, config, call, yWidth);
+    switch (tiling) {
+      case SplitTiling split -> writeSizes(sizes, config, call, split);
+      case OneShotTiling oneShot -> writeSizes(sizes, config, call, oneShot);
+    }
+  }
+
+  private static void writeSizes(
+      IntArray sizes, MoeLoraConfig config, ProjectionCall call, SplitTiling tiling) {
     sizes.set(Sizes.Z_STRIDE, tiling.zStride(config));
     sizes.set(Sizes.STAGES, tiling.stages(config.model().inputWidth(call.projection())));
     sizes.set(Sizes.TARGET_ITEMS, tiling.targetItems());
@@ -40,8 +50,20 @@ final class TunedTasks {
     sizes.set(Sizes.CHUNKS, tiling.chunks(config.model().outputWidth(call.projection())));
   }
 
+  private static void writeSizes(
+      IntArray sizes, MoeLoraConfig config, ProjectionCall call, OneShotTiling tiling) {
+    sizes.set(
+        Sizes.STAGES, PackedLayout.stages(config.model().inputWidth(call.projection())));
+    sizes.set(Sizes.EXPAND_ITEMS, tiling.targetItems());
+    sizes.set(
+        Sizes.CHUNKS,
+        (config.model().outputWidth(call.projection()) + TunedOneShot.CHUNK - 1)
+            / TunedOneShot.CHUNK);
+  }
+
   /**
-   * Appends the tasks {@code name + "Shrink"} and {@code name + "Expand"} and enters their grids.
+   * Appends the task {@code name + "OneShot"}, or {@code name + "Shrink"} and {@code name +
+   * "Expand"}, and enters their grids.
    *
    * @param graphName name of the graph, as the scheduler knows its tasks
    */
@@ -53,6 +75,23 @@ final class TunedTasks {
       MoeLoraConfig config,
       PackedWeights weights,
       Tiling tiling,
+      Arrays arrays) {
+    switch (tiling) {
+      case SplitTiling split ->
+          appendSplit(graph, graphName, scheduler, name, config, weights, split, arrays);
+      case OneShotTiling oneShot ->
+          appendOneShot(graph, graphName, scheduler, name, weights, oneShot, arrays);
+    }
+  }
+
+  private static void appendSplit(
+      TaskGraph graph,
+      String graphName,
+      GridScheduler scheduler,
+      String name,
+      MoeLoraConfig config,
+      PackedWeights weights,
+      SplitTiling tiling,
       Arrays arrays) {
     KernelContext context = new KernelContext();
     DeviceRouting routing = arrays.routing();
@@ -104,6 +143,68 @@ final class TunedTasks {
         tiling.expandGroups(),
         bf16);
     addGrid(scheduler, graphName, name + "Expand", tiling.expandGroups(), tiling.threads());
+  }
+
+  @SuppressWarnings({"unchecked", "rawtypes"})
+  private static void appendOneShot(
+      TaskGraph graph,
+      String graphName,
+      GridScheduler scheduler,
+      String name,
+      PackedWeights weights,
+      OneShotTiling tiling,
+      Arrays arrays) {
+    DeviceRouting routing = arrays.routing();
+    SliceTable table = weights.table();
+    boolean bf16 = weights.type() == DType.BF16;
+    // raw, because the kernel sees arrays in other types than they have here
+    Task20 kernel =
+        (Task20<
+                KernelContext,
+                IntArray,
+                IntArray,
+                IntArray,
+                IntArray,
+                IntArray,
+                IntArray,
+                FloatArray,
+                LongArray,
+                LongArray,
+                HalfFloatArray,
+                HalfFloatArray,
+                IntArray,
+                HalfFloatArray,
+                FloatArray,
+                IntArray,
+                HalfFloatArray,
+                Integer,
+                Integer,
+                Integer>)
+            TunedOneShot::compute;
+    graph.task(
+        name + "OneShot",
+        kernel,
+        new KernelContext(),
+        routing.sizes(),
+        routing.counts(),
+        routing.sortedTokenIds(),
+        routing.expertIds(),
+        routing.adapterIds(),
+        table.slices(),
+        table.scales(),
+        weights.poolA(),
+        weights.poolB(),
+        weights.poolA(),
+        weights.poolB(),
+        arrays.x(),
+        arrays.x(),
+        routing.routingWeights(),
+        bf16 ? arrays.y() : new IntArray(1),
+        bf16 ? new HalfFloatArray(1) : arrays.y(),
+        tiling.rows(),
+        tiling.groups(),
+        bf16 ? 1 : 0);
+    addGrid(scheduler, graphName, name + "OneShot", tiling.groups(), TunedOneShot.THREADS);
   }
 
   private static void addGrid(

@@ -16,7 +16,6 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
-import java.util.TreeSet;
 import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.ImmutableTaskGraph;
 import uk.ac.manchester.tornado.api.TaskGraph;
@@ -41,11 +40,12 @@ final class BenchPlan implements AutoCloseable {
   /** Content of y before a run repeats after this many elements. */
   private static final int Y_PERIOD = 13;
 
-  /** Large blocks are for long batches; every repeat is compiled on its own. */
+  /** Every repeat is compiled on its own, and large blocks are for long batches. */
   private static final int SMALL_REPEATS = 17;
 
   private static final int LARGE_REPEATS = 9;
   private static final int PAIR_BLOCK_TOKENS = 8;
+  private static final int FEW_ROWS_TOKENS = 64;
   private static final int LARGE_BLOCK_TOKENS = 1024;
 
   private static final int UPLOAD = 0;
@@ -71,8 +71,7 @@ final class BenchPlan implements AutoCloseable {
   private final Arena arena = Arena.ofShared();
   private final MemorySegment pool;
   private final List<LoraAdapter> adapters = new ArrayList<>();
-  private final Tiling small;
-  private final Tiling large;
+  private final List<Tiling> tilings;
   private final DeviceRouting routing;
   private final HalfFloatArray x;
   private final TornadoNativeArray y;
@@ -94,17 +93,16 @@ final class BenchPlan implements AutoCloseable {
     pool = arena.allocate((long) POOL * type.bytes(), 64);
     makeAdapters(rank);
 
-    small = Tiling.small(config, shape.projection());
-    large = Tiling.large(config, shape.projection());
+    tilings = tilings(config, shape, tokens);
     int pairs = config.maxPairs();
     int groups = shape.adapters() * shape.experts();
     int pairBlocks = Math.min(maxTokens, PAIR_BLOCK_TOKENS) * shape.expertsPerToken();
-    FloatArray z =
-        new FloatArray(
-            Math.max(
-                small.zElements(config, Math.max(pairBlocks, blocks(pairs, small, groups))),
-                large.zElements(config, blocks(pairs, large, groups))));
-    routing = DeviceRouting.of(Routing.sortedCapacity(config, large.rows()), pairs, pairs);
+    int z = 1;
+    for (Tiling tiling : tilings) {
+      z = Math.max(z, tiling.zElements(config, Math.max(pairBlocks, blocks(pairs, tiling, groups))));
+    }
+    FloatArray scratch = new FloatArray(z);
+    routing = DeviceRouting.of(Routing.sortedCapacity(config, tilings.getLast().rows()), pairs, pairs);
     x = new HalfFloatArray(shape.inputRows(maxTokens) * shape.inputWidth());
     y = PackedWeights.words(type, Math.multiplyExact(pairs, shape.outputWidth()));
     IntArray flag = new IntArray(16);
@@ -112,7 +110,7 @@ final class BenchPlan implements AutoCloseable {
 
     List<Object> resident = new ArrayList<>(List.of(weights.resident()));
     resident.addAll(List.of(routing.all()));
-    resident.addAll(List.of(x, y, z, flag));
+    resident.addAll(List.of(x, y, scratch, flag));
     GridScheduler scheduler = new GridScheduler();
     List<ImmutableTaskGraph> list = new ArrayList<>();
     list.add(weights.uploadGraph().snapshot());
@@ -120,12 +118,12 @@ final class BenchPlan implements AutoCloseable {
         new TaskGraph("load")
             .consumeFromDevice(weights.uploadName(), weights.resident())
             .transferToDevice(DataTransferMode.EVERY_EXECUTION, routing.all())
-            .transferToDevice(DataTransferMode.EVERY_EXECUTION, x, y, z, flag)
+            .transferToDevice(DataTransferMode.EVERY_EXECUTION, x, y, scratch, flag)
             .task("touch", BenchCopy::touch, flag)
             .persistOnDevice(resident.toArray())
             .snapshot());
     for (Key key : keys()) {
-      String name = "%s_%d".formatted(key.tiling().equals(small) ? "small" : "large", key.repeats);
+      String name = "rows%d_%d".formatted(key.tiling().rows(), key.repeats);
       TaskGraph graph = new TaskGraph(name).consumeFromDevice("load", resident.toArray());
       for (int i = 0; i < key.repeats(); i++) {
         TunedTasks.append(
@@ -136,7 +134,7 @@ final class BenchPlan implements AutoCloseable {
             config,
             weights,
             key.tiling(),
-            new TunedTasks.Arrays(routing, x, z, y));
+            new TunedTasks.Arrays(routing, x, scratch, y));
       }
       graph.persistOnDevice(resident.toArray());
       graph.transferToHost(DataTransferMode.UNDER_DEMAND, y);
@@ -157,17 +155,35 @@ final class BenchPlan implements AutoCloseable {
     return pairs / tiling.rows() + Math.min(pairs, groups);
   }
 
+  /** The tuned kernels that suit one of the batches, by the rows of a block. */
+  private static List<Tiling> tilings(MoeLoraConfig config, BenchShape shape, List<Integer> tokens) {
+    List<Tiling> list = new ArrayList<>();
+    int fewest = Collections.min(tokens);
+    if (fewest <= PAIR_BLOCK_TOKENS) {
+      list.add(OneShotTiling.pairs());
+    }
+    if (fewest <= FEW_ROWS_TOKENS) {
+      list.add(OneShotTiling.fewRows());
+    }
+    list.add(SplitTiling.small(config, shape.projection()));
+    SplitTiling large = SplitTiling.large(config, shape.projection());
+    if (Collections.max(tokens) >= LARGE_BLOCK_TOKENS && large.rows() > list.getLast().rows()) {
+      list.add(large);
+    }
+    return list;
+  }
+
   private List<Key> keys() {
     List<Key> keys = new ArrayList<>();
-    for (Tiling tiling : List.of(small, large)) {
+    for (Tiling tiling : tilings) {
       keys.add(new Key(tiling, 1));
       keys.add(new Key(tiling, repeats(tiling)));
     }
-    return keys.stream().distinct().toList();
+    return keys;
   }
 
-  private int repeats(Tiling tiling) {
-    return tiling.equals(small) ? SMALL_REPEATS : LARGE_REPEATS;
+  private static int repeats(Tiling tiling) {
+    return tiling instanceof SplitTiling && tiling.rows() <= 16 ? SMALL_REPEATS : LARGE_REPEATS;
   }
 
   private void makeAdapters(int rank) {
@@ -212,8 +228,8 @@ final class BenchPlan implements AutoCloseable {
     fillX(batch);
     List<Sample> samples = samples(batch);
     List<Result> results = new ArrayList<>();
-    for (int blockSize : blockSizes(batch)) {
-      Tiling tiling = blockSize <= small.rows() ? small : large;
+    for (Tiling tiling : tilings(batch)) {
+      int blockSize = tiling.rows();
       batch.write(routing, blockSize);
       TunedTasks.writeSizes(
           routing.sizes(),
@@ -240,17 +256,16 @@ final class BenchPlan implements AutoCloseable {
     return results;
   }
 
-  private Iterable<Integer> blockSizes(BenchBatch batch) {
-    TreeSet<Integer> sizes = new TreeSet<>();
-    sizes.add(chosenBlockSize(batch));
-    sizes.add(small.rows());
-    if (batch.tokens() <= PAIR_BLOCK_TOKENS) {
-      sizes.add(1);
-    }
-    if (batch.tokens() >= LARGE_BLOCK_TOKENS) {
-      sizes.add(large.rows());
-    }
-    return sizes;
+  private List<Tiling> tilings(BenchBatch batch) {
+    return tilings.stream()
+        .filter(
+            tiling ->
+                tiling.rows() == 1
+                    ? batch.tokens() <= PAIR_BLOCK_TOKENS
+                    : tiling instanceof OneShotTiling
+                        ? batch.tokens() <= FEW_ROWS_TOKENS
+                        : tiling.rows() <= 16 || batch.tokens() >= LARGE_BLOCK_TOKENS)
+        .toList();
   }
 
   private int graph(Tiling tiling, int repeats) {

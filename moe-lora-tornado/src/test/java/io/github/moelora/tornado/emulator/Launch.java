@@ -1,5 +1,6 @@
 package io.github.moelora.tornado.emulator;
 
+import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
 import java.lang.invoke.MethodHandles;
 import java.lang.reflect.InvocationTargetException;
@@ -10,6 +11,10 @@ import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.KernelContext;
+import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
+import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+import uk.ac.manchester.tornado.api.types.arrays.LongArray;
+import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 
 /**
  * A task as production code added it to a graph.
@@ -37,7 +42,14 @@ public record Launch(String task, Method kernel, List<Object> arguments, int gro
 
   private void run(Method method, long seed, boolean exact) {
     MethodHandle handle = spread(method);
-    Emulator.launch(groups, threads, seed, exact, context -> call(handle, context));
+    Object[] actual = arguments.toArray();
+    Class<?>[] types = method.getParameterTypes();
+    for (int i = 0; i < actual.length; i++) {
+      if (actual[i] instanceof TornadoNativeArray array && !types[i].isInstance(array)) {
+        actual[i] = view(array, types[i]);
+      }
+    }
+    Emulator.launch(groups, threads, seed, exact, context -> call(handle, actual, context));
   }
 
   private static MethodHandle spread(Method method) {
@@ -51,8 +63,22 @@ public record Launch(String task, Method kernel, List<Object> arguments, int gro
     }
   }
 
-  private void call(MethodHandle handle, KernelContext context) {
-    Object[] actual = arguments.toArray();
+  /** The memory of an array as another type, which is all that a device sees of it. */
+  private static Object view(TornadoNativeArray array, Class<?> type) {
+    MemorySegment memory = array.getSegmentWithHeader();
+    if (type == LongArray.class) {
+      return LongArray.fromSegmentShallow(memory);
+    } else if (type == IntArray.class) {
+      return IntArray.fromSegmentShallow(memory);
+    } else if (type == HalfFloatArray.class) {
+      return HalfFloatArray.fromSegmentShallow(memory);
+    }
+    throw new IllegalArgumentException(
+        "%s must be seen as long, int or half, got %s".formatted(array.getClass(), type));
+  }
+
+  private static void call(MethodHandle handle, Object[] arguments, KernelContext context) {
+    Object[] actual = arguments.clone();
     for (int i = 0; i < actual.length; i++) {
       if (actual[i] instanceof KernelContext) {
         actual[i] = context;
