@@ -13,6 +13,7 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 final class EnginePlan {
   private final int maxTokens;
   private final int maxPairs;
+  private final int fewPairs;
   private final int groups;
   private final int rows;
   private final DeviceRouting arrays;
@@ -24,6 +25,7 @@ final class EnginePlan {
     this.maxTokens = maxTokens;
     MoeLoraConfig limits = config.withMaxTokens(maxTokens);
     maxPairs = limits.maxPairs();
+    fewPairs = EngineTasks.FEW_TOKENS * config.expertsPerToken();
     groups = config.slots() * config.expertMap().localExperts();
     rows = Routing.sortedCapacity(limits, maxBlockSize);
     arrays = DeviceRouting.of(rows, maxPairs, maxPairs);
@@ -44,9 +46,13 @@ final class EnginePlan {
     return rows;
   }
 
-  /** Most blocks with work: blocks of one row exist only where no two pairs share weights. */
+  /**
+   * Most blocks with work: of one row each where no two pairs share weights and for few tokens,
+   * else of more.
+   */
   int maxActiveBlocks() {
-    return Math.min(maxPairs, maxPairs / TornadoBackend.SMALL_BLOCK + groups);
+    int blocks = Math.max(fewPairs, maxPairs / TornadoBackend.SMALL_BLOCK + groups);
+    return Math.min(maxPairs, blocks);
   }
 
   /** What the kernels of the engine's graphs read. */

@@ -55,6 +55,9 @@ import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
  * class are called by the thread that runs the engine's plan.
  */
 public final class EngineTasks {
+  /** Most tokens for which a graph gets the kernel for blocks of one pair. */
+  static final int FEW_TOKENS = 16;
+
   /** Most tokens for which a graph gets the kernels for small blocks. */
   static final int SMALL_TOKENS = 2048;
 
@@ -176,10 +179,7 @@ public final class EngineTasks {
       PackedWeights handles,
       DeviceRouting reads,
       EngineArrays arrays) {
-    Tiling tiling =
-        to.maxTokens() <= SMALL_TOKENS || backend.maxBlockSize() == TornadoBackend.SMALL_BLOCK
-            ? SplitTiling.small(config, call.projection())
-            : SplitTiling.large(config, call.projection());
+    Tiling tiling = tiling(to.maxTokens(), call);
     needScratch(tiling.zElements(config, routing(to).maxActiveBlocks()));
     TunedTasks.writeSizes(reads.sizes(), config, call, arrays.yWidth(), tiling);
     if (!call.add()) {
@@ -194,6 +194,15 @@ public final class EngineTasks {
         handles,
         tiling,
         new TunedTasks.Arrays(reads, (HalfFloatArray) arrays.x(), scratchHandle, arrays.y()));
+  }
+
+  private Tiling tiling(int maxTokens, ProjectionCall call) {
+    if (maxTokens <= FEW_TOKENS) {
+      return OneShotTiling.pairs();
+    }
+    return maxTokens <= SMALL_TOKENS || backend.maxBlockSize() == TornadoBackend.SMALL_BLOCK
+        ? SplitTiling.small(config, call.projection())
+        : SplitTiling.large(config, call.projection());
   }
 
   /** The tuned kernels only add, so a delta alone is added to zeros. */

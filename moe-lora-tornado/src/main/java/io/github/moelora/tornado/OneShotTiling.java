@@ -5,7 +5,7 @@ import io.github.moelora.MoeLoraConfig;
 /**
  * How the one-shot kernel cuts a projection's work.
  *
- * @param rows rows of a block: 1, 2 or 4
+ * @param rows rows of a block: 1 or 2
  * @param groups work-groups
  * @param targetItems items that the columns are split for when there are fewer blocks
  */
@@ -14,15 +14,14 @@ record OneShotTiling(int rows, int groups, int targetItems) implements Tiling {
   /** Multiprocessors of an H100; the grids are sized for it and work on any device. */
   private static final int MULTIPROCESSORS = 132;
 
-  /** Blocks of one pair, as they come. */
+  /** Blocks of one pair, as they come: one work-group per multiprocessor, with many registers. */
   static OneShotTiling pairs() {
-    return new OneShotTiling(1, Integer.getInteger("os.groups", 264), Integer.getInteger("os.target", 132));
+    return new OneShotTiling(1, MULTIPROCESSORS, MULTIPROCESSORS);
   }
 
-  /** Blocks of a few pairs of the same adapter and expert. */
-  static OneShotTiling fewRows() {
-    return new OneShotTiling(
-        TunedOneShot.MAX_ROWS, Integer.getInteger("os.groups", 264), Integer.getInteger("os.target", 132));
+  /** Blocks of two pairs of the same adapter and expert. */
+  static OneShotTiling twoRows() {
+    return new OneShotTiling(2, 2 * MULTIPROCESSORS, 2 * MULTIPROCESSORS);
   }
 
   @Override

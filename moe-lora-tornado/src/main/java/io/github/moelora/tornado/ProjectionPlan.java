@@ -64,6 +64,9 @@ final class ProjectionPlan implements AutoCloseable {
     if (weights instanceof PackedWeights packed) {
       Tiling small = SplitTiling.small(config, weights.projection());
       Tiling large = SplitTiling.large(config, weights.projection());
+      list.add(new PackedChunk(config, packed, OneShotTiling.pairs(), CHUNK_ROWS[0]));
+      list.add(new PackedChunk(config, packed, OneShotTiling.twoRows(), CHUNK_ROWS[0]));
+      list.add(new PackedChunk(config, packed, OneShotTiling.twoRows(), CHUNK_ROWS[1]));
       list.add(new PackedChunk(config, packed, small, CHUNK_ROWS[0]));
       list.add(new PackedChunk(config, packed, small, CHUNK_ROWS[1]));
       if (SplitTiling.largest(config).rows() > small.rows()) {

@@ -25,8 +25,12 @@ final class TornadoBackend implements Backend {
   /** Groups of this many pairs and more get large blocks where the tuned kernels have them. */
   private static final int LARGE_GROUP = 128;
 
+  /** Up to so many pairs, each is a block: what counts is to have all multiprocessors at work. */
+  private static final int FEW_PAIRS = 64;
+
   private final MoeLoraConfig config;
   private final String device;
+  private final boolean packed;
   private final int maxBlockSize;
   private final List<ProjectionWeights> weights = new ArrayList<>();
 
@@ -42,7 +46,7 @@ final class TornadoBackend implements Backend {
   TornadoBackend(MoeLoraConfig config, String device, boolean tensorCores) {
     this.config = config;
     this.device = device;
-    boolean packed = tensorCores && PackedWeights.suits(config);
+    packed = tensorCores && PackedWeights.suits(config);
     int largest = SMALL_BLOCK;
     if (packed) {
       PackedWeights.Staging staging = PackedWeights.Staging.of(config);
@@ -102,13 +106,25 @@ final class TornadoBackend implements Backend {
     return maxBlockSize;
   }
 
-  /** Rows of a block for a batch; 1 where no two pairs share weights. */
+  /** Rows of a block for a batch; docs/performance.md has the measurements behind it. */
   int blockSize(int activePairs, int groups) {
     if (activePairs == groups) {
       return 1;
     }
-    if (engine != null && activePairs <= EngineTasks.SMALL_TOKENS * config.expertsPerToken()) {
-      return SMALL_BLOCK;
+    if (engine != null) {
+      if (packed && activePairs <= EngineTasks.FEW_TOKENS * config.expertsPerToken()) {
+        return 1;
+      }
+      if (activePairs <= EngineTasks.SMALL_TOKENS * config.expertsPerToken()) {
+        return SMALL_BLOCK;
+      }
+    } else if (packed) {
+      if (activePairs <= FEW_PAIRS || 2 * activePairs < 3 * groups) {
+        return 1;
+      }
+      if (activePairs < 3 * groups) {
+        return 2;
+      }
     }
     return activePairs >= groups * LARGE_GROUP ? maxBlockSize : SMALL_BLOCK;
   }

@@ -22,7 +22,7 @@ final class TunedOneShot {
   static final int THREADS = 256;
 
   /** Most rows of a block. */
-  static final int MAX_ROWS = 4;
+  static final int MAX_ROWS = 2;
 
   /** Columns that the shares of a slice are counted in. */
   static final int CHUNK = 64;
@@ -75,7 +75,7 @@ final class TunedOneShot {
    * @param routingWeights in, float32 {@code [P]}
    * @param yInts in and out, bfloat16 {@code [P, yWidth]} in words of two; not used for float16
    * @param yHalves in and out, float16 {@code [P, yWidth]}; not used for bfloat16
-   * @param rows rows of a block: 1, 2 or 4
+   * @param rows rows of a block: 1 or 2
    * @param bf16 1 for bfloat16, 0 for float16
    */
   static void compute(
@@ -161,12 +161,9 @@ final class TunedOneShot {
             next[i] = poolA.get(tileAt + row * rowLongs);
           }
         }
-        // rows without a pair come last in a block
-        int used = 1;
         int[] xFrom = new int[MAX_ROWS];
         for (int i = 0; i < rows; i++) {
           int pair = sortedTokenIds.get(block * blockSize + Math.min(i, blockSize - 1));
-          used = pair < pairs ? i + 1 : used;
           int xRow = pair < pairs ? pair / sizes.get(Sizes.PAIRS_PER_ROW) : 0;
           xFrom[i] = (xRow * inputWidth) >> 1;
         }
@@ -271,21 +268,12 @@ final class TunedOneShot {
                     a3 = Half2.highFloat(high);
                   }
                   int xAt = 16 * (row - segmentRow) + (lane >> 1);
-                  for (int k = 0; k < Math.min(rows, 2); k++) {
+                  for (int k = 0; k < rows; k++) {
                     float v = xs[xAt + k * xWidth];
                     c[4 * k] += a0 * v;
                     c[4 * k + 1] += a1 * v;
                     c[4 * k + 2] += a2 * v;
                     c[4 * k + 3] += a3 * v;
-                  }
-                  if (used > 2) {
-                    for (int k = 2; k < rows; k++) {
-                      float v = xs[xAt + k * xWidth];
-                      c[4 * k] += a0 * v;
-                      c[4 * k + 1] += a1 * v;
-                      c[4 * k + 2] += a2 * v;
-                      c[4 * k + 3] += a3 * v;
-                    }
                   }
                 }
               }

@@ -45,7 +45,7 @@ final class BenchPlan implements AutoCloseable {
 
   private static final int LARGE_REPEATS = 9;
   private static final int PAIR_BLOCK_TOKENS = 8;
-  private static final int FEW_ROWS_TOKENS = 64;
+  private static final int TWO_ROWS_TOKENS = 64;
   private static final int LARGE_BLOCK_TOKENS = 1024;
 
   private static final int UPLOAD = 0;
@@ -162,8 +162,8 @@ final class BenchPlan implements AutoCloseable {
     if (fewest <= PAIR_BLOCK_TOKENS) {
       list.add(OneShotTiling.pairs());
     }
-    if (fewest <= FEW_ROWS_TOKENS) {
-      list.add(OneShotTiling.fewRows());
+    if (fewest <= TWO_ROWS_TOKENS) {
+      list.add(OneShotTiling.twoRows());
     }
     list.add(SplitTiling.small(config, shape.projection()));
     SplitTiling large = SplitTiling.large(config, shape.projection());
@@ -263,7 +263,7 @@ final class BenchPlan implements AutoCloseable {
                 tiling.rows() == 1
                     ? batch.tokens() <= PAIR_BLOCK_TOKENS
                     : tiling instanceof OneShotTiling
-                        ? batch.tokens() <= FEW_ROWS_TOKENS
+                        ? batch.tokens() <= TWO_ROWS_TOKENS
                         : tiling.rows() <= 16 || batch.tokens() >= LARGE_BLOCK_TOKENS)
         .toList();
   }
