@@ -42,9 +42,9 @@ public record EngineArrays(TornadoNativeArray x, TornadoNativeArray y, int yWidt
           "yWidth must be at least columnOffset + output width = %d, got %d"
               .formatted(needed, yWidth));
     }
-    if (tuned && (yWidth % 2 != 0 || call.columnOffset() % 2 != 0)) {
+    if (tuned && (yWidth % 4 != 0 || call.columnOffset() % 4 != 0)) {
       throw new IllegalArgumentException(
-          "yWidth and columnOffset of 16-bit arrays must be even, got %d and %d"
+          "yWidth and columnOffset of 16-bit arrays must be multiples of 4, got %d and %d"
               .formatted(yWidth, call.columnOffset()));
     }
     requireAtLeast("y", y, pairs * yWidth);

@@ -59,7 +59,7 @@ public final class EngineTasks {
   static final int FEW_TOKENS = 16;
 
   /** Most tokens for which a graph gets the kernels for small blocks. */
-  static final int SMALL_TOKENS = 2048;
+  static final int SMALL_TOKENS = 512;
 
   private static final String SCRATCH = "lora_scratch";
 

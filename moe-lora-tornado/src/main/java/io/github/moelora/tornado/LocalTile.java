@@ -3,7 +3,8 @@ package io.github.moelora.tornado;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 
 /**
- * A local array as the target of {@code mmaStore}, which is declared for device arrays.
+ * A local array in another type: for {@code mmaStore}, which is declared for device arrays, and for
+ * loads of tiles that were stored as longs.
  *
  * <p>TornadoVM's code generator looks at the address alone: it emits the <a
  * href="https://github.com/beehive-lab/TornadoVM/blob/v5.2.0-jdk25/tornado-drivers/cuda/src/main/java/uk/ac/manchester/tornado/drivers/cuda/graal/lir/CUDALIRStmt.java#L2147">store</a>
@@ -25,5 +26,15 @@ final class LocalTile {
    */
   static FloatArray floats(Object local) {
     return (FloatArray) local;
+  }
+
+  /**
+   * The array for {@code mmaLoadA} and {@code mmaLoadB}, which look at the address alone, too; on
+   * the device alone.
+   *
+   * @param local a {@code long[]}
+   */
+  static int[] ints(Object local) {
+    return (int[]) local;
   }
 }

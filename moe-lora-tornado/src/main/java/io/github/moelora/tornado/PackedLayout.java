@@ -13,7 +13,9 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
  * <p>B of a slice is cut into units of 8 ranks times 8 columns, each {@code [8, 8]} with the
  * columns adjacent, stored column tile by column tile, within it rank by rank: the columns that a
  * work-group needs are contiguous, whatever the rank. Columns are padded with zeros to a multiple
- * of 8, ranks to 8 or a multiple of 16.
+ * of 32, ranks to 8 or a multiple of 16. Of 32 columns, the first tile has columns 0, 4, 8 ... 28,
+ * the second 1, 5, 9 ... 29 and so on: the four sums that a lane adds to a long of y then lie in
+ * four tiles, and those of neighbouring lanes next to each other.
  */
 final class PackedLayout {
   /** Ranks of a tile of A. */
@@ -33,6 +35,9 @@ final class PackedLayout {
 
   /** Ranks of a unit of B, and columns. */
   static final int UNIT = 8;
+
+  /** Columns are padded to a multiple of this, and change places within so many. */
+  static final int GROUP = 32;
 
   /** Most parts of H: expand reads as many elements of z for each that it needs. */
   static final int MAX_PARTS = 16;
@@ -67,13 +72,24 @@ final class PackedLayout {
 
   /** 16-bit elements of B of a slice. */
   static int sizeB(int rank, int columns) {
-    return Math.multiplyExact(Math.multiplyExact(64, rankUnits(rank)), (columns + 7) >> 3);
+    return Math.multiplyExact(Math.multiplyExact(64, rankUnits(rank)), columnTiles(columns));
+  }
+
+  /** Tiles of 8 columns that the columns of a slice take. */
+  static int columnTiles(int columns) {
+    return (columns + GROUP - 1) / GROUP * (GROUP / UNIT);
+  }
+
+  /** Where a column lies in B of a slice. */
+  static int position(int column) {
+    return (column & -GROUP) + (column & 3) * UNIT + ((column & (GROUP - 1)) >> 2);
   }
 
   /** Index of {@code b[column, rank]} in B of a slice. */
   static int indexB(int column, int rank, int units) {
-    int unit = (column >> 3) * units + (rank >> 3);
-    return unit * 64 + (rank & 7) * 8 + (column & 7);
+    int position = position(column);
+    int unit = (position >> 3) * units + (rank >> 3);
+    return unit * 64 + (rank & 7) * 8 + (position & 7);
   }
 
   /**

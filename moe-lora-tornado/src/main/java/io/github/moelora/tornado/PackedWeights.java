@@ -82,11 +82,11 @@ final class PackedWeights implements ProjectionWeights {
     return new PackedWeights(this);
   }
 
-  /** Whether the tuned kernels can take a model's weights: rows of whole 32-bit words. */
+  /** Whether the tuned kernels can take a model's weights: rows of x of whole longs. */
   static boolean suits(MoeLoraConfig config) {
     return config.weightType() != DType.F32
-        && config.model().hiddenSize() % 2 == 0
-        && config.model().intermediateSize() % 2 == 0;
+        && config.model().hiddenSize() % 4 == 0
+        && config.model().intermediateSize() % 4 == 0;
   }
 
   /** An array of {@code elements} 16-bit elements, an even number, as words of two. */
@@ -102,8 +102,8 @@ final class PackedWeights implements ProjectionWeights {
   }
 
   private static int slotB(MoeLoraConfig config, Projection projection) {
-    // each slice may end in a partly filled unit
-    int columns = config.model().outputWidth(projection) + PackedLayout.UNIT;
+    // each slice may end in a partly filled group
+    int columns = config.model().outputWidth(projection) + PackedLayout.GROUP;
     return PoolSizes.slot(
         config, PackedLayout.sizeB(config.maxRank(), columns) / PackedLayout.LONG);
   }

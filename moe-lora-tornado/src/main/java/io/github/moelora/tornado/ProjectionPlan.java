@@ -69,7 +69,7 @@ final class ProjectionPlan implements AutoCloseable {
       list.add(new PackedChunk(config, packed, OneShotTiling.twoRows(), CHUNK_ROWS[1]));
       list.add(new PackedChunk(config, packed, small, CHUNK_ROWS[0]));
       list.add(new PackedChunk(config, packed, small, CHUNK_ROWS[1]));
-      if (SplitTiling.largest(config).rows() > small.rows()) {
+      if (large.rows() > small.rows()) {
         list.add(new PackedChunk(config, packed, large, CHUNK_ROWS[1]));
       }
     }

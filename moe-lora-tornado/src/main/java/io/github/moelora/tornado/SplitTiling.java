@@ -6,88 +6,92 @@ import io.github.moelora.Projection;
 /**
  * How the tuned shrink and expand, two launches, cut a projection's work.
  *
- * @param rowWarps rows of warps of a shrink work-group, 1 or 2
+ * @param rowWarps rows of warps of a shrink work-group
+ * @param rankWarps warps of a shrink work-group that share its rows: 1, 2 or 4
+ * @param stepWarps shares of the steps of a stage of shrink that warps have: 1, 2 or 4
  * @param rowTiles row tiles of a warp of shrink, 1 or 2
  * @param rankTiles rank tiles of a warp of shrink, 1, 2 or 4
  * @param steps tiles of 16 elements of H in a stage of shrink, 2 or 4
  * @param shrinkGroups work-groups of shrink
  * @param targetItems items that shrink splits H for when there are fewer blocks
- * @param chunk columns of a chunk of expand, 32, 64 or 128
- * @param threads threads of an expand work-group
+ * @param chunk columns of a chunk of expand, a power of two from 32 on
  * @param expandGroups work-groups of expand
  */
 record SplitTiling(
     int rowWarps,
+    int rankWarps,
+    int stepWarps,
     int rowTiles,
     int rankTiles,
     int steps,
     int shrinkGroups,
     int targetItems,
     int chunk,
-    int threads,
     int expandGroups)
     implements Tiling {
 
   /** Multiprocessors of an H100; the grids are sized for it and work on any device. */
   private static final int MULTIPROCESSORS = 132;
 
-  /** Most rank tiles of a warp. */
-  private static final int MAX_RANK_TILES = 4;
-
   /** Local memory that TornadoVM gives to a work-group, less what TornadoVM itself may need. */
   private static final int LOCAL_BYTES = 47 << 10;
 
+  /** Most columns of a chunk for each warp of expand. */
+  private static final int WARP_COLUMNS = 64;
+
+  /** Most columns of a projection whose chunks are small. */
+  private static final int NARROW = 4096;
+
   /** Blocks of 16 rows: many small items. */
   static SplitTiling small(MoeLoraConfig config, Projection projection) {
-    return new SplitTiling(
-        1,
-        1,
-        rankTiles(config, projection),
-        4,
-        8 * MULTIPROCESSORS,
-        8 * MULTIPROCESSORS,
-        largestChunk(config, 16, 64),
-        128,
-        8 * MULTIPROCESSORS);
+    return of(config, projection, 16);
   }
 
-  /** Blocks of 64 rows, or as many as local memory holds the ranks of z for. */
+  /** Blocks of 32 rows, or of 16 where local memory holds no more ranks of z. */
   static SplitTiling large(MoeLoraConfig config, Projection projection) {
-    int rows = 64;
-    while (rows > 16 && expandBytes(config, rows, 32) > LOCAL_BYTES) {
-      rows /= 2;
-    }
-    return new SplitTiling(
-        rows == 64 ? 2 : 1,
-        rows == 16 ? 1 : 2,
-        rankTiles(config, projection),
-        4,
-        2 * MULTIPROCESSORS,
-        2 * MULTIPROCESSORS,
-        32,
-        rows == 64 ? 256 : 128,
-        4 * MULTIPROCESSORS);
+    return of(config, projection, expandBytes(config, 32, 32) > LOCAL_BYTES ? 16 : 32);
   }
 
   /**
-   * The tiling for many pairs per expert: large blocks only where the ranks of gate and up fill an
-   * item of shrink. With fewer, small blocks are faster whatever the batch (docs/performance.md).
+   * Blocks of so many rows.
+   *
+   * @param rows 16, 32 or 64
    */
-  static SplitTiling largest(MoeLoraConfig config) {
-    return rankTiles(config, Projection.GATE_UP) == MAX_RANK_TILES
-        ? large(config, Projection.GATE_UP)
-        : small(config, Projection.GATE_UP);
+  static SplitTiling of(MoeLoraConfig config, Projection projection, int rows) {
+    // warps that take all ranks of their rows read x from local memory once
+    int rankWarps = rankWarps(config, projection);
+    int rowTiles = rankWarps == 4 && rows > 16 ? 2 : 1;
+    int rowWarps = rows / 16 / rowTiles;
+    return new SplitTiling(
+        rowWarps,
+        rankWarps,
+        Math.max(1, 4 / (rowWarps * rankWarps)),
+        rowTiles,
+        4,
+        rankWarps == 4 && rows == 64 ? 2 : 4,
+        8 * MULTIPROCESSORS,
+        128 / rows * MULTIPROCESSORS,
+        chunk(config, projection, rows),
+        8 * MULTIPROCESSORS);
   }
 
-  private static int rankTiles(MoeLoraConfig config, Projection projection) {
+  /** Warps of 32 ranks that all ranks of a site take, or as many as a work-group has for them. */
+  private static int rankWarps(MoeLoraConfig config, Projection projection) {
     boolean two = projection == Projection.GATE_UP && config.model().gateUp().gated();
     int stack = (two ? 2 : 1) * config.maxRank();
-    return stack > 64 ? MAX_RANK_TILES : stack > 32 ? 2 : 1;
+    return stack > 64 ? 4 : stack > 32 ? 2 : 1;
   }
 
-  private static int largestChunk(MoeLoraConfig config, int rows, int limit) {
-    int chunk = limit;
-    while (chunk > 32 && expandBytes(config, rows, chunk) > LOCAL_BYTES) {
+  /**
+   * The largest chunk whose columns local memory and the registers of a copy hold; of narrow
+   * projections half of it, for more shares.
+   */
+  private static int chunk(MoeLoraConfig config, Projection projection, int rows) {
+    boolean narrow = config.model().outputWidth(projection) <= NARROW;
+    int chunk = Math.min(WARP_COLUMNS * 64 / rows, narrow ? 128 : 256);
+    while (chunk > 32
+        && (expandBytes(config, rows, chunk) > LOCAL_BYTES
+            || expandLongs(config, chunk) > TunedExpand.MAX_LONGS)) {
       chunk /= 2;
     }
     return chunk;
@@ -96,7 +100,16 @@ record SplitTiling(
   /** Local memory of an expand work-group: a chunk of B, z in two halves, sums, row data. */
   private static int expandBytes(MoeLoraConfig config, int rows, int chunk) {
     int ranks = 16 * rankSteps(config.maxRank());
-    return 2 * chunk * ranks + 4 * rows * ranks + 4 * rows * (chunk + 1) + 16 + 8 * rows;
+    return 2 * chunk * ranks
+        + 4 * rows * ranks
+        + 4 * rows * TunedExpand.sumsStride(chunk)
+        + 16
+        + 8 * rows;
+  }
+
+  /** Longs of a chunk of B that a thread copies. */
+  private static int expandLongs(MoeLoraConfig config, int chunk) {
+    return chunk * 16 * rankSteps(config.maxRank()) / (PackedLayout.LONG * TunedExpand.THREADS);
   }
 
   private static int rankSteps(int rank) {
@@ -115,12 +128,12 @@ record SplitTiling(
 
   /** Ranks of an item of shrink. */
   int itemRanks() {
-    return 32 * rankTiles;
+    return 8 * rankTiles * rankWarps;
   }
 
   /** Threads of a shrink work-group. */
   int shrinkThreads() {
-    return 128 * rowWarps;
+    return 32 * rowWarps * rankWarps * stepWarps;
   }
 
   /** Most steps of 16 ranks that expand makes. */

@@ -23,7 +23,12 @@ final class TornadoBackend implements Backend {
   static final int SMALL_BLOCK = 16;
 
   /** Groups of this many pairs and more get large blocks where the tuned kernels have them. */
-  private static final int LARGE_GROUP = 128;
+  private static final int LARGE_GROUP = 48;
+
+  /** The same for ranks above {@link #SMALL_RANK}, whose weights cost more to read again. */
+  private static final int LARGE_GROUP_OF_RANKS = 16;
+
+  private static final int SMALL_RANK = 32;
 
   /** Up to so many pairs, each is a block: what counts is to have all multiprocessors at work. */
   private static final int FEW_PAIRS = 64;
@@ -51,7 +56,7 @@ final class TornadoBackend implements Backend {
     if (packed) {
       PackedWeights.Staging staging = PackedWeights.Staging.of(config);
       addWeights((layer, projection) -> new PackedWeights(config, layer, projection, staging));
-      largest = SplitTiling.largest(config).rows();
+      largest = SplitTiling.large(config, Projection.GATE_UP).rows();
     } else {
       FloatArray staging = PortableWeights.newStaging(config);
       addWeights((layer, projection) -> new PortableWeights(config, layer, projection, staging));
@@ -126,7 +131,8 @@ final class TornadoBackend implements Backend {
         return 2;
       }
     }
-    return activePairs >= groups * LARGE_GROUP ? maxBlockSize : SMALL_BLOCK;
+    int largeGroup = config.maxRank() > SMALL_RANK ? LARGE_GROUP_OF_RANKS : LARGE_GROUP;
+    return activePairs >= groups * largeGroup ? maxBlockSize : SMALL_BLOCK;
   }
 
   @Override

@@ -24,17 +24,20 @@ final class TunedExpand {
   /** Ints of a 16 x 16 tile of z. */
   private static final int Z_TILE = 128;
 
-  /** Ints of a 16 x 8 tile of B. */
-  private static final int B_TILE = 64;
+  /** Longs of a 16 x 8 tile of B. */
+  private static final int B_TILE = 32;
 
   /** Longs of half a tile of B: 8 ranks of 8 columns. */
   private static final int B_UNIT = 16;
 
   /** Most longs of a chunk of B that a thread copies. */
-  private static final int MAX_LONGS = 16;
+  static final int MAX_LONGS = 16;
 
-  /** Most words of two columns that a thread of a work-group has of a chunk. */
-  static final int MAX_WORDS = 8;
+  /** Threads of a work-group. */
+  static final int THREADS = 128;
+
+  /** Most longs of four columns that a thread has of a chunk. */
+  private static final int MAX_TARGETS = 8;
 
   /** Parts of z that are read before the first is needed. */
   private static final int PART_STEP = 4;
@@ -49,11 +52,11 @@ final class TunedExpand {
   /**
    * Expand. Elements of y without a delta are not touched.
    *
-   * <p>Grid: {@code groups} work-groups of {@code threads} threads take the items (block, slice,
+   * <p>Grid: {@code groups} work-groups of {@link #THREADS} threads take the items (block, slice,
    * share of the columns) in turn; there are more shares per slice when there are fewer blocks. The
    * block's rows of z, summed over their parts, go to local memory as pairs of 16-bit numbers; then
    * chunk after chunk of columns of B arrives there, one ahead of the products. A warp computes 16
-   * rows of up to 32 columns of a chunk.
+   * rows of up to 64 columns of a chunk, and each thread then adds longs of four columns to y.
    *
    * @param sizes in, see {@link Sizes}
    * @param slices in, see {@link SliceTable}
@@ -61,11 +64,11 @@ final class TunedExpand {
    * @param pool in, 16-bit, B as {@link PackedLayout} says
    * @param z in, float32 {@code [parts, blocks, rows, zStride]}, as {@link TunedShrink} writes
    * @param routingWeights in, float32 {@code [P]}
-   * @param yInts in and out, bfloat16 {@code [P, yWidth]} in words of two; not used for float16
+   * @param yLongs in and out, bfloat16 {@code [P, yWidth]} in longs of four; not used for float16
    * @param yHalves in and out, float16 {@code [P, yWidth]}; not used for bfloat16
    * @param maxSteps most steps of 16 ranks of a slice
-   * @param rows rows of a block, a multiple of 16
-   * @param chunk columns of a chunk: {@code rows * chunk / threads} is at most 16
+   * @param rows rows of a block: 16, 32 or 64
+   * @param chunk columns of a chunk: 32, or a power of two up to 4096 / rows
    * @param bf16 1 for bfloat16, 0 for float16
    */
   static void expand(
@@ -80,35 +83,41 @@ final class TunedExpand {
       LongArray pool,
       FloatArray z,
       FloatArray routingWeights,
-      IntArray yInts,
+      LongArray yLongs,
       HalfFloatArray yHalves,
       int zStride,
       int maxSteps,
       int rows,
       int chunk,
-      int threads,
       int groups,
       int bf16) {
-    int[] bTiles = ctx.allocateIntLocalArray(chunk / 8 * maxSteps * B_TILE);
+    long[] bTiles = ctx.allocateLongLocalArray(chunk / 8 * maxSteps * B_TILE);
     int[] zTiles = ctx.allocateIntLocalArray(2 * rows / 16 * maxSteps * Z_TILE);
-    float[] sums = ctx.allocateFloatLocalArray(LocalTile.HEADER + rows * (chunk + 1));
+    float[] sums = ctx.allocateFloatLocalArray(LocalTile.HEADER + rows * sumsStride(chunk));
     int[] yFrom = ctx.allocateIntLocalArray(rows);
     float[] factors = ctx.allocateFloatLocalArray(rows);
     int[] used = ctx.allocateIntLocalArray(1);
     int tid = ctx.localIdx;
     int warp = tid >> 5;
-    int warps = threads / 32;
     int rowTiles = rows / 16;
     int rowTile = warp % rowTiles;
     // columns of a chunk, in tiles of 8, that a warp computes
-    int warpTiles = chunk / 8 * rowTiles / warps;
+    int warpTiles = chunk / 8 * rowTiles / (THREADS / 32);
     int firstTile = warp / rowTiles * warpTiles;
-    int stride = chunk + 1;
-    int wordsPerRow = chunk / 2;
-    int words = rows * wordsPerRow / threads;
-    int rowThreads = threads / rows;
+    int stride = sumsStride(chunk);
+    int rowLongs = chunk / 4;
+    int targets = rows * rowLongs / THREADS;
+    int targetRows = THREADS / rowLongs;
+    int targetRow = tid / rowLongs;
+    int inTargetRow = tid & (rowLongs - 1);
+    int sumsFrom =
+        LocalTile.HEADER
+            + targetRow * stride
+            + sumsColumn(4 * (inTargetRow >> 3))
+            + (inTargetRow & 7);
+    int rowThreads = THREADS / rows;
     int zPart = rowTiles * maxSteps * Z_TILE;
-    int copies = (chunk / 8 * maxSteps * 2 * B_UNIT + threads - 1) / threads;
+    int copies = (chunk / 8 * maxSteps * 2 * B_UNIT + THREADS - 1) / THREADS;
 
     int blocks = counts.get(Routing.ACTIVE_BLOCKS);
     int blockSize = counts.get(Routing.BLOCK_SIZE);
@@ -140,13 +149,13 @@ final class TunedExpand {
         int b = slices.get(slice + SliceTable.B);
         int tileLongs = units * B_UNIT;
         int chunkLongs = chunk / 8 * tileLongs;
-        int allLongs = (columns + 7) / 8 * tileLongs;
+        int allLongs = PackedLayout.columnTiles(columns) * tileLongs;
         // B is read a chunk ahead, and before z is there
         long[] next = new long[MAX_LONGS];
         for (int i = 0; i < copies; i++) {
-          int index = tid + i * threads;
+          int index = tid + i * THREADS;
           next[i] = 0L;
-          if (i * threads < chunkLongs) {
+          if (i * THREADS < chunkLongs) {
             next[i] = pool.get(b + Math.min(first * chunkLongs + index, allLongs - 1));
           }
         }
@@ -183,25 +192,29 @@ final class TunedExpand {
             }
           }
         }
+        int pair = sortedTokenIds.get(block * blockSize + zRow);
+        float factor = scales.get(2 * site + second);
+        if (pair < pairs && sizes.get(Sizes.ROUTED_WEIGHT) != 0) {
+          factor *= routingWeights.get(pair);
+        }
         if (inRow == 0 && tid / rowThreads < blockSize) {
-          int pair = sortedTokenIds.get(block * blockSize + zRow);
+          // rows without a pair come last in a block
           int following = pairs;
           if (zRow + 1 < blockSize) {
             following = sortedTokenIds.get(block * blockSize + zRow + 1);
           }
-          float factor = scales.get(2 * site + second) / up;
           int from = 0;
           if (pair < pairs) {
             if (following >= pairs) {
               used[0] = zRow + 1;
             }
-            from = yWord(sizes, pair, slices.get(slice + SliceTable.FIRST_COLUMN));
-            if (sizes.get(Sizes.ROUTED_WEIGHT) != 0) {
-              factor *= routingWeights.get(pair);
-            }
+            from = yLong(sizes, pair, slices.get(slice + SliceTable.FIRST_COLUMN));
           }
           yFrom[zRow] = from;
-          factors[zRow] = factor;
+          factors[zRow] = factor / up;
+        }
+        if (bf16 != 0) {
+          up = factor;
         }
         int rowAt = (zRow >> 4) * maxSteps * Z_TILE + (zRow & 15) * 8;
         for (int q = inRow; q < 8 * steps; q += rowThreads) {
@@ -228,55 +241,48 @@ final class TunedExpand {
         for (int c = first; c < end; c++) {
           ctx.localBarrier();
           for (int i = 0; i < copies; i++) {
-            int index = tid + i * threads;
+            int index = tid + i * THREADS;
             if (index < chunkLongs) {
-              int low = (int) next[i];
-              int high = (int) (next[i] >>> 32);
               if (units > 1) {
-                bTiles[2 * index] = low;
-                bTiles[2 * index + 1] = high;
+                bTiles[index] = next[i];
               } else {
                 // a unit alone stands in for the step's other one too, where z is 0
-                int to = (index >> 4) * B_TILE + 2 * (index & (B_UNIT - 1));
-                bTiles[to] = low;
-                bTiles[to + 1] = high;
-                bTiles[to + 2 * B_UNIT] = low;
-                bTiles[to + 2 * B_UNIT + 1] = high;
+                int to = (index >> 4) * B_TILE + (index & (B_UNIT - 1));
+                bTiles[to] = next[i];
+                bTiles[to + B_UNIT] = next[i];
               }
             }
           }
-          // y is read before the products, which then hide its latency; rows without a pair come
-          // last in a block
-          int usedWords = used[0] * wordsPerRow;
-          int[] targets = new int[MAX_WORDS];
-          int[] oldInts = new int[MAX_WORDS];
-          float[] lows = new float[MAX_WORDS];
-          float[] highs = new float[MAX_WORDS];
-          for (int i = 0; i < words; i++) {
-            targets[i] = 0;
-            oldInts[i] = 0;
-            lows[i] = 0.0f;
-            highs[i] = 0.0f;
-            int word = tid + i * threads;
-            if (i * threads < usedWords) {
-              int row = Math.min(word / wordsPerRow, used[0] - 1);
-              int column = c * wordsPerRow + word % wordsPerRow;
-              targets[i] = yFrom[row] + Math.min(column, (columns >> 1) - 1);
-              if (add != 0) {
-                if (bf16 != 0) {
-                  oldInts[i] = yInts.get(targets[i]);
-                } else {
-                  Half2 v = yHalves.getHalf2(2 * targets[i]);
-                  lows[i] = Half2.lowFloat(v);
-                  highs[i] = Half2.highFloat(v);
-                }
+          // y is read before the products, which then hide its latency
+          int usedRows = used[0];
+          int firstLong = c * rowLongs;
+          int lastOfRow = (columns >> 2) - 1 - firstLong;
+          long[] old = new long[MAX_TARGETS];
+          float[] values = new float[4 * MAX_TARGETS];
+          for (int i = 0; i < targets; i++) {
+            old[i] = 0L;
+            for (int k = 0; k < 4; k++) {
+              values[4 * i + k] = 0.0f;
+            }
+            if (add != 0 && i * targetRows < usedRows) {
+              int row = Math.min(targetRow + i * targetRows, usedRows - 1);
+              int at64 = yFrom[row] + firstLong + Math.min(inTargetRow, lastOfRow);
+              if (bf16 != 0) {
+                old[i] = yLongs.get(at64);
+              } else {
+                Half2 first2 = yHalves.getHalf2(4 * at64);
+                Half2 last2 = yHalves.getHalf2(4 * at64 + 2);
+                values[4 * i] = Half2.lowFloat(first2);
+                values[4 * i + 1] = Half2.highFloat(first2);
+                values[4 * i + 2] = Half2.lowFloat(last2);
+                values[4 * i + 3] = Half2.highFloat(last2);
               }
             }
           }
           int following = Math.min(c + 1, end - 1) * chunkLongs;
           for (int i = 0; i < copies; i++) {
-            if (i * threads < chunkLongs) {
-              int index = tid + i * threads;
+            if (i * THREADS < chunkLongs) {
+              int index = tid + i * THREADS;
               next[i] = pool.get(b + Math.min(following + index, allLongs - 1));
             }
           }
@@ -284,72 +290,105 @@ final class TunedExpand {
           float[] c1 = ctx.mmaFragment(0.0f);
           float[] c2 = ctx.mmaFragment(0.0f);
           float[] c3 = ctx.mmaFragment(0.0f);
+          float[] c4 = ctx.mmaFragment(0.0f);
+          float[] c5 = ctx.mmaFragment(0.0f);
+          float[] c6 = ctx.mmaFragment(0.0f);
+          float[] c7 = ctx.mmaFragment(0.0f);
           ctx.localBarrier();
-          int bAt = 4 * firstTile * steps * B_TILE;
+          int bAt = 8 * firstTile * steps * B_TILE;
           int zAt = 4 * rowTile * maxSteps * Z_TILE;
+          int next8 = 8 * steps * B_TILE;
           // no branch may lie between the loop and mma: fragments survive only straight-line code
           for (int k = 0; k < steps; k++) {
             HalfFloat[] high = ctx.mmaLoadA(zTiles, 16, zAt + 4 * k * Z_TILE);
             HalfFloat[] low = ctx.mmaLoadA(zTiles, 16, zAt + 4 * (zPart + k * Z_TILE));
-            HalfFloat[] b0 = ctx.mmaLoadB(bTiles, 16, bAt + 4 * k * B_TILE);
+            int bStep = bAt + 8 * k * B_TILE;
+            HalfFloat[] b0 = ctx.mmaLoadB(LocalTile.ints(bTiles), 16, bStep);
             c0 = product(ctx, high, b0, c0, bf16);
             c0 = product(ctx, low, b0, c0, bf16);
             if (warpTiles > 1) {
-              HalfFloat[] b1 = ctx.mmaLoadB(bTiles, 16, bAt + 4 * (steps + k) * B_TILE);
+              HalfFloat[] b1 = ctx.mmaLoadB(LocalTile.ints(bTiles), 16, bStep + next8);
               c1 = product(ctx, high, b1, c1, bf16);
               c1 = product(ctx, low, b1, c1, bf16);
             }
             if (warpTiles > 2) {
-              HalfFloat[] b2 = ctx.mmaLoadB(bTiles, 16, bAt + 4 * (2 * steps + k) * B_TILE);
-              HalfFloat[] b3 = ctx.mmaLoadB(bTiles, 16, bAt + 4 * (3 * steps + k) * B_TILE);
+              HalfFloat[] b2 = ctx.mmaLoadB(LocalTile.ints(bTiles), 16, bStep + 2 * next8);
+              HalfFloat[] b3 = ctx.mmaLoadB(LocalTile.ints(bTiles), 16, bStep + 3 * next8);
               c2 = product(ctx, high, b2, c2, bf16);
               c3 = product(ctx, high, b3, c3, bf16);
               c2 = product(ctx, low, b2, c2, bf16);
               c3 = product(ctx, low, b3, c3, bf16);
             }
-          }
-          int column8 = firstTile * 8;
-          ctx.mmaStore(c0, LocalTile.floats(sums), rowTile * 16, column8, stride);
-          if (warpTiles > 1) {
-            ctx.mmaStore(c1, LocalTile.floats(sums), rowTile * 16, column8 + 8, stride);
-          }
-          if (warpTiles > 2) {
-            ctx.mmaStore(c2, LocalTile.floats(sums), rowTile * 16, column8 + 16, stride);
-            ctx.mmaStore(c3, LocalTile.floats(sums), rowTile * 16, column8 + 24, stride);
-          }
-          ctx.localBarrier();
-          for (int i = 0; i < words; i++) {
-            int word = tid + i * threads;
-            if (i * threads < usedWords) {
-              int row = word / wordsPerRow;
-              int from = LocalTile.HEADER + row * stride + 2 * (word % wordsPerRow);
-              float factor = factors[row];
-              float low = factor * sums[from];
-              float high = factor * sums[from + 1];
-              if (bf16 != 0) {
-                low += BFloat16.bf16ToFloat((short) oldInts[i]);
-                high += BFloat16.bf16ToFloat((short) (oldInts[i] >>> 16));
-                oldInts[i] = bf16Word(low, high);
-              } else {
-                lows[i] += low;
-                highs[i] += high;
-              }
+            if (warpTiles > 4) {
+              HalfFloat[] b4 = ctx.mmaLoadB(LocalTile.ints(bTiles), 16, bStep + 4 * next8);
+              HalfFloat[] b5 = ctx.mmaLoadB(LocalTile.ints(bTiles), 16, bStep + 5 * next8);
+              c4 = product(ctx, high, b4, c4, bf16);
+              c5 = product(ctx, high, b5, c5, bf16);
+              c4 = product(ctx, low, b4, c4, bf16);
+              c5 = product(ctx, low, b5, c5, bf16);
+              HalfFloat[] b6 = ctx.mmaLoadB(LocalTile.ints(bTiles), 16, bStep + 6 * next8);
+              HalfFloat[] b7 = ctx.mmaLoadB(LocalTile.ints(bTiles), 16, bStep + 7 * next8);
+              c6 = product(ctx, high, b6, c6, bf16);
+              c7 = product(ctx, high, b7, c7, bf16);
+              c6 = product(ctx, low, b6, c6, bf16);
+              c7 = product(ctx, low, b7, c7, bf16);
             }
           }
-          for (int i = 0; i < words; i++) {
-            int word = tid + i * threads;
-            int column = c * wordsPerRow + word % wordsPerRow;
-            if (word < usedWords && 2 * column < columns) {
+          int row16 = rowTile * 16;
+          ctx.mmaStore(c0, LocalTile.floats(sums), row16, sumsColumn(firstTile), stride);
+          if (warpTiles > 1) {
+            ctx.mmaStore(c1, LocalTile.floats(sums), row16, sumsColumn(firstTile + 1), stride);
+          }
+          if (warpTiles > 2) {
+            ctx.mmaStore(c2, LocalTile.floats(sums), row16, sumsColumn(firstTile + 2), stride);
+            ctx.mmaStore(c3, LocalTile.floats(sums), row16, sumsColumn(firstTile + 3), stride);
+          }
+          if (warpTiles > 4) {
+            ctx.mmaStore(c4, LocalTile.floats(sums), row16, sumsColumn(firstTile + 4), stride);
+            ctx.mmaStore(c5, LocalTile.floats(sums), row16, sumsColumn(firstTile + 5), stride);
+            ctx.mmaStore(c6, LocalTile.floats(sums), row16, sumsColumn(firstTile + 6), stride);
+            ctx.mmaStore(c7, LocalTile.floats(sums), row16, sumsColumn(firstTile + 7), stride);
+          }
+          ctx.localBarrier();
+          for (int i = 0; i < targets; i++) {
+            int row = targetRow + i * targetRows;
+            if (row < usedRows && inTargetRow <= lastOfRow) {
+              int from = sumsFrom + i * targetRows * stride;
+              float s0 = sums[from];
+              float s1 = sums[from + 8];
+              float s2 = sums[from + 16];
+              float s3 = sums[from + 24];
+              int at64 = yFrom[row] + firstLong + inTargetRow;
               if (bf16 != 0) {
-                yInts.set(targets[i], oldInts[i]);
+                s0 += BFloat16.bf16ToFloat((short) old[i]);
+                s1 += BFloat16.bf16ToFloat((short) (old[i] >>> 16));
+                s2 += BFloat16.bf16ToFloat((short) (old[i] >>> 32));
+                s3 += BFloat16.bf16ToFloat((short) (old[i] >>> 48));
+                yLongs.set(at64, bf16Long(s0, s1, s2, s3));
               } else {
-                yHalves.setHalf2(2 * targets[i], Half2.fromFloats(lows[i], highs[i]));
+                float scale = factors[row];
+                s0 = scale * s0 + values[4 * i];
+                s1 = scale * s1 + values[4 * i + 1];
+                s2 = scale * s2 + values[4 * i + 2];
+                s3 = scale * s3 + values[4 * i + 3];
+                yHalves.setHalf2(4 * at64, Half2.fromFloats(s0, s1));
+                yHalves.setHalf2(4 * at64 + 2, Half2.fromFloats(s2, s3));
               }
             }
           }
         }
       }
     }
+  }
+
+  /** Floats of a row of sums of a chunk; rows and groups of columns begin in different banks. */
+  static int sumsStride(int chunk) {
+    return sumsColumn(chunk / 8) + (chunk > PackedLayout.GROUP ? 8 : 0);
+  }
+
+  /** Where the sums of a tile of 8 columns begin in a row. */
+  private static int sumsColumn(int tile) {
+    return tile * 8 + tile / 4 * 8;
   }
 
   private static float[] product(
@@ -359,10 +398,10 @@ final class TunedExpand {
         : ctx.mma(z, b, sum, MMAShape.M16N8K16);
   }
 
-  /** First word of a pair's columns of a slice in y. */
-  private static int yWord(IntArray sizes, int pair, int firstColumn) {
+  /** First long of a pair's columns of a slice in y. */
+  private static int yLong(IntArray sizes, int pair, int firstColumn) {
     int column = sizes.get(Sizes.COLUMN_OFFSET) + firstColumn;
-    return (pair * sizes.get(Sizes.Y_WIDTH) + column) / 2;
+    return (pair * sizes.get(Sizes.Y_WIDTH) + column) / 4;
   }
 
   /** Sum over the parts of z, in order. */
@@ -385,6 +424,14 @@ final class TunedExpand {
     long low = BFloat16.bf16FromFloat(lo);
     long high = BFloat16.bf16FromFloat(hi);
     return (int) ((high << 16) | (low & 0xffffL));
+  }
+
+  private static long bf16Long(float s0, float s1, float s2, float s3) {
+    long w0 = BFloat16.bf16FromFloat(s0) & 0xffffL;
+    long w1 = BFloat16.bf16FromFloat(s1) & 0xffffL;
+    long w2 = BFloat16.bf16FromFloat(s2) & 0xffffL;
+    long w3 = BFloat16.bf16FromFloat(s3);
+    return w0 | (w1 << 16) | (w2 << 32) | (w3 << 48);
   }
 
   private static int fp16Word(float lo, float hi) {

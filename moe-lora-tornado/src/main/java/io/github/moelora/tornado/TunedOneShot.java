@@ -167,16 +167,9 @@ final class TunedOneShot {
           int xRow = pair < pairs ? pair / sizes.get(Sizes.PAIRS_PER_ROW) : 0;
           xFrom[i] = (xRow * inputWidth) >> 1;
         }
-        int[] xNext = new int[X_WORDS];
-        if (bf16 != 0) {
-          for (int i = 0; i < X_WORDS; i++) {
-            int word = (tid + i * THREADS) % xRowWords;
-            xNext[i] = xInts.get(xFrom[i * rows / X_WORDS] + Math.min(word, (inputWidth >> 1) - 1));
-          }
-        }
         int b = slices.get(slice + SliceTable.B);
         int units = PackedLayout.rankUnits(rank);
-        int lastTile = (columns - 1) >> 3;
+        int lastTile = PackedLayout.columnTiles(columns) - 1;
         int width = endColumn - firstColumn;
         int slabShift = width > 256 ? 0 : width > 128 ? 1 : width > 64 ? 2 : 3;
         int slabRanks = 16 << slabShift;
@@ -189,16 +182,24 @@ final class TunedOneShot {
           }
         }
         float[] c = new float[4 * MAX_ROWS];
-        ctx.localBarrier();
         for (int segment = 0; segment < segments; segment++) {
+          int[] xWords = new int[X_WORDS];
+          if (bf16 != 0) {
+            for (int i = 0; i < X_WORDS; i++) {
+              int word = segment * xRowWords + (tid + i * THREADS) % xRowWords;
+              xWords[i] =
+                  xInts.get(xFrom[i * rows / X_WORDS] + Math.min(word, (inputWidth >> 1) - 1));
+            }
+          }
+          ctx.localBarrier();
           for (int i = 0; i < X_WORDS; i++) {
             int word = tid + i * THREADS;
             int h = segment * xWidth + 2 * (word % xRowWords);
             float low;
             float high;
             if (bf16 != 0) {
-              low = BFloat16.bf16ToFloat((short) xNext[i]);
-              high = BFloat16.bf16ToFloat((short) (xNext[i] >>> 16));
+              low = BFloat16.bf16ToFloat((short) xWords[i]);
+              high = BFloat16.bf16ToFloat((short) (xWords[i] >>> 16));
             } else {
               Half2 v =
                   xHalves.getHalf2(2 * xFrom[i * rows / X_WORDS] + Math.min(h, inputWidth - 2));
@@ -208,13 +209,6 @@ final class TunedOneShot {
             // beyond H, where A is padded with zeros, x is 0
             xs[2 * word] = h < inputWidth ? low : 0.0f;
             xs[2 * word + 1] = h < inputWidth ? high : 0.0f;
-          }
-          if (bf16 != 0) {
-            for (int i = 0; i < X_WORDS; i++) {
-              int word = (segment + 1) * xRowWords + (tid + i * THREADS) % xRowWords;
-              xNext[i] =
-                  xInts.get(xFrom[i * rows / X_WORDS] + Math.min(word, (inputWidth >> 1) - 1));
-            }
           }
           // B is padded with ranks of zeros, for which z must be finite
           if (segment == 0 && tid < 16 * rows) {
@@ -304,9 +298,6 @@ final class TunedOneShot {
               ctx.localBarrier();
             }
           }
-          if (passes == 1 && segment < segments - 1) {
-            ctx.localBarrier();
-          }
         }
 
         if (bf16 != 0 && rows > 1) {
@@ -366,8 +357,7 @@ final class TunedOneShot {
             int ranks = Math.min(slabRanks, 8 * units - slab * slabRanks);
             for (int i = 0; i < B_BATCH; i++) {
               int index = tid + i * THREADS;
-              int to =
-                  (index >> (5 + slabShift)) * tileStride + (index & (2 * slabRanks - 1));
+              int to = (index >> (5 + slabShift)) * tileStride + (index & (2 * slabRanks - 1));
               if (bf16 != 0) {
                 bLongs[to] = bNext[i];
               } else {
@@ -434,12 +424,14 @@ final class TunedOneShot {
               int word = tid + i * THREADS;
               int row = word / yWords;
               int inRow = word & (yWords - 1);
-              int from = (4 * row + 2 * (inRow & 1)) * quads + (inRow >> 1);
+              int position = PackedLayout.position(2 * inRow);
+              int from = (4 * row + (position & 3)) * quads + (position >> 2);
               float low = 0.0f;
               float high = 0.0f;
               for (int g = 0; g < rankGroups; g++) {
                 low += xs[from + g * 4 * rows * quads];
-                high += xs[from + g * 4 * rows * quads + quads];
+                // the next column lies 8 positions on
+                high += xs[from + g * 4 * rows * quads + 2];
               }
               float factor = scales.get(2 * site + second);
               if (sizes.get(Sizes.ROUTED_WEIGHT) != 0) {

@@ -5,26 +5,25 @@ import uk.ac.manchester.tornado.api.KernelContext;
 import uk.ac.manchester.tornado.api.enums.MMAShape;
 import uk.ac.manchester.tornado.api.types.HalfFloat;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
-import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 import uk.ac.manchester.tornado.api.types.arrays.LongArray;
 
 /** Shrink on tensor cores, for 16-bit types. */
 final class TunedShrink {
-  /** Ints of a 16 x 16 tile of x, and 8 that keep the tiles of a row in different banks. */
-  private static final int X_TILE = 136;
-
-  /** Ints of a tile of A. */
-  private static final int A_TILE = PackedLayout.TILE / 2;
+  /** Longs of a 16 x 16 tile of x, and 4 that keep the tiles of a row in different banks. */
+  private static final int X_TILE = 68;
 
   /** Longs of a tile of A. */
-  private static final int A_LONGS = PackedLayout.TILE / 4;
+  private static final int A_TILE = PackedLayout.TILE / PackedLayout.LONG;
 
   /** Most longs of a stage of A that a thread copies. */
-  private static final int MAX_LONGS = 16;
+  static final int MAX_LONGS = 16;
 
-  /** Most rows of a stage of x that a thread copies a word of. */
-  private static final int MAX_X = 8;
+  /** Most longs of a stage of x that a thread copies. */
+  static final int MAX_X = 8;
+
+  /** Floats that keep the rows of sums in different banks. */
+  static final int SUMS_PAD = 8;
 
   private TunedShrink() {}
 
@@ -32,20 +31,23 @@ final class TunedShrink {
    * {@code z[part, block, row, r] = sum_h x[row of pair, h] * a[h, r]} over the part's share of H:
    * one pass over x for the stacked ranks of all slices.
    *
-   * <p>Grid: {@code groups} work-groups of {@code 128 * rowWarps} threads take the items (part,
-   * rank range, block) in turn. An item is {@code M = 16 * rowTiles * rowWarps} rows times {@code
-   * 32 * rankTiles} ranks, of which warp {@code w} computes row tiles from {@code w / 4 * rowTiles}
-   * and rank tiles from {@code w % 4 * rankTiles}. While a stage is computed, the next arrives: x
-   * by asynchronous copies, A in registers, because its loads are twice as wide. Rows without a
-   * pair take the first row of x; nobody reads them.
+   * <p>Grid: {@code groups} work-groups of {@code 32 * rowWarps * rankWarps * stepWarps} threads
+   * take the items (part, rank range, block) in turn. An item is {@code M = 16 * rowTiles *
+   * rowWarps} rows times {@code 8 * rankTiles * rankWarps} ranks; a warp computes {@code rowTiles}
+   * times {@code rankTiles} tiles of it, over one of {@code stepWarps} shares of the steps, which
+   * meet in local memory. While a stage is computed, the next arrives in registers, because that is
+   * how 64 bits are loaded at once; the stages take turns between two buffers. Rows without a pair
+   * take the first row of x; nobody reads them.
    *
    * @param sizes in, see {@link Sizes}
    * @param slices in, see {@link SliceTable}
    * @param pool in, 16-bit, A as {@link PackedLayout} says
-   * @param x in, 16-bit {@code [T, H]} or {@code [P, H]}, H even
+   * @param x in, 16-bit {@code [T, H]} or {@code [P, H]}, H a multiple of 4
    * @param z out, float32 {@code [parts, blocks, M, zStride]}
    * @param bf16 1 for bfloat16, 0 for float16
-   * @param rowTiles 1 or 2
+   * @param rankWarps 1, 2 or 4
+   * @param stepWarps 1, 2 or 4, at most {@code steps}
+   * @param rowTiles 1, or 2 with one share of the steps and 2 or 4 {@code rankTiles}
    * @param rankTiles 1, 2 or 4
    * @param steps tiles of 16 elements of H in a stage, 2 or 4
    */
@@ -58,33 +60,41 @@ final class TunedShrink {
       IntArray adapterIds,
       IntArray slices,
       LongArray pool,
-      HalfFloatArray x,
+      LongArray x,
       FloatArray z,
       int inputWidth,
       int zStride,
       int bf16,
       int rowWarps,
+      int rankWarps,
+      int stepWarps,
       int rowTiles,
       int rankTiles,
       int steps,
       int groups) {
-    int[] xTiles = ctx.allocateIntLocalArray(2 * rowTiles * rowWarps * steps * X_TILE);
-    int[] aTiles = ctx.allocateIntLocalArray(steps * 4 * rankTiles * A_TILE);
-    int tid = ctx.localIdx;
-    int warp = tid >> 5;
-    int threads = 128 * rowWarps;
+    int threads = 32 * rowWarps * rankWarps * stepWarps;
     int rows = 16 * rowTiles * rowWarps;
-    int itemTiles = 4 * rankTiles;
+    int itemTiles = rankTiles * rankWarps;
     int xStage = rowTiles * rowWarps * steps * X_TILE;
-    int stepLongs = itemTiles * A_LONGS;
-    int copies = steps * stepLongs / threads;
-    int stageInts = 8 * steps;
-    int rowStep = threads / stageInts;
+    int stepLongs = itemTiles * A_TILE;
+    int aStage = steps * stepLongs;
+    long[] xTiles = ctx.allocateLongLocalArray(2 * xStage);
+    long[] aTiles = ctx.allocateLongLocalArray(2 * aStage);
+    int sumsStride = 8 * itemTiles + SUMS_PAD;
+    float[] sums =
+        ctx.allocateFloatLocalArray(
+            stepWarps > 1 ? LocalTile.HEADER + stepWarps * rows * sumsStride : 1);
+    int tid = ctx.localIdx;
+    int warp = (tid >> 5) % (rowWarps * rankWarps);
+    int stepWarp = (tid >> 5) / (rowWarps * rankWarps);
+    int copies = aStage / threads;
+    int rowLongs = 4 * steps;
+    int rowStep = threads / rowLongs;
     int xCopies = rows / rowStep;
-    int firstRow = tid / stageInts;
-    int rowTile = (warp >> 2) * rowTiles;
-    int rankTile = (warp & 3) * rankTiles;
-    int column = tid & (stageInts - 1);
+    int firstRow = tid / rowLongs;
+    int column = tid & (rowLongs - 1);
+    int rowTile = warp / rankWarps * rowTiles;
+    int rankTile = (warp & (rankWarps - 1)) * rankTiles;
 
     int blocks = counts.get(Routing.ACTIVE_BLOCKS);
     int blockSize = counts.get(Routing.BLOCK_SIZE);
@@ -109,16 +119,16 @@ final class TunedShrink {
       int validTiles = Math.min(itemTiles, stackTiles - firstTile);
       int first = part * share;
       int end = validTiles > 0 ? Math.min(stages, first + share) : first;
-      int lastLong = validTiles * A_LONGS - 1;
-      int a = slices.get(at + SliceTable.A) + firstTile * A_LONGS;
+      int lastLong = validTiles * A_TILE - 1;
+      int a = slices.get(at + SliceTable.A) + firstTile * A_TILE;
 
-      // where the words of x begin that this thread copies
+      // where the longs of x begin that this thread copies
       int[] xFrom = new int[MAX_X];
       for (int i = 0; i < xCopies; i++) {
         int row = firstRow + i * rowStep;
         int position = block * blockSize + Math.min(row, blockSize - 1);
         int pair = sortedTokenIds.get(position);
-        xFrom[i] = pair < pairs ? pair / sizes.get(Sizes.PAIRS_PER_ROW) * inputWidth : 0;
+        xFrom[i] = pair < pairs ? pair / sizes.get(Sizes.PAIRS_PER_ROW) * (inputWidth / 4) : 0;
       }
 
       float[] c00 = ctx.mmaFragment(0.0f);
@@ -130,89 +140,104 @@ final class TunedShrink {
       float[] c12 = ctx.mmaFragment(0.0f);
       float[] c13 = ctx.mmaFragment(0.0f);
       long[] next = new long[MAX_LONGS];
-      ctx.localBarrier();
+      long[] xNext = new long[MAX_X];
       // an item without ranks copies what it finds, and computes nothing
       int opening = Math.min(first, stages - 1);
       for (int i = 0; i < copies; i++) {
         int index = tid + i * threads;
-        int from = (steps * opening + index / stepLongs) * stackTiles * A_LONGS;
+        int from = (steps * opening + index / stepLongs) * stackTiles * A_TILE;
         next[i] = pool.get(a + from + Math.max(0, Math.min(index % stepLongs, lastLong)));
       }
       for (int i = 0; i < xCopies; i++) {
-        int row = firstRow + i * rowStep;
-        int h = opening * 2 * stageInts + 2 * column;
-        ctx.asyncCopyToLocal(
-            xTiles, tileAt(row, column, steps), x, xFrom[i] + withinRow(h, inputWidth));
+        xNext[i] = x.get(xFrom[i] + withinRow(opening * rowLongs + column, inputWidth));
       }
-      ctx.asyncCopyCommit();
+      ctx.localBarrier();
       // no branch may lie between the loop and mma: fragments survive only straight-line code
       for (int stage = first; stage < end; stage++) {
-        ctx.localBarrier();
-        for (int i = 0; i < copies; i++) {
-          int to = 2 * (tid + i * threads);
-          aTiles[to] = (int) next[i];
-          aTiles[to + 1] = (int) (next[i] >>> 32);
-        }
-        int following = Math.min(stage + 1, end - 1);
         int buffer = (stage - first) & 1;
+        for (int i = 0; i < copies; i++) {
+          aTiles[buffer * aStage + tid + i * threads] = next[i];
+        }
         for (int i = 0; i < xCopies; i++) {
           int row = firstRow + i * rowStep;
-          int h = following * 2 * stageInts + 2 * column;
-          ctx.asyncCopyToLocal(
-              xTiles,
-              (buffer ^ 1) * xStage + tileAt(row, column, steps),
-              x,
-              xFrom[i] + withinRow(h, inputWidth));
+          xTiles[buffer * xStage + tileAt(row, column, steps)] = xNext[i];
         }
-        ctx.asyncCopyCommit();
+        int following = Math.min(stage + 1, end - 1);
         for (int i = 0; i < copies; i++) {
           int index = tid + i * threads;
-          int from = (steps * following + index / stepLongs) * stackTiles * A_LONGS;
+          int from = (steps * following + index / stepLongs) * stackTiles * A_TILE;
           next[i] = pool.get(a + from + Math.min(index % stepLongs, lastLong));
         }
-        ctx.asyncCopyWaitGroup(1);
+        for (int i = 0; i < xCopies; i++) {
+          xNext[i] = x.get(xFrom[i] + withinRow(following * rowLongs + column, inputWidth));
+        }
         ctx.localBarrier();
-        for (int k = 0; k < steps; k++) {
-          int xAt = 4 * (buffer * xStage + (rowTile * steps + k) * X_TILE);
-          int aAt = 4 * (k * itemTiles + rankTile) * A_TILE;
-          HalfFloat[] x0 = ctx.mmaLoadA(xTiles, 16, xAt);
-          HalfFloat[] x1 = ctx.mmaLoadA(xTiles, 16, xAt + (rowTiles - 1) * 4 * steps * X_TILE);
-          HalfFloat[] a0 = ctx.mmaLoadB(aTiles, 16, aAt);
+        for (int i = 0; i < steps / stepWarps; i++) {
+          int k = stepWarp + i * stepWarps;
+          int xAt = 8 * (buffer * xStage + (rowTile * steps + k) * X_TILE);
+          int aAt = 8 * (buffer * aStage + (k * itemTiles + rankTile) * A_TILE);
+          HalfFloat[] x0 = ctx.mmaLoadA(LocalTile.ints(xTiles), 16, xAt);
+          HalfFloat[] a0 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt);
           c00 = product(ctx, x0, a0, c00, bf16);
-          if (rowTiles > 1) {
-            c10 = product(ctx, x1, a0, c10, bf16);
-          }
           if (rankTiles > 1) {
-            HalfFloat[] a1 = ctx.mmaLoadB(aTiles, 16, aAt + 4 * A_TILE);
+            HalfFloat[] a1 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 8 * A_TILE);
             c01 = product(ctx, x0, a1, c01, bf16);
             if (rowTiles > 1) {
+              HalfFloat[] x1 = ctx.mmaLoadA(LocalTile.ints(xTiles), 16, xAt + 8 * steps * X_TILE);
+              c10 = product(ctx, x1, a0, c10, bf16);
               c11 = product(ctx, x1, a1, c11, bf16);
-            }
-          }
-          if (rankTiles > 2) {
-            HalfFloat[] a2 = ctx.mmaLoadB(aTiles, 16, aAt + 8 * A_TILE);
-            HalfFloat[] a3 = ctx.mmaLoadB(aTiles, 16, aAt + 12 * A_TILE);
-            c02 = product(ctx, x0, a2, c02, bf16);
-            c03 = product(ctx, x0, a3, c03, bf16);
-            if (rowTiles > 1) {
-              c12 = product(ctx, x1, a2, c12, bf16);
-              c13 = product(ctx, x1, a3, c13, bf16);
+              if (rankTiles > 2) {
+                HalfFloat[] a2 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 16 * A_TILE);
+                HalfFloat[] a3 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 24 * A_TILE);
+                c02 = product(ctx, x0, a2, c02, bf16);
+                c03 = product(ctx, x0, a3, c03, bf16);
+                c12 = product(ctx, x1, a2, c12, bf16);
+                c13 = product(ctx, x1, a3, c13, bf16);
+              }
+            } else if (rankTiles > 2) {
+              HalfFloat[] a2 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 16 * A_TILE);
+              HalfFloat[] a3 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 24 * A_TILE);
+              c02 = product(ctx, x0, a2, c02, bf16);
+              c03 = product(ctx, x0, a3, c03, bf16);
             }
           }
         }
       }
-      ctx.asyncCopyWaitGroup(0);
 
-      if (rankTile < validTiles) {
-        int row = (part * blocks + block) * rows + rowTile * 16;
-        int firstRank = (firstTile + rankTile) * 8;
-        ctx.mmaStore(c00, z, row, firstRank, zStride);
-        if (rowTiles > 1) {
-          ctx.mmaStore(c10, z, row + 16, firstRank, zStride);
+      int row = (part * blocks + block) * rows;
+      if (stepWarps > 1) {
+        // one row tile
+        int sumsRow = stepWarp * rows + rowTile * 16;
+        int rank = rankTile * 8;
+        ctx.mmaStore(c00, LocalTile.floats(sums), sumsRow, rank, sumsStride);
+        if (rankTiles > 1) {
+          ctx.mmaStore(c01, LocalTile.floats(sums), sumsRow, rank + 8, sumsStride);
         }
+        if (rankTiles > 2) {
+          ctx.mmaStore(c02, LocalTile.floats(sums), sumsRow, rank + 16, sumsStride);
+          ctx.mmaStore(c03, LocalTile.floats(sums), sumsRow, rank + 24, sumsStride);
+        }
+        ctx.localBarrier();
+        for (int i = 0; i < rows * 8 * itemTiles / threads; i++) {
+          int index = tid + i * threads;
+          int r = index % (8 * itemTiles);
+          int from = LocalTile.HEADER + index / (8 * itemTiles) * sumsStride + r;
+          float sum = sums[from];
+          for (int w = 1; w < stepWarps; w++) {
+            sum += sums[from + w * rows * sumsStride];
+          }
+          if (r < 8 * validTiles) {
+            z.set((row + index / (8 * itemTiles)) * zStride + firstTile * 8 + r, sum);
+          }
+        }
+      } else if (rankTile < validTiles) {
+        int firstRank = (firstTile + rankTile) * 8;
+        row += rowTile * 16;
+        ctx.mmaStore(c00, z, row, firstRank, zStride);
         if (rankTiles > 1) {
           ctx.mmaStore(c01, z, row, firstRank + 8, zStride);
           if (rowTiles > 1) {
+            ctx.mmaStore(c10, z, row + 16, firstRank, zStride);
             ctx.mmaStore(c11, z, row + 16, firstRank + 8, zStride);
           }
         }
@@ -228,17 +253,17 @@ final class TunedShrink {
     }
   }
 
-  /** Int of a stage of x where a word of a row belongs. */
+  /** Long of a stage of x where a long of a row belongs. */
   private static int tileAt(int row, int column, int steps) {
-    return ((row >> 4) * steps + (column >> 3)) * X_TILE + (row & 15) * 8 + (column & 7);
+    return ((row >> 4) * steps + (column >> 2)) * X_TILE + (row & 15) * 4 + (column & 3);
   }
 
   /**
    * Beyond H, where A is padded with zeros, the first element; whether there is a beyond is known
    * when the kernel is compiled.
    */
-  private static int withinRow(int h, int inputWidth) {
-    return inputWidth % PackedLayout.STAGE_WIDTH == 0 || h < inputWidth ? h : 0;
+  private static int withinRow(int column, int inputWidth) {
+    return inputWidth % PackedLayout.STAGE_WIDTH == 0 || 4 * column < inputWidth ? column : 0;
   }
 
   private static float[] product(

@@ -8,6 +8,7 @@ import uk.ac.manchester.tornado.api.KernelContext;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.WorkerGrid;
 import uk.ac.manchester.tornado.api.WorkerGrid1D;
+import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task19;
 import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task20;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
@@ -52,8 +53,7 @@ final class TunedTasks {
 
   private static void writeSizes(
       IntArray sizes, MoeLoraConfig config, ProjectionCall call, OneShotTiling tiling) {
-    sizes.set(
-        Sizes.STAGES, PackedLayout.stages(config.model().inputWidth(call.projection())));
+    sizes.set(Sizes.STAGES, PackedLayout.stages(config.model().inputWidth(call.projection())));
     sizes.set(Sizes.EXPAND_ITEMS, tiling.targetItems());
     sizes.set(
         Sizes.CHUNKS,
@@ -84,6 +84,7 @@ final class TunedTasks {
     }
   }
 
+  @SuppressWarnings({"unchecked", "rawtypes"})
   private static void appendSplit(
       TaskGraph graph,
       String graphName,
@@ -97,9 +98,33 @@ final class TunedTasks {
     DeviceRouting routing = arrays.routing();
     SliceTable table = weights.table();
     int bf16 = weights.type() == DType.BF16 ? 1 : 0;
+    // raw, because the kernels see x and y in other types than they have here
+    Task20 shrink =
+        (Task20<
+                KernelContext,
+                IntArray,
+                IntArray,
+                IntArray,
+                IntArray,
+                IntArray,
+                IntArray,
+                LongArray,
+                LongArray,
+                FloatArray,
+                Integer,
+                Integer,
+                Integer,
+                Integer,
+                Integer,
+                Integer,
+                Integer,
+                Integer,
+                Integer,
+                Integer>)
+            TunedShrink::shrink;
     graph.task(
         name + "Shrink",
-        TunedShrink::shrink,
+        shrink,
         context,
         routing.sizes(),
         routing.counts(),
@@ -114,14 +139,38 @@ final class TunedTasks {
         tiling.zStride(config),
         bf16,
         tiling.rowWarps(),
+        tiling.rankWarps(),
+        tiling.stepWarps(),
         tiling.rowTiles(),
         tiling.rankTiles(),
         tiling.steps(),
         tiling.shrinkGroups());
     addGrid(scheduler, graphName, name + "Shrink", tiling.shrinkGroups(), tiling.shrinkThreads());
+    Task19 expand =
+        (Task19<
+                KernelContext,
+                IntArray,
+                IntArray,
+                IntArray,
+                IntArray,
+                IntArray,
+                IntArray,
+                FloatArray,
+                LongArray,
+                FloatArray,
+                FloatArray,
+                LongArray,
+                HalfFloatArray,
+                Integer,
+                Integer,
+                Integer,
+                Integer,
+                Integer,
+                Integer>)
+            TunedExpand::expand;
     graph.task(
         name + "Expand",
-        TunedExpand::expand,
+        expand,
         context,
         routing.sizes(),
         routing.counts(),
@@ -133,16 +182,15 @@ final class TunedTasks {
         weights.poolB(),
         arrays.z(),
         routing.routingWeights(),
-        bf16 != 0 ? (IntArray) arrays.y() : new IntArray(1),
-        bf16 != 0 ? new HalfFloatArray(1) : (HalfFloatArray) arrays.y(),
+        bf16 != 0 ? arrays.y() : new LongArray(1),
+        bf16 != 0 ? new HalfFloatArray(1) : arrays.y(),
         tiling.zStride(config),
         tiling.rankSteps(config),
         tiling.rows(),
         tiling.chunk(),
-        tiling.threads(),
         tiling.expandGroups(),
         bf16);
-    addGrid(scheduler, graphName, name + "Expand", tiling.expandGroups(), tiling.threads());
+    addGrid(scheduler, graphName, name + "Expand", tiling.expandGroups(), TunedExpand.THREADS);
   }
 
   @SuppressWarnings({"unchecked", "rawtypes"})

@@ -99,10 +99,13 @@ final class BenchPlan implements AutoCloseable {
     int pairBlocks = Math.min(maxTokens, PAIR_BLOCK_TOKENS) * shape.expertsPerToken();
     int z = 1;
     for (Tiling tiling : tilings) {
-      z = Math.max(z, tiling.zElements(config, Math.max(pairBlocks, blocks(pairs, tiling, groups))));
+      z =
+          Math.max(
+              z, tiling.zElements(config, Math.max(pairBlocks, blocks(pairs, tiling, groups))));
     }
     FloatArray scratch = new FloatArray(z);
-    routing = DeviceRouting.of(Routing.sortedCapacity(config, tilings.getLast().rows()), pairs, pairs);
+    routing =
+        DeviceRouting.of(Routing.sortedCapacity(config, tilings.getLast().rows()), pairs, pairs);
     x = new HalfFloatArray(shape.inputRows(maxTokens) * shape.inputWidth());
     y = PackedWeights.words(type, Math.multiplyExact(pairs, shape.outputWidth()));
     IntArray flag = new IntArray(16);
@@ -156,7 +159,8 @@ final class BenchPlan implements AutoCloseable {
   }
 
   /** The tuned kernels that suit one of the batches, by the rows of a block. */
-  private static List<Tiling> tilings(MoeLoraConfig config, BenchShape shape, List<Integer> tokens) {
+  private static List<Tiling> tilings(
+      MoeLoraConfig config, BenchShape shape, List<Integer> tokens) {
     List<Tiling> list = new ArrayList<>();
     int fewest = Collections.min(tokens);
     if (fewest <= PAIR_BLOCK_TOKENS) {

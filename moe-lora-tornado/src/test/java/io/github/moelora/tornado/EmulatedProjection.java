@@ -61,7 +61,10 @@ final class EmulatedProjection {
     operands = problem.operands(call);
     // in whole words: all of the operand and a column more, or so little that a read beyond fails
     exact = call.columnOffset() == 0;
-    yWidth = exact ? config.model().outputWidth(call.projection()) : operands.y().columns() + 1;
+    yWidth =
+        exact
+            ? config.model().outputWidth(call.projection())
+            : (operands.y().columns() + 4) / 4 * 4;
     before = before(problem.pairs());
     Matrix x = operands.x();
 
@@ -165,7 +168,7 @@ final class EmulatedProjection {
         int column = j - call.columnOffset();
         boolean output =
             i < pairs && column >= 0 && column < config.model().outputWidth(call.projection());
-        boolean fresh = j == from.columns() || (output && !call.add());
+        boolean fresh = j >= from.columns() || (output && !call.add());
         setBits(to, i, j, fresh ? FRESH : bits(from, i, j));
       }
     }

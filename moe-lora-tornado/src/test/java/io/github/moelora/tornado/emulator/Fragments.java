@@ -31,7 +31,7 @@ final class Fragments {
    * {@code ldmatrix.sync.aligned.m8n8}: matrix {@code j} has its rows at the addresses of lanes
    * {@code 8 j} to {@code 8 j + 7}.
    *
-   * @param tile an array of int, HalfFloat or Half2
+   * @param tile an array of int, long, HalfFloat or Half2
    * @param addresses byte of each lane
    * @param registers out, of each lane, two elements for each matrix
    * @param transposed whether a lane gets elements of a column instead of a row
@@ -54,6 +54,7 @@ final class Fragments {
   static long bytes(Object tile) {
     return switch (tile) {
       case int[] words -> 4L * words.length;
+      case long[] longs -> 8L * longs.length;
       case HalfFloat[] halves -> 2L * halves.length;
       case Half2[] pairs -> 4L * pairs.length;
       default -> throw notTile(tile);
@@ -63,6 +64,7 @@ final class Fragments {
   private static short bits(Object tile, int at) {
     return switch (tile) {
       case int[] words -> (short) (words[at >> 2] >>> ((at & 2) * 8));
+      case long[] longs -> (short) (longs[at >> 3] >>> ((at & 6) * 8));
       case HalfFloat[] halves -> halves[at >> 1].getHalfFloatValue();
       case Half2[] pairs -> pairs[at >> 2].get((at >> 1) & 1).getHalfFloatValue();
       default -> throw notTile(tile);
@@ -71,7 +73,7 @@ final class Fragments {
 
   private static IllegalArgumentException notTile(Object tile) {
     return new IllegalArgumentException(
-        "tile must be an array of int, HalfFloat or Half2, got " + tile.getClass());
+        "tile must be an array of int, long, HalfFloat or Half2, got " + tile.getClass());
   }
 
   /**
