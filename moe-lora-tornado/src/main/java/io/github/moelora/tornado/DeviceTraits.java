@@ -20,13 +20,20 @@ final class DeviceTraits {
   }
 
   /**
-   * Whether {@code withCUDAGraph} can capture a task graph and replay it in one launch. {@code
-   * -Dmoelora.tornado.capture=false} does without, for comparison.
+   * Whether {@code withCUDAGraph} may capture a task graph with transfers and replay it in one
+   * launch. {@code -Dmoelora.tornado.capture=false} does without, for comparison.
+   *
+   * <p>Not while TornadoVM pins host memory, as it does unless {@code
+   * -Dtornado.cuda.host.pinning=false}: whenever any execution plan frees its device memory, <a
+   * href="https://github.com/beehive-lab/TornadoVM/blob/v5.2.0-jdk25/tornado-drivers/cuda/src/main/java/uk/ac/manchester/tornado/drivers/cuda/CUDADeviceContext.java#L876">the
+   * memory of all plans is unpinned</a>, and what other plans have captured fails.
    */
   static boolean hasGraphCapture(TornadoDevice device) {
     TornadoVMBackendType backend = device.getTornadoVMBackend();
     boolean wanted = !"false".equalsIgnoreCase(System.getProperty("moelora.tornado.capture"));
-    return wanted && (backend == TornadoVMBackendType.CUDA || backend == TornadoVMBackendType.PTX);
+    boolean pinned =
+        !"false".equalsIgnoreCase(System.getProperty("tornado.cuda.host.pinning", "true"));
+    return wanted && !pinned && backend == TornadoVMBackendType.CUDA;
   }
 
   /**

@@ -50,7 +50,7 @@ final class PackedWeights implements ProjectionWeights {
   private final IntArray range = new IntArray(4);
 
   /**
-   * @throws IllegalArgumentException if a pool exceeds an array of 2^31 - 1 elements
+   * @throws IllegalArgumentException if a pool exceeds an array of 2^31 - 17 longs
    */
   PackedWeights(MoeLoraConfig config, int layer, Projection projection, Staging staging) {
     this.config = config;
@@ -60,8 +60,8 @@ final class PackedWeights implements ProjectionWeights {
     slotA = slotA(config, projection);
     slotB = slotB(config, projection);
     table = new SliceTable(config);
-    poolA = new LongArray(PoolSizes.all(config, slotA));
-    poolB = new LongArray(PoolSizes.all(config, slotB));
+    poolA = new LongArray(PoolSizes.all(config, slotA, PackedLayout.LONG));
+    poolB = new LongArray(PoolSizes.all(config, slotB, PackedLayout.LONG));
     range.init(0);
   }
 
@@ -98,14 +98,17 @@ final class PackedWeights implements ProjectionWeights {
     return PoolSizes.slot(
         config,
         PackedLayout.sizeA(SliceTable.maxStack(config), config.model().inputWidth(projection))
-            / PackedLayout.LONG);
+            / PackedLayout.LONG,
+        PackedLayout.LONG);
   }
 
   private static int slotB(MoeLoraConfig config, Projection projection) {
     // each slice may end in a partly filled group
     int columns = config.model().outputWidth(projection) + PackedLayout.GROUP;
     return PoolSizes.slot(
-        config, PackedLayout.sizeB(config.maxRank(), columns) / PackedLayout.LONG);
+        config,
+        PackedLayout.sizeB(config.maxRank(), columns) / PackedLayout.LONG,
+        PackedLayout.LONG);
   }
 
   @Override

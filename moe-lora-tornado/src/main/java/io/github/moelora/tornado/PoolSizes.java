@@ -4,25 +4,39 @@ import io.github.moelora.MoeLoraConfig;
 
 /** Sizes of weight pools, which must stay within one array. */
 final class PoolSizes {
+  private static final long MAX_ELEMENTS = Integer.MAX_VALUE - 16;
+
   private PoolSizes() {}
 
-  /** Elements of a slot with a share for each local expert. */
-  static int slot(MoeLoraConfig config, long expertElements) {
-    return checked(config, expertElements * config.expertMap().localExperts());
+  /**
+   * Elements of a slot with a share for each local expert.
+   *
+   * @param weights of an element
+   */
+  static int slot(MoeLoraConfig config, long expertElements, int weights) {
+    return checked(config, expertElements * config.expertMap().localExperts(), weights);
   }
 
-  /** Elements of all slots. */
-  static int all(MoeLoraConfig config, int slotElements) {
-    return checked(config, (long) slotElements * config.slots());
+  /**
+   * Elements of all slots.
+   *
+   * @param weights of an element
+   */
+  static int all(MoeLoraConfig config, int slotElements, int weights) {
+    return checked(config, (long) slotElements * config.slots(), weights);
   }
 
-  private static int checked(MoeLoraConfig config, long elements) {
-    if (elements > Integer.MAX_VALUE - 16) {
+  private static int checked(MoeLoraConfig config, long elements, int weights) {
+    if (elements > MAX_ELEMENTS) {
       throw new IllegalArgumentException(
-          ("slots * experts * maxRank * widths of one projection must be at most 2^31 - 17 weights,"
+          ("slots * experts * maxRank * widths of one projection must be at most %d weights,"
                   + " got %d with %d slots, %d experts and maxRank %d")
               .formatted(
-                  elements, config.slots(), config.expertMap().localExperts(), config.maxRank()));
+                  weights * MAX_ELEMENTS,
+                  weights * elements,
+                  config.slots(),
+                  config.expertMap().localExperts(),
+                  config.maxRank()));
     }
     return (int) elements;
   }

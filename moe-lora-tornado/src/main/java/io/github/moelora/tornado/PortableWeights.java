@@ -43,7 +43,7 @@ final class PortableWeights implements ProjectionWeights {
     this.projection = projection;
     this.slotElements = slotElements(config, projection);
     this.table = new SliceTable(config);
-    this.pool = new FloatArray(PoolSizes.all(config, slotElements));
+    this.pool = new FloatArray(PoolSizes.all(config, slotElements, 1));
     this.staging = staging;
     range.init(0);
   }
@@ -78,7 +78,7 @@ final class PortableWeights implements ProjectionWeights {
         (long) config.maxRank()
             * (LoraAdapter.MAX_SLICES * config.model().inputWidth(projection)
                 + config.model().outputWidth(projection));
-    return PoolSizes.slot(config, expert);
+    return PoolSizes.slot(config, expert, 1);
   }
 
   @Override

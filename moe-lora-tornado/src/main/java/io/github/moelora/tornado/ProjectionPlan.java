@@ -91,6 +91,11 @@ final class ProjectionPlan implements AutoCloseable {
     lastResult = plan.withGraph(graph).execute();
   }
 
+  /** Graphs that run a chunk, each compiled at its first use. */
+  int runGraphs() {
+    return chunks.size();
+  }
+
   /** The execution plan, for tests and measurements. */
   TornadoExecutionPlan executionPlan() {
     return plan;

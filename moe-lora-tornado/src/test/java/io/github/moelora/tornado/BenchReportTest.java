@@ -11,10 +11,12 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.SplittableRandom;
 import javax.imageio.ImageIO;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /** The report of the GPU benchmark: what it counts, merges, prints and draws; no device needed. */
+@Tag("no-device")
 class BenchReportTest {
   private static final String CEILINGS =
       "{\"copy_bytes_per_second\": 3e12, \"flop_per_second\": 5e14}";

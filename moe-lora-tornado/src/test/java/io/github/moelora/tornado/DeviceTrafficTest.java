@@ -104,32 +104,24 @@ class DeviceTrafficTest {
       names = {"F32", "F16"})
   void noBatchCompilesAKernelAgain(DType type) {
     Random random = new Random(Seeds.of("compilations " + type));
-    int slots = 4;
-    try (MoeLora lora = open(slots, type);
+    try (MoeLora lora = open(4, type);
         Step step = lora.newStep()) {
       List<ProjectionPlan> plans = profiled(lora);
-      int first = 0;
-      // one pair per block, small blocks, large blocks
-      for (int tokens : new int[] {1, 20, MAX_TOKENS}) {
-        Problem problem = problem(random.nextLong(), tokens, type);
-        for (int slot = 0; slot < slots; slot++) {
-          problem.addAdapter(RANK, false);
-        }
-        problem.route().dealAdapters();
-        first += compilations(lora, step, plans, problem, CALLS);
-      }
-      assertThat(first).as("compilations at first use").isGreaterThanOrEqualTo(plans.size());
-      for (int i = 0; i < 25; i++) {
+      int compiled = 0;
+      int runs = 0;
+      for (int i = 0; i < 40; i++) {
         int tokens = 1 + random.nextInt(i % 5 == 0 ? MAX_TOKENS : 40);
         Problem problem = randomProblem(lora, random, tokens);
         ProjectionCall up = CALLS.getFirst().withColumnOffset(random.nextInt(9));
         ProjectionCall down =
             new ProjectionCall(
                 0, Projection.DOWN, random.nextBoolean(), random.nextBoolean(), false, 0);
-        assertThat(compilations(lora, step, plans, problem, List.of(up, down)))
-            .as("compilations for %d tokens", tokens)
-            .isZero();
+        compiled += compilations(lora, step, plans, problem, List.of(up, down));
+        runs += 2;
       }
+      int graphs = plans.stream().mapToInt(ProjectionPlan::runGraphs).sum();
+      assertThat(compiled).as("compilations").isBetween(plans.size(), graphs);
+      assertThat(graphs).isLessThan(runs / 4);
     }
   }
 

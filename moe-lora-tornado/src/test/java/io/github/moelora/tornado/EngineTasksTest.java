@@ -39,7 +39,7 @@ class EngineTasksTest {
   private static final int PER_TOKEN = 2;
   private static final int FEW = 6;
   private static final int MANY = 90;
-  private static final MoeModel MODEL = new MoeModel(38, 26, 3, GateUp.HALVES, List.of(2));
+  private static final MoeModel MODEL = new MoeModel(36, 28, 3, GateUp.HALVES, List.of(2));
   private static final List<ProjectionCall> CALLS =
       List.of(
           ProjectionCall.gateUp(2),
