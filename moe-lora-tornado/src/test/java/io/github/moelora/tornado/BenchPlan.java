@@ -40,10 +40,9 @@ final class BenchPlan implements AutoCloseable {
   /** Content of y before a run repeats after this many elements. */
   private static final int Y_PERIOD = 13;
 
-  /** Every repeat is compiled on its own, and large blocks are for long batches. */
-  private static final int SMALL_REPEATS = 17;
+  /** Every repeat is compiled on its own. */
+  private static final int REPEATS = 9;
 
-  private static final int LARGE_REPEATS = 9;
   private static final int PAIR_BLOCK_TOKENS = 8;
   private static final int TWO_ROWS_TOKENS = 64;
   private static final int LARGE_BLOCK_TOKENS = 1024;
@@ -181,13 +180,9 @@ final class BenchPlan implements AutoCloseable {
     List<Key> keys = new ArrayList<>();
     for (Tiling tiling : tilings) {
       keys.add(new Key(tiling, 1));
-      keys.add(new Key(tiling, repeats(tiling)));
+      keys.add(new Key(tiling, REPEATS));
     }
     return keys;
-  }
-
-  private static int repeats(Tiling tiling) {
-    return tiling instanceof SplitTiling && tiling.rows() <= 16 ? SMALL_REPEATS : LARGE_REPEATS;
   }
 
   private void makeAdapters(int rank) {
@@ -253,8 +248,7 @@ final class BenchPlan implements AutoCloseable {
       // a sum over all repeats may overflow, and must not start from what the last one left
       fillY(batch);
       plan.withGraph(LOAD).execute();
-      int repeats = repeats(tiling);
-      BenchTimer.Time time = new BenchTimer(plan).measure(one, graph(tiling, repeats), repeats);
+      BenchTimer.Time time = new BenchTimer(plan).measure(one, graph(tiling, REPEATS), REPEATS);
       results.add(new Result(blockSize, time, worst));
     }
     return results;
