@@ -25,14 +25,10 @@ final class BenchMeasures {
   static final List<Integer> TOKENS = List.of(8, 1024);
 
   /** Every repeat is compiled on its own. */
-  private static final int REPEATS = 5;
+  private static final int REPEATS = 9;
 
   private static final int SAMPLES = 6;
   private static final int LOAD = 0;
-  private static final int EMPTY = 1;
-
-  /** Graphs before those of the variants. */
-  private static final int FIRST = 2;
 
   private BenchMeasures() {}
 
@@ -49,11 +45,11 @@ final class BenchMeasures {
         MeasureVariant variant = MeasureVariant.ALL.get(i);
         batch.fillResults();
         plan.withGraph(LOAD).execute();
-        TornadoExecutionResult result = plan.withGraph(FIRST + i).execute();
+        TornadoExecutionResult result = plan.withGraph(one(i)).execute();
         result.transferToHost(batch.y());
         double worst = batch.worstError();
-        double micros = micros(timer, FIRST + i);
-        double after = micros(timer, FIRST);
+        double micros = micros(timer, i);
+        double after = micros(timer, 0);
         before = i == 0 ? micros : before;
         double baseline = (before + after) / 2;
         cells.add(
@@ -76,9 +72,13 @@ final class BenchMeasures {
     }
   }
 
-  /** A graph of repeats has the small task of the empty one, too. */
-  private static double micros(BenchTimer timer, int graph) {
-    return timer.measure(EMPTY, graph, REPEATS + 1).micros();
+  private static double micros(BenchTimer timer, int variant) {
+    return timer.measure(one(variant), one(variant) + 1, REPEATS).micros();
+  }
+
+  /** The graph that computes a variant once; the next one repeats it. */
+  private static int one(int variant) {
+    return 1 + 2 * variant;
   }
 
   private static TornadoExecutionPlan plan(MeasureBatch batch) {
@@ -95,24 +95,17 @@ final class BenchMeasures {
             .task("touch", BenchCopy::touch, flag)
             .persistOnDevice(arrays)
             .snapshot());
-    graphs.add(
-        new TaskGraph("empty")
-            .consumeFromDevice("load", arrays)
-            .task("touch", BenchCopy::touch, flag)
-            .persistOnDevice(arrays)
-            .snapshot());
     for (int i = 0; i < MeasureVariant.ALL.size(); i++) {
-      String name = "variant" + i;
-      TaskGraph graph =
-          new TaskGraph(name)
-              .consumeFromDevice("load", arrays)
-              .task("touch", BenchCopy::touch, flag);
-      for (int repeat = 0; repeat < REPEATS; repeat++) {
-        batch.append(graph, name, scheduler, "t" + repeat, MeasureVariant.ALL.get(i));
+      for (int repeats : new int[] {1, REPEATS}) {
+        String name = "variant%d_%d".formatted(i, repeats);
+        TaskGraph graph = new TaskGraph(name).consumeFromDevice("load", arrays);
+        for (int repeat = 0; repeat < repeats; repeat++) {
+          batch.append(graph, name, scheduler, "t" + repeat, MeasureVariant.ALL.get(i));
+        }
+        graph.persistOnDevice(arrays);
+        graph.transferToHost(DataTransferMode.UNDER_DEMAND, batch.y());
+        graphs.add(graph.snapshot());
       }
-      graph.persistOnDevice(arrays);
-      graph.transferToHost(DataTransferMode.UNDER_DEMAND, batch.y());
-      graphs.add(graph.snapshot());
     }
     TornadoExecutionPlan plan = new TornadoExecutionPlan(graphs.toArray(ImmutableTaskGraph[]::new));
     plan.withGridScheduler(scheduler);

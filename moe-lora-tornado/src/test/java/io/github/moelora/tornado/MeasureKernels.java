@@ -48,7 +48,7 @@ final class MeasureKernels {
   /** Values of {@code check}: ids are valid, or a program with an invalid one ends at once. */
   static final int VALID = 0;
 
-  static final int UNSIGNED = 1;
+  static final int ONCE = 1;
   static final int SIGNED = 2;
 
   /** Ranks of a warp of shrink. */
@@ -278,13 +278,13 @@ final class MeasureKernels {
     long[] xAt = new long[ROWS];
     for (int i = 0; i < ROWS; i++) {
       pair[i] = sortedTokenIds.get((int) (block * ROWS + i));
-      xAt[i] = Math.min(pair[i], pairs - 1) / perToken * longs;
+      xAt[i] = within(pair[i], pairs) / perToken * longs;
     }
     long firstRank = warp * (long) WARP_RANKS;
     long[] aAt = new long[WARP_RANKS];
     for (int j = 0; j < WARP_RANKS; j++) {
       long row = ((adapter * experts + expert) * SLICES + slice) * rank;
-      aAt[j] = (row + Math.min(firstRank + j, rank - 1)) * longs;
+      aAt[j] = (row + within(firstRank + j, rank)) * longs;
     }
     float[] sums = new float[ROWS * WARP_RANKS];
     for (int i = 0; i < ROWS * WARP_RANKS; i++) {
@@ -295,13 +295,13 @@ final class MeasureKernels {
       for (int i = 0; i < BATCH; i++) {
         long h = first + 32L * i;
         for (int j = 0; j < WARP_RANKS; j++) {
-          next[i * WARP_RANKS + j] = a.get((int) (aAt[j] + Math.min(h, longs - 1)));
+          next[i * WARP_RANKS + j] = a.get((int) (aAt[j] + within(h, longs)));
         }
       }
       for (int i = 0; i < BATCH; i++) {
         long h = first + 32L * i;
         for (int k = 0; k < ROWS; k++) {
-          long v = x.get((int) (xAt[k] + Math.min(h, longs - 1)));
+          long v = x.get((int) (xAt[k] + within(h, longs)));
           v = h < longs ? v : 0L;
           for (int j = 0; j < WARP_RANKS; j++) {
             long w = next[i * WARP_RANKS + j];
@@ -357,24 +357,24 @@ final class MeasureKernels {
     long rank = sizes.get(RANK);
     long pairs = sizes.get(PAIRS);
     long column = (program - blockSlice * chunks) * EXPAND_THREADS + tid;
-    long inside = Math.min(column, longs - 1);
+    long inside = within(column, longs);
     long bAt = ((adapter * experts + expert) * SLICES + slice) * rank * longs + inside;
     long[] weights = new long[RANKS];
     for (int r = 0; r < RANKS; r++) {
-      weights[r] = b.get((int) (bAt + Math.min(r, rank - 1) * longs));
+      weights[r] = b.get((int) (bAt + within(r, rank) * longs));
     }
     long[] old = new long[ROWS];
     long[] pair = new long[ROWS];
     long[] yAt = new long[ROWS];
     for (int k = 0; k < ROWS; k++) {
       pair[k] = sortedTokenIds.get((int) (block * ROWS + k));
-      yAt[k] = (Math.min(pair[k], pairs - 1) * SLICES + slice) * longs + inside;
+      yAt[k] = (within(pair[k], pairs) * SLICES + slice) * longs + inside;
       old[k] = y.get((int) yAt[k]);
     }
     for (int at = tid; at < ROWS * RANKS; at += EXPAND_THREADS) {
       long row = sortedTokenIds.get((int) (block * ROWS + at / RANKS));
       long r = at & (RANKS - 1);
-      long zAt = (Math.min(row, pairs - 1) * SLICES + slice) * RANKS + Math.min(r, rank - 1);
+      long zAt = (within(row, pairs) * SLICES + slice) * RANKS + within(r, rank);
       float value = z.get((int) zAt);
       zs[at] = row < pairs && r < rank ? value : 0.0f;
     }
@@ -411,7 +411,11 @@ final class MeasureKernels {
     if (check == VALID) {
       return true;
     }
-    return check == UNSIGNED ? Integer.compareUnsigned(id, count) < 0 : id >= 0 && id < count;
+    if (check == SIGNED) {
+      return id >= 0 && id < count;
+    }
+    // not Integer.compareUnsigned, which TornadoVM writes as both comparisons
+    return (id | (count - 1 - id)) >= 0;
   }
 
   /** An index for a load: the last one for all beyond, unless {@code wrap} or {@code branch}. */
@@ -420,6 +424,11 @@ final class MeasureKernels {
       return index % count;
     }
     return branch != 0 ? index : Math.min(index, count - 1);
+  }
+
+  /** Not by Math.min, for which TornadoVM writes a min that CUDA calls ambiguous. */
+  private static long within(long index, long count) {
+    return index < count ? index : count - 1;
   }
 
   /** With {@code branch} only what is inside is loaded. */

@@ -42,14 +42,14 @@ record MeasureVariant(
           grid("slots x blocks", Grid.BLOCKS_OF_SLOT, MANY_SLOTS),
           grid("slots x experts x blocks", Grid.BLOCKS_OF_EXPERT, FEW_SLOTS),
           grid("slots x experts x blocks", Grid.BLOCKS_OF_EXPERT, MANY_SLOTS),
-          kernel(2, "one unsigned comparison", MeasureKernels.UNSIGNED, 0, 0, false),
-          kernel(2, "two signed comparisons", MeasureKernels.SIGNED, 0, 0, false),
+          kernel(2, "one comparison of an id", MeasureKernels.ONCE, 0, 0, false),
+          kernel(2, "two comparisons of an id", MeasureKernels.SIGNED, 0, 0, false),
           kernel(3, "64-bit indices", MeasureKernels.VALID, 0, 0, true),
           kernel(4, "branch around each load", MeasureKernels.VALID, 1, 0, false),
           kernel(5, "modulo on columns", MeasureKernels.VALID, 0, 1, false));
 
   private static MeasureVariant grid(String name, Grid grid, int slots) {
-    return new MeasureVariant(1, name, grid, slots, MeasureKernels.UNSIGNED, 0, 0, false);
+    return new MeasureVariant(1, name, grid, slots, MeasureKernels.ONCE, 0, 0, false);
   }
 
   private static MeasureVariant kernel(
