@@ -78,6 +78,13 @@ final class BenchGpu implements Callable<Integer> {
       description = "Show an earlier run's JSON file instead of measuring; needs no device.")
   private @Nullable Path from;
 
+  @Option(
+      names = "--measures",
+      description =
+          "Measure what each measure of vLLM's PR #32770 is worth instead; only --seed and --json"
+              + " go with it.")
+  private boolean measures;
+
   private BenchReport report =
       new BenchReport(
           List.of(), "", "", "", "", 0, new BenchReport.Ceilings(0, false, null, null), List.of());
@@ -116,6 +123,9 @@ final class BenchGpu implements Callable<Integer> {
 
   @Override
   public Integer call() throws Exception {
+    if (measures) {
+      return compareMeasures();
+    }
     if (from != null) {
       if (vllm != null || json != null) {
         throw new IllegalArgumentException("--from shows what was measured: no --vllm, no --json");
@@ -170,8 +180,7 @@ final class BenchGpu implements Callable<Integer> {
     }
   }
 
-  /** Measures the copy, after which the report can take cells. */
-  private void open() throws IOException {
+  private static Availability.Usable device() {
     Availability availability = new TornadoBackendProvider().probe();
     if (!(availability instanceof Availability.Usable usable)) {
       throw new IllegalArgumentException("the device cannot be used: " + availability);
@@ -180,6 +189,46 @@ final class BenchGpu implements Callable<Integer> {
       throw new IllegalArgumentException(
           "the tuned kernels need TornadoVM's CUDA backend, got " + usable.device());
     }
+    return usable;
+  }
+
+  private static String now() {
+    return Instant.now().truncatedTo(ChronoUnit.SECONDS).toString();
+  }
+
+  private int compareMeasures() throws IOException {
+    if (vllm != null || plot != null || from != null) {
+      throw new IllegalArgumentException("--measures goes without --vllm, --plot and --from");
+    }
+    Availability.Usable usable = device();
+    String started = now();
+    List<MeasureReport.Cell> cells = new ArrayList<>();
+    for (int count : BenchMeasures.TOKENS) {
+      cells.addAll(BenchMeasures.measure(count, seed));
+    }
+    MeasureReport measured =
+        new MeasureReport(
+            arguments,
+            started,
+            usable.device(),
+            DeviceTraits.version(),
+            Runtime.version().toString(),
+            seed,
+            BenchMeasures.SHAPE.name(),
+            "bf16",
+            BenchMeasures.RANK,
+            MeasureKernels.ROWS,
+            cells);
+    System.out.print(measured.table());
+    if (json != null) {
+      BenchReport.write(json, measured);
+    }
+    return measured.valid() ? 0 : 1;
+  }
+
+  /** Measures the copy, after which the report can take cells. */
+  private void open() throws IOException {
+    Availability.Usable usable = device();
     BenchCopy.Rate copy = BenchCopy.measure();
     System.err.printf(
         Locale.ROOT,
@@ -189,7 +238,7 @@ final class BenchGpu implements Callable<Integer> {
     report =
         new BenchReport(
             arguments,
-            Instant.now().truncatedTo(ChronoUnit.SECONDS).toString(),
+            now(),
             usable.device(),
             DeviceTraits.version(),
             Runtime.version().toString(),

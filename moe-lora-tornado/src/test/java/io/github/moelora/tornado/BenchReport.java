@@ -201,8 +201,13 @@ record BenchReport(
 
   /** Writes the file in one piece, so that an end halfway leaves the last state. */
   void write(Path file) throws IOException {
+    write(file, this);
+  }
+
+  /** Writes a report of any kind in one piece. */
+  static void write(Path file, Object report) throws IOException {
     Path part = file.resolveSibling(file.getFileName() + ".part");
-    Files.writeString(part, JSON.writeValueAsString(this) + "\n");
+    Files.writeString(part, JSON.writeValueAsString(report) + "\n");
     Files.move(part, file, StandardCopyOption.REPLACE_EXISTING);
   }
 
