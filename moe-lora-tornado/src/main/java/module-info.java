@@ -1,6 +1,7 @@
 /** The TornadoVM backend of moe-lora: kernels, task graphs, device buffers, device probing. */
 module io.github.moelora.tornado {
   requires transitive io.github.moelora.core;
+  requires com.fasterxml.jackson.core;
   requires org.slf4j;
   requires static org.jspecify;
   requires transitive tornado.api;

@@ -3,7 +3,6 @@ package io.github.moelora.bench;
 import io.github.moelora.DType;
 import io.github.moelora.GateUp;
 import io.github.moelora.LoraAdapter;
-import io.github.moelora.LoraSlice;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLora;
 import io.github.moelora.MoeLoraConfig;
@@ -25,14 +24,11 @@ import org.jspecify.annotations.Nullable;
  * check and judge a batch. Used by one thread at a time.
  */
 public final class Workload implements AutoCloseable {
-  /** Elements of the random memory that the adapters' weights are views of. */
-  private static final int POOL_ELEMENTS = 1 << 22;
-
   private final Sizes sizes;
   private final Random random;
   private final Arena arena = Arena.ofShared();
   private final MoeModel model;
-  private final Matrix pool;
+  private final RandomAdapters randomAdapters;
   private final MoeLora lora;
   private final Step step;
   private final List<LoraAdapter> adapters = new ArrayList<>();
@@ -62,6 +58,14 @@ public final class Workload implements AutoCloseable {
       return new Sizes(preset, layers, 2, rank, maxTokens, DType.BF16, DType.BF16);
     }
 
+    /** A configuration that just fits. */
+    public MoeLoraConfig config() {
+      return MoeLoraConfig.of(preset.withLayers(layers), adapters, preset.expertsPerToken())
+          .withMaxTokens(maxTokens)
+          .withMaxRank(rank)
+          .withWeightType(weights);
+    }
+
     /** Bytes of one projection's weights of one expert of one adapter. */
     public long expertBytes(Projection projection) {
       MoeModel model = preset.model();
@@ -78,7 +82,7 @@ public final class Workload implements AutoCloseable {
           * adapters;
     }
 
-    private int slices(Projection projection) {
+    int slices(Projection projection) {
       return projection == Projection.GATE_UP && preset.model().gateUp() == GateUp.HALVES ? 2 : 1;
     }
   }
@@ -87,14 +91,10 @@ public final class Workload implements AutoCloseable {
     this.sizes = sizes;
     random = new Random(seed);
     model = sizes.preset().withLayers(sizes.layers());
-    MoeLoraConfig config =
-        MoeLoraConfig.of(model, sizes.adapters(), sizes.preset().expertsPerToken())
-            .withMaxTokens(sizes.maxTokens())
-            .withMaxRank(sizes.rank())
-            .withWeightType(sizes.weights());
+    MoeLoraConfig config = sizes.config();
     lora = backend == null ? MoeLora.open(config) : MoeLora.open(config, backend);
     step = lora.newStep();
-    pool = Bits.random(arena, random, sizes.weights(), 1, POOL_ELEMENTS);
+    randomAdapters = new RandomAdapters(arena, random, sizes);
   }
 
   /**
@@ -119,26 +119,7 @@ public final class Workload implements AutoCloseable {
 
   /** A further random adapter, not loaded. */
   LoraAdapter adapter(String name) {
-    LoraAdapter.Builder builder = LoraAdapter.builder(name);
-    for (int layer : model.layers()) {
-      for (int e = 0; e < model.experts(); e++) {
-        for (Projection projection : Projection.values()) {
-          int count = sizes.slices(projection);
-          int width = model.outputWidth(projection) / count;
-          for (int s = 0; s < count; s++) {
-            Matrix a = view(sizes.rank(), model.inputWidth(projection));
-            Matrix b = view(width, sizes.rank());
-            builder.add(layer, projection, e, new LoraSlice(s * width, a, b, 1f / sizes.rank()));
-          }
-        }
-      }
-    }
-    return builder.build();
-  }
-
-  private Matrix view(int rows, int columns) {
-    int offset = random.nextInt(pool.columns() - rows * columns + 1);
-    return new Matrix(pool.data(), pool.type(), rows, columns, offset, columns, 1);
+    return randomAdapters.next(name);
   }
 
   /** The adapter that {@link #open} loaded into a slot. */

@@ -31,6 +31,7 @@ import picocli.CommandLine.ScopeType;
       VerifyCommand.class,
       DevicesCommand.class,
       BenchCommand.class,
+      TuneCommand.class,
       PlotCommand.class,
       AutoComplete.GenerateCompletion.class,
       CommandLine.HelpCommand.class

@@ -110,7 +110,8 @@ final class BenchCommandTest {
         "--memory 0 | --memory must be more than 0, got 0.0",
         "--seconds NaN | --seconds must be in (0, 3600], got NaN",
         "--bandwidth -1 | --bandwidth must be finite and not negative, got -1.0",
-        "--backend abacus | --backend must be one of cpu, crashing, missing, wrong, got abacus",
+        "--backend abacus | --backend must be one of cpu, crashing, missing, tunable, wrong, got"
+            + " abacus",
         "--preset gpt-2 | --preset must be one of qwen3-30b-a3b, mixtral-8x7b, deepseek-v3,"
             + " gpt-oss-20b, olmoe, got gpt-2",
         "--plot /nowhere/x.png | --plot must lie in an existing folder, got /nowhere/x.png",

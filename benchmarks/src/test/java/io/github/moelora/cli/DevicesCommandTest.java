@@ -42,7 +42,7 @@ final class DevicesCommandTest {
     assertThat(CommandRun.of("devices", "--json", file).exitCode()).isZero();
     JsonNode list = Output.json().readTree(file.toFile());
     assertThat(list.findValuesAsText("backend"))
-        .containsExactly("cpu", "crashing", "missing", "wrong", "tornado");
+        .containsExactly("cpu", "crashing", "missing", "tunable", "wrong", "tornado");
     assertThat(list.get(0).path("usable").asBoolean()).isTrue();
     assertThat(list.get(0).path("device").asText()).startsWith("CPU, ");
     assertThat(list.get(2).path("usable").asBoolean()).isFalse();

@@ -12,7 +12,7 @@ import picocli.CommandLine;
 final class MoeLoraCliTest {
 
   @ParameterizedTest
-  @ValueSource(strings = {"run", "inspect", "verify", "devices", "bench", "plot"})
+  @ValueSource(strings = {"run", "inspect", "verify", "devices", "bench", "tune", "plot"})
   void everyCommandHasHelp(String name) {
     CommandRun run = CommandRun.of(name, "--help");
     assertThat(run.exitCode()).isZero();

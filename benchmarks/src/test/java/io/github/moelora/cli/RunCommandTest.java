@@ -136,7 +136,8 @@ final class RunCommandTest {
         "--experts-per-token 0 | --experts-per-token must be at least 1, got 0",
         "--experts-per-token 7 | --experts-per-token must be at most the number of experts 6, got"
             + " 7",
-        "--backend abacus | --backend must be one of cpu, crashing, missing, wrong, got abacus",
+        "--backend abacus | --backend must be one of cpu, crashing, missing, tunable, wrong, got"
+            + " abacus",
         "--backend missing | backend missing cannot run: there is no device. plug one in",
         "--backend tornado | --backend tornado is not on the class path: install a TornadoVM SDK,"
             + " name it in TORNADOVM_HOME and start with scripts/tornado-run",

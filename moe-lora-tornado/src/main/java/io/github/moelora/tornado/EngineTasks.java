@@ -198,7 +198,7 @@ public final class EngineTasks {
 
   private Tiling tiling(int maxTokens, ProjectionCall call) {
     if (maxTokens <= FEW_TOKENS) {
-      return OneShotTiling.pairs();
+      return backend.pairsTiling();
     }
     return maxTokens <= SMALL_TOKENS || backend.maxBlockSize() == TornadoBackend.SMALL_BLOCK
         ? SplitTiling.small(config, call.projection())

@@ -24,6 +24,11 @@ record OneShotTiling(int rows, int groups, int targetItems) implements Tiling {
     return new OneShotTiling(2, 2 * MULTIPROCESSORS, 2 * MULTIPROCESSORS);
   }
 
+  /** The same kernel, which reads the split from the device, with another split. */
+  OneShotTiling withTargetItems(int items) {
+    return new OneShotTiling(rows, groups, items);
+  }
+
   @Override
   public int zElements(MoeLoraConfig config, int blocks) {
     return 1;

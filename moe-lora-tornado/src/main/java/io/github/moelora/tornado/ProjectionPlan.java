@@ -21,11 +21,14 @@ import uk.ac.manchester.tornado.api.TornadoExecutionResult;
  * last to the next one, and only from that. Not thread-safe.
  */
 final class ProjectionPlan implements AutoCloseable {
+  /** Rows of the small chunk. */
+  static final int SMALL_CHUNK = 64;
+
   /**
    * Decode batches fit the small chunk; a large one amortises the launch over 16 MiB of transfers
    * at usual widths.
    */
-  private static final int[] CHUNK_ROWS = {64, 1024};
+  private static final int[] CHUNK_ROWS = {SMALL_CHUNK, 1024};
 
   private final MoeLoraConfig config;
   private final ProjectionWeights weights;
@@ -33,10 +36,13 @@ final class ProjectionPlan implements AutoCloseable {
   private final TornadoExecutionPlan plan;
   private @Nullable TornadoExecutionResult lastResult;
 
-  ProjectionPlan(MoeLoraConfig config, ProjectionWeights weights) {
+  /**
+   * @param tuning measured choices, null for the built-in ones
+   */
+  ProjectionPlan(MoeLoraConfig config, ProjectionWeights weights, @Nullable Tuning tuning) {
     this.config = config;
     this.weights = weights;
-    chunks = chunks(config, weights);
+    chunks = chunks(config, weights, tuning);
     GridScheduler scheduler = new GridScheduler();
     List<ImmutableTaskGraph> graphs = new ArrayList<>();
     graphs.add(weights.uploadGraph().snapshot());
@@ -59,14 +65,17 @@ final class ProjectionPlan implements AutoCloseable {
   }
 
   /** From the most to the least wanted. */
-  private static List<Chunk> chunks(MoeLoraConfig config, ProjectionWeights weights) {
+  private static List<Chunk> chunks(
+      MoeLoraConfig config, ProjectionWeights weights, @Nullable Tuning tuning) {
     List<Chunk> list = new ArrayList<>();
     if (weights instanceof PackedWeights packed) {
+      Tiling pairs = Tuning.split(OneShotTiling.pairs(), tuning);
+      Tiling twoRows = Tuning.split(OneShotTiling.twoRows(), tuning);
       Tiling small = SplitTiling.small(config, weights.projection());
       Tiling large = SplitTiling.large(config, weights.projection());
-      list.add(new PackedChunk(config, packed, OneShotTiling.pairs(), CHUNK_ROWS[0]));
-      list.add(new PackedChunk(config, packed, OneShotTiling.twoRows(), CHUNK_ROWS[0]));
-      list.add(new PackedChunk(config, packed, OneShotTiling.twoRows(), CHUNK_ROWS[1]));
+      list.add(new PackedChunk(config, packed, pairs, CHUNK_ROWS[0]));
+      list.add(new PackedChunk(config, packed, twoRows, CHUNK_ROWS[0]));
+      list.add(new PackedChunk(config, packed, twoRows, CHUNK_ROWS[1]));
       list.add(new PackedChunk(config, packed, small, CHUNK_ROWS[0]));
       list.add(new PackedChunk(config, packed, small, CHUNK_ROWS[1]));
       if (large.rows() > small.rows()) {

@@ -37,6 +37,7 @@ final class TornadoBackend implements Backend {
   private final String device;
   private final boolean packed;
   private final int maxBlockSize;
+  private final @Nullable Tuning tuning;
   private final List<ProjectionWeights> weights = new ArrayList<>();
 
   /** Made when weights first go to the device; empty before, and while an engine has them. */
@@ -49,19 +50,27 @@ final class TornadoBackend implements Backend {
    * @param tensorCores whether the tuned kernels can run
    */
   TornadoBackend(MoeLoraConfig config, String device, boolean tensorCores) {
+    this(config, device, tensorCores, null);
+  }
+
+  /**
+   * @param tensorCores whether the tuned kernels can run
+   * @param tuning measured choices, null for the built-in ones
+   */
+  TornadoBackend(
+      MoeLoraConfig config, String device, boolean tensorCores, @Nullable Tuning tuning) {
     this.config = config;
     this.device = device;
+    this.tuning = tuning;
     packed = tensorCores && PackedWeights.suits(config);
-    int largest = SMALL_BLOCK;
     if (packed) {
       PackedWeights.Staging staging = PackedWeights.Staging.of(config);
       addWeights((layer, projection) -> new PackedWeights(config, layer, projection, staging));
-      largest = SplitTiling.large(config, Projection.GATE_UP).rows();
     } else {
       FloatArray staging = PortableWeights.newStaging(config);
       addWeights((layer, projection) -> new PortableWeights(config, layer, projection, staging));
     }
-    maxBlockSize = largest;
+    maxBlockSize = Tuning.blockSizes(config, packed).getLast();
   }
 
   private void addWeights(BiFunction<Integer, Projection, ProjectionWeights> factory) {
@@ -75,7 +84,7 @@ final class TornadoBackend implements Backend {
   /** Plans of all projections, made at the first call. */
   List<ProjectionPlan> plans() {
     if (plans.isEmpty()) {
-      weights.forEach(each -> plans.add(new ProjectionPlan(config, each)));
+      weights.forEach(each -> plans.add(new ProjectionPlan(config, each, tuning)));
     }
     return plans;
   }
@@ -111,8 +120,20 @@ final class TornadoBackend implements Backend {
     return maxBlockSize;
   }
 
-  /** Rows of a block for a batch; docs/performance.md has the measurements behind it. */
+  /** The one-shot kernel for blocks of one pair. */
+  OneShotTiling pairsTiling() {
+    return Tuning.split(OneShotTiling.pairs(), tuning);
+  }
+
+  /** Rows of a block for a batch: as measured, where a measurement covers it, else as built in. */
   int blockSize(int activePairs, int groups) {
+    // the kernels of an engine's graphs are fixed, and its arrays hold no other plans
+    int tuned = tuning == null || engine != null ? 0 : tuning.blockSize(activePairs, groups);
+    return tuned > 0 ? tuned : builtInBlockSize(activePairs, groups);
+  }
+
+  /** Rows of a block for a batch; docs/performance.md has the measurements behind it. */
+  private int builtInBlockSize(int activePairs, int groups) {
     if (activePairs == groups) {
       return 1;
     }

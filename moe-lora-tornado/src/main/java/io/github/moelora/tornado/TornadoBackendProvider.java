@@ -4,11 +4,13 @@ import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.spi.Availability;
 import io.github.moelora.spi.Backend;
 import io.github.moelora.spi.BackendProvider;
+import io.github.moelora.spi.Tunable;
+import io.github.moelora.spi.Tuner;
 import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
 import uk.ac.manchester.tornado.api.common.TornadoDevice;
 
 /** Offers the TornadoVM backend, where the JVM runs with an SDK's flags and a device is there. */
-public final class TornadoBackendProvider implements BackendProvider {
+public final class TornadoBackendProvider implements BackendProvider, Tunable {
   /** Above the CPU's 0. */
   private static final int PRIORITY = 100;
 
@@ -58,10 +60,23 @@ public final class TornadoBackendProvider implements BackendProvider {
 
   @Override
   public Backend open(MoeLoraConfig config) {
+    TornadoDevice device = requireDevice();
+    boolean tensorCores = DeviceTraits.hasTensorCores(device);
+    boolean packed = tensorCores && PackedWeights.suits(config);
+    Tuning tuning = Tuning.find(config, Tuning.deviceName(device), packed);
+    return new TornadoBackend(config, describe(device), tensorCores, tuning);
+  }
+
+  @Override
+  public Tuner newTuner(MoeLoraConfig config) {
+    TornadoDevice device = requireDevice();
+    return new TornadoTuner(config, device, describe(device));
+  }
+
+  private TornadoDevice requireDevice() {
     if (probe() instanceof Availability.Unusable unusable) {
       throw new IllegalStateException(unusable.reason() + ". " + unusable.remedy());
     }
-    TornadoDevice device = TornadoExecutionPlan.getDevice(0, 0);
-    return new TornadoBackend(config, describe(device), DeviceTraits.hasTensorCores(device));
+    return TornadoExecutionPlan.getDevice(0, 0);
   }
 }

@@ -1,0 +1,4 @@
+@NullMarked
+package io.github.moelora.cli;
+
+import org.jspecify.annotations.NullMarked;
