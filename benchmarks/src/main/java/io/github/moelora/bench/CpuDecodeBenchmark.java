@@ -57,7 +57,7 @@ public class CpuDecodeBenchmark {
     long layerBytes = Workload.Sizes.bf16(preset, 1, rank, tokens).weightBytes();
     int layers = Math.toIntExact(Math.ceilDiv(LEAST_WEIGHT_BYTES, layerBytes));
     int routings = Math.ceilDiv(TOKENS_OF_A_LAYER, tokens);
-    steps = new LayerSteps(Workload.Sizes.bf16(preset, layers, rank, tokens), routings);
+    steps = new LayerSteps(Workload.Sizes.bf16(preset, layers, rank, tokens), routings, "cpu");
   }
 
   /** The measured step. */

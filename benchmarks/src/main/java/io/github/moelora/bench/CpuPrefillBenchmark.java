@@ -47,7 +47,8 @@ public class CpuPrefillBenchmark {
   @Setup(Level.Trial)
   public void open() {
     steps =
-        new LayerSteps(Workload.Sizes.bf16(Preset.of("qwen3-30b-a3b"), LAYERS, rank, tokens), 1);
+        new LayerSteps(
+            Workload.Sizes.bf16(Preset.of("qwen3-30b-a3b"), LAYERS, rank, tokens), 1, "cpu");
   }
 
   /** The measured step. */

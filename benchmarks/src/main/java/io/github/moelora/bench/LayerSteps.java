@@ -8,8 +8,8 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * Steps as a model takes them, on the CPU backend: layer after layer, each with a routing of its
- * own; plan, gate and up, down. Used by one thread at a time.
+ * Steps as a model takes them: layer after layer, each with a routing of its own; plan, gate and
+ * up, down. Used by one thread at a time.
  */
 final class LayerSteps implements AutoCloseable {
   private static final long SEED = 1;
@@ -40,9 +40,10 @@ final class LayerSteps implements AutoCloseable {
    *
    * @param sizes the workload, whose {@code maxTokens} are the tokens of each step
    * @param routings different routings of each layer
+   * @param backend name of the backend
    */
-  LayerSteps(Workload.Sizes sizes, int routings) {
-    workload = Workload.open(sizes, "cpu", SEED);
+  LayerSteps(Workload.Sizes sizes, int routings, String backend) {
+    workload = Workload.open(sizes, backend, SEED);
     Batch first = workload.batch(sizes.maxTokens());
     xGateUp = workload.x(arena, ProjectionCall.gateUp(0), first);
     yGateUp = workload.y(arena, ProjectionCall.gateUp(0), first);
@@ -79,16 +80,30 @@ final class LayerSteps implements AutoCloseable {
 
   /** Runs the next step and reports it to the meter. */
   void run() {
+    Planned planned = next();
+    meter.begin();
+    plan(planned);
+    workload.run(planned.gateUp(), xGateUp, yGateUp);
+    workload.run(planned.down(), xDown, yDown);
+    meter.end(planned.weightBytes(), planned.flops());
+  }
+
+  /** Plans the next step, and runs nothing. */
+  void plan() {
+    plan(next());
+  }
+
+  private Planned next() {
     Planned planned = steps.get(next);
     next = next + 1 == steps.size() ? 0 : next + 1;
-    meter.begin();
+    return planned;
+  }
+
+  private void plan(Planned planned) {
     workload
         .step()
         .plan(
             planned.tokens(), planned.expertIds(), planned.routingWeights(), planned.adapterIds());
-    workload.run(planned.gateUp(), xGateUp, yGateUp);
-    workload.run(planned.down(), xDown, yDown);
-    meter.end(planned.weightBytes(), planned.flops());
   }
 
   @Override

@@ -59,7 +59,7 @@ final class WorkloadTest {
 
   @Test
   void stepsRunThroughLayersAndReportTheirRates() {
-    try (LayerSteps steps = new LayerSteps(sizes(3, 7), 2)) {
+    try (LayerSteps steps = new LayerSteps(sizes(3, 7), 2, "cpu")) {
       long end = System.nanoTime() + 100_000_000;
       while (System.nanoTime() < end) {
         steps.run();
