@@ -66,25 +66,26 @@ final class VectorKernels extends Kernels {
     return FloatVector.fromMemorySegment(F, data, index * Float.BYTES, LITTLE_ENDIAN);
   }
 
-  private static IntVector loadShorts(MemorySegment data, long index) {
-    ShortVector bits = ShortVector.fromMemorySegment(S, data, index * Short.BYTES, LITTLE_ENDIAN);
-    return (IntVector) bits.convertShape(VectorOperators.ZERO_EXTEND_S2I, I, 0);
+  private static ShortVector loadShorts(MemorySegment data, long index) {
+    return ShortVector.fromMemorySegment(S, data, index * Short.BYTES, LITTLE_ENDIAN);
   }
 
   private static FloatVector loadBf16(MemorySegment data, long index) {
-    return loadShorts(data, index).lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
+    IntVector bits =
+        (IntVector) loadShorts(data, index).convertShape(VectorOperators.ZERO_EXTEND_S2I, I, 0);
+    return bits.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
   }
 
   /**
-   * Exponent and fraction moved into place make a float32 that is too small by 2^112, subnormal
-   * values included.
+   * Sign, exponent and fraction moved into place make a float32 that is too small by 2^112,
+   * subnormal values included. Between sign and exponent are three copies of the sign to clear.
    */
   private static FloatVector loadF16(MemorySegment data, long index) {
-    IntVector bits = loadShorts(data, index);
-    FloatVector magnitude =
-        bits.and(0x7fff).lanewise(VectorOperators.LSHL, 13).reinterpretAsFloats().mul(0x1p112f);
-    IntVector sign = bits.and(0x8000).lanewise(VectorOperators.LSHL, 16);
-    return magnitude.reinterpretAsInts().or(sign).reinterpretAsFloats();
+    IntVector bits = (IntVector) loadShorts(data, index).convertShape(VectorOperators.S2I, I, 0);
+    return bits.lanewise(VectorOperators.LSHL, 13)
+        .and(0x8fffffff)
+        .reinterpretAsFloats()
+        .mul(0x1p112f);
   }
 
   /** What is not bfloat16. */
