@@ -12,41 +12,37 @@ import io.github.moelora.spi.BackendStep;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
 /**
  * One step on the CPU: two phases, shrink and expand, each spread over the worker pool.
  *
- * <p>Shrink goes over the columns of x in chunks: the block's rows are widened to float32 in the
- * worker's own memory (which the second-level cache holds), then each pair of A's panels is widened
- * a few rows at a time (which the first-level cache holds) and multiplied with all of them. Expand
- * takes a few panels of B at a time.
+ * <p>A task takes one block of pairs, {@link Kernels#ROWS} rows at a time. For these, shrink widens
+ * a chunk of x to float32 in the worker's own memory and multiplies it with the same chunk of A's
+ * panels; expand multiplies z with a few panels of B and adds their sums to y at once, while the
+ * first-level cache holds them. Where a block has more rows, the first ones read the weights from
+ * memory and the others from the second-level cache.
  */
 final class CpuStep implements BackendStep {
-  /** Rows of a block where experts see many pairs: a decoded weight then serves so many rows. */
+  /** Rows of a block where experts see many pairs: weights read from memory serve so many rows. */
   private static final int LARGE_BLOCK = 64;
 
   private static final int SMALL_BLOCK = 16;
 
-  /**
-   * Elements of x that are widened at a time, 128 KiB: 512 columns of a large block, but whole rows
-   * of a small one, so that a panel of A is read from memory in one go.
-   */
-  private static final int X_ELEMENTS = 32_768;
+  /** Elements of x that are widened at a time, 32 KiB: 1024 columns of eight rows, 2048 of four. */
+  private static final int X_ELEMENTS = 8192;
 
-  /** Rows of a panel of A that are widened at a time: 16 KiB for two panels. */
-  private static final int DEPTH_CHUNK = 128;
+  /** Between the rows of x, which a power of two apart would compete for the same cache sets. */
+  private static final int X_PADDING = 16;
 
-  /** Elements of B that are widened at a time, 64 KiB, as long as they make two panels. */
-  private static final int TILE_ELEMENTS = 16384;
+  /** Elements of B that serve all rows of a block before the next ones are read, 256 KiB. */
+  private static final int TILE_ELEMENTS = 131_072;
 
-  /** Most panels of B that are widened at a time; a row of y is then written in runs of 1 KiB. */
-  private static final int TILE_PANELS = 32;
+  /** Panels of B whose sums are added to y at a time: two cache lines of a bfloat16 row. */
+  private static final int DELTA_PANELS = 4;
 
-  private static final int TILE_COLUMNS = TILE_PANELS * Kernels.LANES;
-
-  /** Rows of y that are computed at a time. */
-  private static final int DELTA_ROWS = Kernels.ROWS;
+  private static final int DELTA_COLUMNS = DELTA_PANELS * Kernels.LANES;
 
   /** Tasks per thread, so that threads which finish early find more work. */
   private static final int TASKS_PER_THREAD = 4;
@@ -78,26 +74,31 @@ final class CpuStep implements BackendStep {
   private int rankParts;
   private int columnParts;
 
-  /** Memory of one worker. */
+  /** Memory of one worker; rows of x and delta are those of the {@link Kernels#ROWS} at hand. */
   private static final class Scratch {
-    /** Panels widened to float32. */
-    final MemorySegment panels;
+    /** {@code [ROWS, columns]}, as many columns as there is room for. */
+    final float[] x = new float[X_ELEMENTS + Kernels.ROWS * X_PADDING];
 
-    /** {@code [rows, columns]}, as many columns as there is room for. */
-    final float[] x = new float[X_ELEMENTS];
-
-    /** {@code [DELTA_ROWS, TILE_COLUMNS]}. */
-    final float[] delta = new float[DELTA_ROWS * TILE_COLUMNS];
+    /** {@code [ROWS, DELTA_COLUMNS]}. */
+    final float[] delta = new float[Kernels.ROWS * DELTA_COLUMNS];
 
     final int[] xAt = new int[LARGE_BLOCK];
     final int[] zAt = new int[LARGE_BLOCK];
     final int[] deltaAt = new int[LARGE_BLOCK];
     final int[] pairs = new int[LARGE_BLOCK];
 
-    Scratch(MemorySegment panels) {
-      this.panels = panels;
+    /** Element of y at which the row of a pair begins. */
+    final long[] yAt = new long[LARGE_BLOCK];
+
+    /** 1 unless the call asks for routing weights. */
+    final float[] weights = new float[LARGE_BLOCK];
+
+    /** The weights times the scale of the slice at hand. */
+    final float[] factors = new float[LARGE_BLOCK];
+
+    Scratch() {
       for (int m = 0; m < LARGE_BLOCK; m++) {
-        deltaAt[m] = m % DELTA_ROWS * TILE_COLUMNS;
+        deltaAt[m] = m % Kernels.ROWS * DELTA_COLUMNS;
       }
     }
   }
@@ -108,15 +109,10 @@ final class CpuStep implements BackendStep {
     this.pool = pool;
     this.slots = slots;
     this.zStride = zStride(config);
-    long panelElements =
-        Math.max(
-            Math.max(2 * DEPTH_CHUNK, 2 * config.maxRank()) * (long) Kernels.LANES, TILE_ELEMENTS);
     scratch = new Scratch[pool.threads()];
+    Arrays.setAll(scratch, i -> new Scratch());
     try {
       buffers = Routing.Buffers.allocate(arena, config, LARGE_BLOCK);
-      for (int i = 0; i < scratch.length; i++) {
-        scratch[i] = new Scratch(arena.allocate(panelElements * Float.BYTES, 64));
-      }
     } catch (RuntimeException | Error e) {
       arena.close();
       throw e;
@@ -228,98 +224,82 @@ final class CpuStep implements BackendStep {
     Scratch mine = scratch[worker];
     int rows = gatherRows(plan, block, mine);
     int width = config.model().inputWidth(projection());
-    int endRow = kernels.paddedRows(rows);
-    int chunk = X_ELEMENTS / endRow / DEPTH_CHUNK * DEPTH_CHUNK;
-    for (int m = 0; m < endRow; m++) {
-      mine.xAt[m] = m * chunk;
-    }
+    int chunk = X_ELEMENTS / Math.min(kernels.paddedRows(rows), Kernels.ROWS);
     for (int first = 0; first < width; first += chunk) {
       int columns = Math.min(chunk, width - first);
-      widenRows(mine, rows, first, columns);
-      for (int panel = 2 * part; panel < panels; panel += 2 * rankParts) {
-        int count = Math.min(2, panels - panel);
-        for (int h = 0; h < columns; h += DEPTH_CHUNK) {
-          int depth = Math.min(DEPTH_CHUNK, columns - h);
-          shrinkPanels(adapter, slices, panel, count, first + h, h, depth, endRow, mine);
+      for (int row = 0; row < rows; row += Kernels.ROWS) {
+        int endRow = Math.min(row + Kernels.ROWS, rows);
+        int paddedEnd = row + kernels.paddedRows(endRow - row);
+        for (int m = row; m < paddedEnd; m++) {
+          mine.xAt[m] = (m - row) * (chunk + X_PADDING);
+        }
+        widenRows(mine, row, endRow, first, columns);
+        for (int panel = 2 * part; panel < panels; panel += 2 * rankParts) {
+          int count = Math.min(2, panels - panel);
+          shrinkPanels(adapter, slices, panel, count, first, columns, row, paddedEnd, mine);
         }
       }
     }
-    for (int panel = 2 * part; panel < panels; panel += 2 * rankParts) {
-      for (int i = panel; i < Math.min(panel + 2, panels); i++) {
-        scale(mine, rows, i * Kernels.LANES, slices[sliceOf(slices, i)].scale());
-      }
-    }
   }
 
-  private void widenRows(Scratch mine, int rows, int first, int columns) {
+  private void widenRows(Scratch mine, int row, int endRow, int first, int columns) {
     Matrix source = x();
-    for (int m = 0; m < rows; m++) {
-      int row = call().pairRows() ? mine.pairs[m] : mine.pairs[m] / config.expertsPerToken();
+    for (int m = row; m < endRow; m++) {
+      int xRow = call().pairRows() ? mine.pairs[m] : mine.pairs[m] / config.expertsPerToken();
       kernels.widenRow(
-          source.type(), source.data(), source.index(row, first), columns, mine.x, mine.xAt[m]);
+          source.type(), source.data(), source.index(xRow, first), columns, mine.x, mine.xAt[m]);
     }
   }
 
-  /** Adds what rows {@code [h, h + depth)} of one or two panels of A contribute to z. */
+  /**
+   * Adds to z what rows {@code [h, h + depth)} of one or two panels of A contribute; panels are
+   * counted over all slices of an expert.
+   */
   private void shrinkPanels(
       PackedAdapter adapter,
       PackedAdapter.Slice[] slices,
       int panel,
       int count,
       int h,
-      int xColumn,
       int depth,
-      int end,
+      int row,
+      int endRow,
       Scratch mine) {
-    MemorySegment panels = mine.panels;
-    long at = loadRankPanel(adapter, slices, panel, h, depth, panels, 0);
+    MemorySegment weights = adapter.weights();
+    DType type = config.weightType();
     int zFrom = panel * Kernels.LANES;
-    if (count == 2) {
-      long at2 =
-          loadRankPanel(
-              adapter, slices, panel + 1, h, depth, panels, (long) DEPTH_CHUNK * Kernels.LANES);
+    long at = rankPanel(slices, panel, h);
+    int width = rankPanelWidth(slices, panel);
+    boolean add = h > 0;
+    if (count == 2 && width == rankPanelWidth(slices, panel + 1)) {
+      long at2 = rankPanel(slices, panel + 1, h);
       kernels.multiplyTwo(
-          0, end, depth, mine.x, mine.xAt, xColumn, panels, at, at2, z, mine.zAt, zFrom, h > 0);
-    } else {
-      kernels.multiply(
-          0, end, depth, mine.x, mine.xAt, xColumn, panels, at, z, mine.zAt, zFrom, h > 0);
+          row, endRow, depth, mine.x, mine.xAt, 0, type, weights, at, at2, width, z, mine.zAt,
+          zFrom, add);
+      return;
+    }
+    kernels.multiply(
+        row, endRow, depth, mine.x, mine.xAt, 0, type, weights, at, width, z, mine.zAt, zFrom, add);
+    if (count == 2) {
+      // the last panel of a slice may be narrower than the one beside it
+      shrinkPanels(adapter, slices, panel + 1, 1, h, depth, row, endRow, mine);
     }
   }
 
-  /** Widens rows of a panel of A, counted over all slices of an expert; returns {@code at}. */
-  private long loadRankPanel(
-      PackedAdapter adapter,
-      PackedAdapter.Slice[] slices,
-      int panel,
-      int h,
-      int depth,
-      MemorySegment panels,
-      long at) {
+  /** Element index of row {@code h} of a panel of A. */
+  private static long rankPanel(PackedAdapter.Slice[] slices, int panel, int h) {
     int s = sliceOf(slices, panel);
-    int local = s == 0 ? panel : panel - slices[0].rankPanels();
-    kernels.widenPanel(
-        config.weightType(),
-        adapter.weights(),
-        slices[s].rankPanel(local, h),
-        depth,
-        slices[s].rankPanelWidth(local),
-        panels,
-        at);
-    return at;
+    return slices[s].rankPanel(s == 0 ? panel : panel - slices[0].rankPanels(), h);
+  }
+
+  private static int rankPanelWidth(PackedAdapter.Slice[] slices, int panel) {
+    int s = sliceOf(slices, panel);
+    return slices[s].rankPanelWidth(s == 0 ? panel : panel - slices[0].rankPanels());
   }
 
   /** Index of the slice to which a panel belongs, counted over all slices of an expert. */
   private static int sliceOf(PackedAdapter.Slice[] slices, int panel) {
     return panel < slices[0].rankPanels() ? 0 : 1;
-  }
-
-  private void scale(Scratch mine, int rows, int zFrom, float scale) {
-    for (int m = 0; m < rows; m++) {
-      int at = mine.zAt[m] + zFrom;
-      for (int j = at; j < at + Kernels.LANES; j++) {
-        z[j] *= scale;
-      }
-    }
   }
 
   /** Task: y of one block and one part of its columns. */
@@ -347,90 +327,112 @@ final class CpuStep implements BackendStep {
     if (adapter == null) {
       return;
     }
-    int zFrom = 0;
-    for (PackedAdapter.Slice slice : slices) {
-      // a panel of a slice belongs to the part in which it begins
-      int first = Math.ceilDiv(Math.max(0, firstColumn - slice.firstColumn()), Kernels.LANES);
-      int end =
-          Math.ceilDiv(
-              Math.clamp(endColumn - slice.firstColumn(), 0, slice.columns()), Kernels.LANES);
-      int tile = Math.clamp(TILE_ELEMENTS / (slice.rank() * Kernels.LANES), 2, TILE_PANELS);
-      for (int panel = first; panel < end; panel += tile) {
-        expandTile(adapter, slice, panel, Math.min(tile, end - panel), zFrom, rows, mine);
+    for (int m = 0; m < rows; m++) {
+      mine.yAt[m] = y().index(mine.pairs[m], call().columnOffset());
+      mine.weights[m] = call().routedWeight() ? plan.routingWeight(mine.pairs[m]) : 1;
+    }
+    int tile = tileColumns(slices);
+    for (int column = firstColumn; column < endColumn; column += tile) {
+      int end = Math.min(column + tile, endColumn);
+      for (int row = 0; row < rows; row += Kernels.ROWS) {
+        int endRow = Math.min(row + Kernels.ROWS, rows);
+        int zFrom = 0;
+        for (PackedAdapter.Slice slice : slices) {
+          expandRows(adapter, slice, column, end, zFrom, row, endRow, mine);
+          zFrom += PackedAdapter.padded(slice.rank());
+        }
       }
-      zFrom += PackedAdapter.padded(slice.rank());
     }
   }
 
-  private void expandTile(
+  /** Columns whose part of B the second-level cache holds while all rows of a block use it. */
+  private static int tileColumns(PackedAdapter.Slice[] slices) {
+    int rank = 1;
+    for (PackedAdapter.Slice slice : slices) {
+      rank = Math.max(rank, slice.rank());
+    }
+    return Math.max(TILE_ELEMENTS / (rank * DELTA_COLUMNS), 1) * DELTA_COLUMNS;
+  }
+
+  /**
+   * Rows {@code [row, endRow)} of y, in those panels of a slice that begin in the given columns.
+   */
+  private void expandRows(
+      PackedAdapter adapter,
+      PackedAdapter.Slice slice,
+      int firstColumn,
+      int endColumn,
+      int zFrom,
+      int row,
+      int endRow,
+      Scratch mine) {
+    int first = Math.ceilDiv(Math.max(0, firstColumn - slice.firstColumn()), Kernels.LANES);
+    int end =
+        Math.ceilDiv(
+            Math.clamp(endColumn - slice.firstColumn(), 0, slice.columns()), Kernels.LANES);
+    int paddedEnd = row + kernels.paddedRows(endRow - row);
+    for (int m = row; m < endRow; m++) {
+      mine.factors[m] = mine.weights[m] * slice.scale();
+    }
+    for (int panel = first; panel < end; panel += DELTA_PANELS) {
+      int count = Math.min(DELTA_PANELS, end - panel);
+      multiplyPanels(adapter, slice, panel, count, zFrom, row, paddedEnd, mine);
+      int column = panel * Kernels.LANES;
+      int columns = Math.min(count * Kernels.LANES, slice.columns() - column);
+      writeDelta(mine, row, endRow, slice.firstColumn() + column, columns);
+    }
+  }
+
+  private void multiplyPanels(
       PackedAdapter adapter,
       PackedAdapter.Slice slice,
       int panel,
       int count,
       int zFrom,
-      int rows,
-      Scratch mine) {
-    int rank = slice.rank();
-    MemorySegment panels = adapter.weights();
-    long at = slice.columnPanel(panel);
-    // float32 panels of B are used where they are
-    if (config.weightType() != DType.F32) {
-      kernels.widenPanel(
-          config.weightType(), panels, at, count * rank, Kernels.LANES, mine.panels, 0);
-      panels = mine.panels;
-      at = 0;
-    }
-    int column = panel * Kernels.LANES;
-    int columns = Math.min(count * Kernels.LANES, slice.columns() - column);
-    // a few rows at a time, whose delta the first-level cache holds
-    for (int row = 0; row < rows; row += DELTA_ROWS) {
-      int endRow = Math.min(row + DELTA_ROWS, rows);
-      multiplyTile(
-          row, row + kernels.paddedRows(endRow - row), rank, zFrom, panels, at, count, mine);
-      writeTile(mine, row, endRow, slice.firstColumn() + column, columns);
-    }
-  }
-
-  private void multiplyTile(
       int row,
       int endRow,
-      int rank,
-      int zFrom,
-      MemorySegment panels,
-      long at,
-      int count,
       Scratch mine) {
+    MemorySegment weights = adapter.weights();
+    DType type = config.weightType();
+    int rank = slice.rank();
+    int[] zAt = mine.zAt;
     float[] delta = mine.delta;
     int[] deltaAt = mine.deltaAt;
-    long stride = (long) rank * Kernels.LANES;
-    int i = 0;
-    for (; i + 2 <= count; i += 2) {
-      long first = at + i * stride;
-      long second = first + stride;
-      int to = i * Kernels.LANES;
-      kernels.multiplyTwo(
-          row, endRow, rank, z, mine.zAt, zFrom, panels, first, second, delta, deltaAt, to, false);
-    }
-    if (i < count) {
-      long last = at + i * stride;
-      int to = i * Kernels.LANES;
-      kernels.multiply(
-          row, endRow, rank, z, mine.zAt, zFrom, panels, last, delta, deltaAt, to, false);
+    int width = Kernels.LANES;
+    for (int i = 0; i < count; i += 2) {
+      int to = i * width;
+      long at = slice.columnPanel(panel + i);
+      if (i + 1 < count) {
+        long at2 = slice.columnPanel(panel + i + 1);
+        kernels.multiplyTwo(
+            row, endRow, rank, z, zAt, zFrom, type, weights, at, at2, width, delta, deltaAt, to,
+            false);
+      } else {
+        kernels.multiply(
+            row, endRow, rank, z, zAt, zFrom, type, weights, at, width, delta, deltaAt, to, false);
+      }
     }
   }
 
-  /** Adds the delta of a tile to y, or makes it y. */
-  private void writeTile(Scratch mine, int row, int endRow, int firstColumn, int columns) {
+  /** Adds a delta to y, or makes it y. */
+  private void writeDelta(Scratch mine, int row, int endRow, int column, int columns) {
     Matrix target = y();
-    for (int m = row; m < endRow; m++) {
-      int pair = mine.pairs[m];
-      float weight = call().routedWeight() ? plan().routingWeight(pair) : 1;
-      long at = target.index(pair, call().columnOffset() + firstColumn);
-      if (!call().add()) {
-        zero(target, at, columns);
+    if (!call().add()) {
+      for (int m = row; m < endRow; m++) {
+        zero(target, mine.yAt[m] + column, columns);
       }
-      kernels.add(target.type(), target.data(), at, mine.delta, mine.deltaAt[m], columns, weight);
     }
+    kernels.add(
+        row,
+        endRow,
+        columns,
+        mine.delta,
+        mine.deltaAt,
+        mine.factors,
+        target.type(),
+        target.data(),
+        mine.yAt,
+        column);
   }
 
   /**

@@ -10,9 +10,9 @@ import java.lang.foreign.ValueLayout;
  *
  * <p>Shrink and expand are the same product: rows of scalars times a <em>panel</em> {@code [depth,
  * LANES]} of weights, one vector wide. Each output element is one sum in the order of {@code
- * depth}, so it depends neither on the rows beside it nor on the kernel that takes it. A panel is
- * widened to float32 once and serves every row of a block; it lies off the heap, because vectors of
- * 64 bytes in a Java array straddle cache lines.
+ * depth}, so it depends neither on the rows beside it nor on the kernel that takes it. Weights are
+ * widened to float32 in registers, again for every {@link #ROWS} rows: what that costs hides behind
+ * the reads from memory, and widened panels would take twice the cache.
  */
 abstract class Kernels {
   /** Columns of a panel: 16 float32 are the widest vector. */
@@ -31,55 +31,6 @@ abstract class Kernels {
   int paddedRows(int rows) {
     return rows;
   }
-
-  /**
-   * Widens a panel to float32 {@code [depth, LANES]}. Where {@code width} is less than {@link
-   * #LANES}, the further columns hold whatever follows in memory.
-   *
-   * @param source in, {@code [depth, width]} from element {@code from}; {@link #LANES} elements
-   *     must be readable from each row
-   * @param width in {@code [1, LANES]}
-   * @param panel out, float32, from element {@code at}
-   */
-  final void widenPanel(
-      DType type,
-      MemorySegment source,
-      long from,
-      int depth,
-      int width,
-      MemorySegment panel,
-      long at) {
-    switch (type) {
-      case F32 -> {
-        if (width == LANES) {
-          MemorySegment.copy(
-              source,
-              from * Float.BYTES,
-              panel,
-              at * Float.BYTES,
-              (long) depth * LANES * Float.BYTES);
-          return;
-        }
-        for (int k = 0; k < depth; k++) {
-          MemorySegment.copy(
-              source,
-              (from + (long) k * width) * Float.BYTES,
-              panel,
-              (at + (long) k * LANES) * Float.BYTES,
-              (long) LANES * Float.BYTES);
-        }
-      }
-      case BF16 -> widenPanelBf16(source, from, depth, width, panel, at);
-      case F16 -> widenPanelF16(source, from, depth, width, panel, at);
-    }
-  }
-
-  abstract void widenPanelBf16(
-      MemorySegment source, long from, int depth, int width, MemorySegment panel, long at);
-
-  /** Finite values only. */
-  abstract void widenPanelF16(
-      MemorySegment source, long from, int depth, int width, MemorySegment panel, long at);
 
   /** Widens {@code count} elements of a row to float32. */
   final void widenRow(DType type, MemorySegment source, long from, int count, float[] out, int at) {
@@ -103,7 +54,10 @@ abstract class Kernels {
    * {@code m} in {@code [row, endRow)} and the {@link #LANES} columns {@code c} of a panel.
    *
    * @param depth length of the sum
-   * @param panel in, float32 {@code [depth, LANES]} from element {@code at}
+   * @param type of the weights; fp16 ones are finite
+   * @param panel in, {@code [depth, stride]} from element {@code at}; {@link #LANES} elements must
+   *     be readable from each row
+   * @param stride columns of the panel, in {@code [1, LANES]}; sums beyond are of whatever follows
    * @param add whether the sum goes on from what {@code out} holds
    */
   abstract void multiply(
@@ -113,8 +67,10 @@ abstract class Kernels {
       float[] in,
       int[] inAt,
       int inFrom,
+      DType type,
       MemorySegment panel,
       long at,
+      int stride,
       float[] out,
       int[] outAt,
       int outFrom,
@@ -131,28 +87,49 @@ abstract class Kernels {
       float[] in,
       int[] inAt,
       int inFrom,
+      DType type,
       MemorySegment panel,
       long at,
       long at2,
+      int stride,
       float[] out,
       int[] outAt,
       int outFrom,
       boolean add) {
-    multiply(row, endRow, depth, in, inAt, inFrom, panel, at, out, outAt, outFrom, add);
-    multiply(row, endRow, depth, in, inAt, inFrom, panel, at2, out, outAt, outFrom + LANES, add);
+    multiply(
+        row, endRow, depth, in, inAt, inFrom, type, panel, at, stride, out, outAt, outFrom, add);
+    int second = outFrom + LANES;
+    multiply(
+        row, endRow, depth, in, inAt, inFrom, type, panel, at2, stride, out, outAt, second, add);
   }
 
-  /** {@code y[at + i] += weight * delta[from + i]}, rounded once. */
+  /**
+   * {@code y[yAt[m] + yFrom + i] += factors[m] * delta[deltaAt[m] + i]}, rounded once, for rows
+   * {@code m} in {@code [row, endRow)} and {@code i} in {@code [0, count)}.
+   */
   final void add(
-      DType type, MemorySegment y, long at, float[] delta, int from, int count, float weight) {
-    switch (type) {
-      case F32 -> addF32(y, at, delta, from, count, weight);
-      case BF16 -> addBf16(y, at, delta, from, count, weight);
-      case F16 -> PlainKernels.addPlain(type, y, at, delta, from, count, weight);
+      int row,
+      int endRow,
+      int count,
+      float[] delta,
+      int[] deltaAt,
+      float[] factors,
+      DType type,
+      MemorySegment y,
+      long[] yAt,
+      int yFrom) {
+    for (int m = row; m < endRow; m++) {
+      switch (type) {
+        case F32 -> addF32(y, yAt[m] + yFrom, delta, deltaAt[m], count, factors[m]);
+        case BF16 -> addBf16(y, yAt[m] + yFrom, delta, deltaAt[m], count, factors[m]);
+        case F16 ->
+            PlainKernels.addPlain(type, y, yAt[m] + yFrom, delta, deltaAt[m], count, factors[m]);
+      }
     }
   }
 
-  abstract void addF32(MemorySegment y, long at, float[] delta, int from, int count, float weight);
+  /** The same for one row. */
+  abstract void addF32(MemorySegment y, long at, float[] delta, int from, int count, float factor);
 
-  abstract void addBf16(MemorySegment y, long at, float[] delta, int from, int count, float weight);
+  abstract void addBf16(MemorySegment y, long at, float[] delta, int from, int count, float factor);
 }

@@ -2,45 +2,12 @@ package io.github.moelora.cpu;
 
 import io.github.moelora.DType;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 
 /** Kernels in plain Java, for a JVM without {@code jdk.incubator.vector}. */
 final class PlainKernels extends Kernels {
-  private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
-
   @Override
   String description() {
     return "plain Java";
-  }
-
-  @Override
-  void widenPanelBf16(
-      MemorySegment source, long from, int depth, int width, MemorySegment panel, long at) {
-    widenPanelPlain(DType.BF16, source, from, depth, width, panel, at);
-  }
-
-  @Override
-  void widenPanelF16(
-      MemorySegment source, long from, int depth, int width, MemorySegment panel, long at) {
-    widenPanelPlain(DType.F16, source, from, depth, width, panel, at);
-  }
-
-  private static void widenPanelPlain(
-      DType type,
-      MemorySegment source,
-      long from,
-      int depth,
-      int width,
-      MemorySegment panel,
-      long at) {
-    for (int k = 0; k < depth; k++) {
-      for (int c = 0; c < LANES; c++) {
-        panel.set(
-            FLOAT,
-            (at + (long) k * LANES + c) * Float.BYTES,
-            type.get(source, from + (long) k * width + c));
-      }
-    }
   }
 
   @Override
@@ -58,8 +25,10 @@ final class PlainKernels extends Kernels {
       float[] in,
       int[] inAt,
       int inFrom,
+      DType type,
       MemorySegment panel,
       long at,
+      int stride,
       float[] out,
       int[] outAt,
       int outFrom,
@@ -73,28 +42,28 @@ final class PlainKernels extends Kernels {
       }
       for (int k = 0; k < depth; k++) {
         float factor = in[inAt[m] + inFrom + k];
-        long panelRow = (at + (long) k * LANES) * Float.BYTES;
+        long panelRow = at + (long) k * stride;
         for (int c = 0; c < LANES; c++) {
-          out[to + c] += factor * panel.get(FLOAT, panelRow + (long) c * Float.BYTES);
+          out[to + c] += factor * type.get(panel, panelRow + c);
         }
       }
     }
   }
 
   @Override
-  void addF32(MemorySegment y, long at, float[] delta, int from, int count, float weight) {
-    addPlain(DType.F32, y, at, delta, from, count, weight);
+  void addF32(MemorySegment y, long at, float[] delta, int from, int count, float factor) {
+    addPlain(DType.F32, y, at, delta, from, count, factor);
   }
 
   @Override
-  void addBf16(MemorySegment y, long at, float[] delta, int from, int count, float weight) {
-    addPlain(DType.BF16, y, at, delta, from, count, weight);
+  void addBf16(MemorySegment y, long at, float[] delta, int from, int count, float factor) {
+    addPlain(DType.BF16, y, at, delta, from, count, factor);
   }
 
   static void addPlain(
-      DType type, MemorySegment y, long at, float[] delta, int from, int count, float weight) {
+      DType type, MemorySegment y, long at, float[] delta, int from, int count, float factor) {
     for (int i = 0; i < count; i++) {
-      type.set(y, at + i, type.get(y, at + i) + weight * delta[from + i]);
+      type.set(y, at + i, type.get(y, at + i) + factor * delta[from + i]);
     }
   }
 }

@@ -16,7 +16,9 @@ import jdk.incubator.vector.VectorSpecies;
  *
  * <p>Products keep eight rows times two panels in registers: ten loads serve sixteen fused
  * multiply-adds. They are spelled out, because the compiler keeps vectors in registers only as
- * local variables.
+ * local variables. So is the choice between the types of weights: in a method of its own, which is
+ * large once it is compiled for two of them, it would no longer be inlined and take three times as
+ * long.
  */
 final class VectorKernels extends Kernels {
   private static final VectorSpecies<Float> F = species();
@@ -50,32 +52,6 @@ final class VectorKernels extends Kernels {
   }
 
   @Override
-  void widenPanelBf16(
-      MemorySegment source, long from, int depth, int width, MemorySegment panel, long at) {
-    if (width == LANES) {
-      for (int i = 0; i < depth * LANES; i += W) {
-        store(loadBf16(source, from + i), panel, at + i);
-      }
-      return;
-    }
-    for (int k = 0; k < depth; k++) {
-      for (int c = 0; c < LANES; c += W) {
-        store(loadBf16(source, from + (long) k * width + c), panel, at + (long) k * LANES + c);
-      }
-    }
-  }
-
-  @Override
-  void widenPanelF16(
-      MemorySegment source, long from, int depth, int width, MemorySegment panel, long at) {
-    for (int k = 0; k < depth; k++) {
-      for (int c = 0; c < LANES; c += W) {
-        store(loadF16(source, from + (long) k * width + c), panel, at + (long) k * LANES + c);
-      }
-    }
-  }
-
-  @Override
   void widenRowBf16(MemorySegment source, long from, int count, float[] out, int at) {
     int i = 0;
     for (; i + W <= count; i += W) {
@@ -86,29 +62,35 @@ final class VectorKernels extends Kernels {
     }
   }
 
-  private static void store(FloatVector v, MemorySegment panel, long index) {
-    v.intoMemorySegment(panel, index * Float.BYTES, LITTLE_ENDIAN);
+  private static FloatVector loadF32(MemorySegment data, long index) {
+    return FloatVector.fromMemorySegment(F, data, index * Float.BYTES, LITTLE_ENDIAN);
   }
 
-  private static IntVector loadShorts(MemorySegment data, long index) {
-    ShortVector bits = ShortVector.fromMemorySegment(S, data, index * Short.BYTES, LITTLE_ENDIAN);
-    return (IntVector) bits.convertShape(VectorOperators.ZERO_EXTEND_S2I, I, 0);
+  private static ShortVector loadShorts(MemorySegment data, long index) {
+    return ShortVector.fromMemorySegment(S, data, index * Short.BYTES, LITTLE_ENDIAN);
   }
 
   private static FloatVector loadBf16(MemorySegment data, long index) {
-    return loadShorts(data, index).lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
+    IntVector bits =
+        (IntVector) loadShorts(data, index).convertShape(VectorOperators.ZERO_EXTEND_S2I, I, 0);
+    return bits.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
   }
 
   /**
-   * Exponent and fraction moved into place make a float32 that is too small by 2^112, subnormal
-   * values included.
+   * Sign, exponent and fraction moved into place make a float32 that is too small by 2^112,
+   * subnormal values included. Between sign and exponent are three copies of the sign to clear.
    */
   private static FloatVector loadF16(MemorySegment data, long index) {
-    IntVector bits = loadShorts(data, index);
-    FloatVector magnitude =
-        bits.and(0x7fff).lanewise(VectorOperators.LSHL, 13).reinterpretAsFloats().mul(0x1p112f);
-    IntVector sign = bits.and(0x8000).lanewise(VectorOperators.LSHL, 16);
-    return magnitude.reinterpretAsInts().or(sign).reinterpretAsFloats();
+    IntVector bits = (IntVector) loadShorts(data, index).convertShape(VectorOperators.S2I, I, 0);
+    return bits.lanewise(VectorOperators.LSHL, 13)
+        .and(0x8fffffff)
+        .reinterpretAsFloats()
+        .mul(0x1p112f);
+  }
+
+  /** What is not bfloat16. */
+  private static FloatVector loadOther(DType type, MemorySegment data, long index) {
+    return type == DType.F32 ? loadF32(data, index) : loadF16(data, index);
   }
 
   @Override
@@ -119,8 +101,10 @@ final class VectorKernels extends Kernels {
       float[] in,
       int[] inAt,
       int inFrom,
+      DType type,
       MemorySegment panel,
       long at,
+      int stride,
       float[] out,
       int[] outAt,
       int outFrom,
@@ -128,13 +112,16 @@ final class VectorKernels extends Kernels {
     for (int c = 0; c < LANES; c += W) {
       int m = row;
       for (; EIGHT_ROWS && m + 8 <= endRow; m += 8) {
-        multiply8(m, depth, in, inAt, inFrom, panel, at + c, out, outAt, outFrom + c, add);
+        multiply8(
+            m, depth, in, inAt, inFrom, type, panel, at + c, stride, out, outAt, outFrom + c, add);
       }
       for (; m + 4 <= endRow; m += 4) {
-        multiply4(m, depth, in, inAt, inFrom, panel, at + c, out, outAt, outFrom + c, add);
+        multiply4(
+            m, depth, in, inAt, inFrom, type, panel, at + c, stride, out, outAt, outFrom + c, add);
       }
       for (; m < endRow; m++) {
-        multiply1(m, depth, in, inAt, inFrom, panel, at + c, out, outAt, outFrom + c, add);
+        multiply1(
+            m, depth, in, inAt, inFrom, type, panel, at + c, stride, out, outAt, outFrom + c, add);
       }
     }
   }
@@ -147,9 +134,11 @@ final class VectorKernels extends Kernels {
       float[] in,
       int[] inAt,
       int inFrom,
+      DType type,
       MemorySegment panel,
       long at,
       long at2,
+      int stride,
       float[] out,
       int[] outAt,
       int outFrom,
@@ -160,13 +149,13 @@ final class VectorKernels extends Kernels {
       int o = outFrom + c;
       int m = row;
       for (; EIGHT_ROWS && m + 8 <= endRow; m += 8) {
-        multiplyTwo8(m, depth, in, inAt, inFrom, panel, a, a2, out, outAt, o, add);
+        multiplyTwo8(m, depth, in, inAt, inFrom, type, panel, a, a2, stride, out, outAt, o, add);
       }
       for (; m + 4 <= endRow; m += 4) {
-        multiplyTwo4(m, depth, in, inAt, inFrom, panel, a, a2, out, outAt, o, add);
+        multiplyTwo4(m, depth, in, inAt, inFrom, type, panel, a, a2, stride, out, outAt, o, add);
       }
       for (; m < endRow; m++) {
-        multiplyTwo1(m, depth, in, inAt, inFrom, panel, a, a2, out, outAt, o, add);
+        multiplyTwo1(m, depth, in, inAt, inFrom, type, panel, a, a2, stride, out, outAt, o, add);
       }
     }
   }
@@ -175,19 +164,16 @@ final class VectorKernels extends Kernels {
     return add ? FloatVector.fromArray(F, out, at) : FloatVector.zero(F);
   }
 
-  private static FloatVector row(MemorySegment panel, long at, int k) {
-    return FloatVector.fromMemorySegment(
-        F, panel, (at + (long) k * LANES) * Float.BYTES, LITTLE_ENDIAN);
-  }
-
   private static void multiply1(
       int m,
       int depth,
       float[] in,
       int[] inAt,
       int inFrom,
+      DType type,
       MemorySegment panel,
       long at,
+      int stride,
       float[] out,
       int[] outAt,
       int outFrom,
@@ -195,8 +181,10 @@ final class VectorKernels extends Kernels {
     int i0 = inAt[m] + inFrom;
     int o0 = outAt[m] + outFrom;
     FloatVector s0 = start(out, o0, add);
+    boolean bf16 = type == DType.BF16;
     for (int k = 0; k < depth; k++) {
-      FloatVector v = row(panel, at, k);
+      long i = (long) k * stride;
+      FloatVector v = bf16 ? loadBf16(panel, at + i) : loadOther(type, panel, at + i);
       s0 = v.fma(FloatVector.broadcast(F, in[i0 + k]), s0);
     }
     s0.intoArray(out, o0);
@@ -208,8 +196,10 @@ final class VectorKernels extends Kernels {
       float[] in,
       int[] inAt,
       int inFrom,
+      DType type,
       MemorySegment panel,
       long at,
+      int stride,
       float[] out,
       int[] outAt,
       int outFrom,
@@ -226,8 +216,10 @@ final class VectorKernels extends Kernels {
     FloatVector s1 = start(out, o1, add);
     FloatVector s2 = start(out, o2, add);
     FloatVector s3 = start(out, o3, add);
+    boolean bf16 = type == DType.BF16;
     for (int k = 0; k < depth; k++) {
-      FloatVector v = row(panel, at, k);
+      long i = (long) k * stride;
+      FloatVector v = bf16 ? loadBf16(panel, at + i) : loadOther(type, panel, at + i);
       s0 = v.fma(FloatVector.broadcast(F, in[i0 + k]), s0);
       s1 = v.fma(FloatVector.broadcast(F, in[i1 + k]), s1);
       s2 = v.fma(FloatVector.broadcast(F, in[i2 + k]), s2);
@@ -245,8 +237,10 @@ final class VectorKernels extends Kernels {
       float[] in,
       int[] inAt,
       int inFrom,
+      DType type,
       MemorySegment panel,
       long at,
+      int stride,
       float[] out,
       int[] outAt,
       int outFrom,
@@ -275,8 +269,10 @@ final class VectorKernels extends Kernels {
     FloatVector s5 = start(out, o5, add);
     FloatVector s6 = start(out, o6, add);
     FloatVector s7 = start(out, o7, add);
+    boolean bf16 = type == DType.BF16;
     for (int k = 0; k < depth; k++) {
-      FloatVector v = row(panel, at, k);
+      long i = (long) k * stride;
+      FloatVector v = bf16 ? loadBf16(panel, at + i) : loadOther(type, panel, at + i);
       s0 = v.fma(FloatVector.broadcast(F, in[i0 + k]), s0);
       s1 = v.fma(FloatVector.broadcast(F, in[i1 + k]), s1);
       s2 = v.fma(FloatVector.broadcast(F, in[i2 + k]), s2);
@@ -302,9 +298,11 @@ final class VectorKernels extends Kernels {
       float[] in,
       int[] inAt,
       int inFrom,
+      DType type,
       MemorySegment panel,
       long at,
       long at2,
+      int stride,
       float[] out,
       int[] outAt,
       int outFrom,
@@ -313,9 +311,11 @@ final class VectorKernels extends Kernels {
     int o0 = outAt[m] + outFrom;
     FloatVector s0 = start(out, o0, add);
     FloatVector t0 = start(out, o0 + LANES, add);
+    boolean bf16 = type == DType.BF16;
     for (int k = 0; k < depth; k++) {
-      FloatVector v = row(panel, at, k);
-      FloatVector w = row(panel, at2, k);
+      long i = (long) k * stride;
+      FloatVector v = bf16 ? loadBf16(panel, at + i) : loadOther(type, panel, at + i);
+      FloatVector w = bf16 ? loadBf16(panel, at2 + i) : loadOther(type, panel, at2 + i);
       FloatVector x0 = FloatVector.broadcast(F, in[i0 + k]);
       s0 = v.fma(x0, s0);
       t0 = w.fma(x0, t0);
@@ -330,9 +330,11 @@ final class VectorKernels extends Kernels {
       float[] in,
       int[] inAt,
       int inFrom,
+      DType type,
       MemorySegment panel,
       long at,
       long at2,
+      int stride,
       float[] out,
       int[] outAt,
       int outFrom,
@@ -353,9 +355,11 @@ final class VectorKernels extends Kernels {
     FloatVector t1 = start(out, o1 + LANES, add);
     FloatVector t2 = start(out, o2 + LANES, add);
     FloatVector t3 = start(out, o3 + LANES, add);
+    boolean bf16 = type == DType.BF16;
     for (int k = 0; k < depth; k++) {
-      FloatVector v = row(panel, at, k);
-      FloatVector w = row(panel, at2, k);
+      long i = (long) k * stride;
+      FloatVector v = bf16 ? loadBf16(panel, at + i) : loadOther(type, panel, at + i);
+      FloatVector w = bf16 ? loadBf16(panel, at2 + i) : loadOther(type, panel, at2 + i);
       FloatVector x0 = FloatVector.broadcast(F, in[i0 + k]);
       s0 = v.fma(x0, s0);
       t0 = w.fma(x0, t0);
@@ -385,9 +389,11 @@ final class VectorKernels extends Kernels {
       float[] in,
       int[] inAt,
       int inFrom,
+      DType type,
       MemorySegment panel,
       long at,
       long at2,
+      int stride,
       float[] out,
       int[] outAt,
       int outFrom,
@@ -424,9 +430,11 @@ final class VectorKernels extends Kernels {
     FloatVector t5 = start(out, o5 + LANES, add);
     FloatVector t6 = start(out, o6 + LANES, add);
     FloatVector t7 = start(out, o7 + LANES, add);
+    boolean bf16 = type == DType.BF16;
     for (int k = 0; k < depth; k++) {
-      FloatVector v = row(panel, at, k);
-      FloatVector w = row(panel, at2, k);
+      long i = (long) k * stride;
+      FloatVector v = bf16 ? loadBf16(panel, at + i) : loadOther(type, panel, at + i);
+      FloatVector w = bf16 ? loadBf16(panel, at2 + i) : loadOther(type, panel, at2 + i);
       FloatVector x0 = FloatVector.broadcast(F, in[i0 + k]);
       s0 = v.fma(x0, s0);
       t0 = w.fma(x0, t0);
@@ -471,27 +479,27 @@ final class VectorKernels extends Kernels {
   }
 
   @Override
-  void addF32(MemorySegment y, long at, float[] delta, int from, int count, float weight) {
-    FloatVector factor = FloatVector.broadcast(F, weight);
+  void addF32(MemorySegment y, long at, float[] delta, int from, int count, float factor) {
+    FloatVector factors = FloatVector.broadcast(F, factor);
     int i = 0;
     for (; i + W <= count; i += W) {
       long offset = (at + i) * Float.BYTES;
       FloatVector old = FloatVector.fromMemorySegment(F, y, offset, LITTLE_ENDIAN);
       FloatVector.fromArray(F, delta, from + i)
-          .mul(factor)
+          .mul(factors)
           .add(old)
           .intoMemorySegment(y, offset, LITTLE_ENDIAN);
     }
-    PlainKernels.addPlain(DType.F32, y, at + i, delta, from + i, count - i, weight);
+    PlainKernels.addPlain(DType.F32, y, at + i, delta, from + i, count - i, factor);
   }
 
   @Override
-  void addBf16(MemorySegment y, long at, float[] delta, int from, int count, float weight) {
-    FloatVector factor = FloatVector.broadcast(F, weight);
+  void addBf16(MemorySegment y, long at, float[] delta, int from, int count, float factor) {
+    FloatVector factors = FloatVector.broadcast(F, factor);
     int i = 0;
     for (; i + W <= count; i += W) {
       FloatVector sum =
-          FloatVector.fromArray(F, delta, from + i).mul(factor).add(loadBf16(y, at + i));
+          FloatVector.fromArray(F, delta, from + i).mul(factors).add(loadBf16(y, at + i));
       IntVector bits = sum.reinterpretAsInts();
       IntVector odd = bits.lanewise(VectorOperators.LSHR, 16).and(1);
       IntVector rounded = bits.add(0x7fff).add(odd).lanewise(VectorOperators.LSHR, 16);
@@ -503,6 +511,6 @@ final class VectorKernels extends Kernels {
       ((ShortVector) rounded.convertShape(VectorOperators.I2S, S, 0))
           .intoMemorySegment(y, (at + i) * Short.BYTES, LITTLE_ENDIAN);
     }
-    PlainKernels.addPlain(DType.BF16, y, at + i, delta, from + i, count - i, weight);
+    PlainKernels.addPlain(DType.BF16, y, at + i, delta, from + i, count - i, factor);
   }
 }

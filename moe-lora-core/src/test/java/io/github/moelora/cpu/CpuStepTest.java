@@ -40,28 +40,15 @@ class CpuStepTest {
     return MoeLora.open(config, provider);
   }
 
-  /** Plain kernels that count the weights which they decode and the products which they compute. */
+  /** Plain kernels that count the weights which they read and the products which they compute. */
   private static final class CountingKernels extends Kernels {
     private final Kernels plain = new PlainKernels();
-    long decoded;
+    long read;
     long products;
 
     @Override
     String description() {
       return "counting";
-    }
-
-    @Override
-    void widenPanelBf16(
-        MemorySegment source, long from, int depth, int width, MemorySegment panel, long at) {
-      decoded += (long) depth * width;
-      plain.widenPanelBf16(source, from, depth, width, panel, at);
-    }
-
-    @Override
-    void widenPanelF16(
-        MemorySegment source, long from, int depth, int width, MemorySegment panel, long at) {
-      throw new AssertionError("weights are bfloat16 here");
     }
 
     @Override
@@ -77,30 +64,34 @@ class CpuStepTest {
         float[] in,
         int[] inAt,
         int inFrom,
+        DType type,
         MemorySegment panel,
         long at,
+        int stride,
         float[] out,
         int[] outAt,
         int outFrom,
         boolean add) {
+      read += (long) depth * stride;
       products += (long) (endRow - row) * depth * LANES;
-      plain.multiply(row, endRow, depth, in, inAt, inFrom, panel, at, out, outAt, outFrom, add);
+      plain.multiply(
+          row, endRow, depth, in, inAt, inFrom, type, panel, at, stride, out, outAt, outFrom, add);
     }
 
     @Override
-    void addF32(MemorySegment y, long at, float[] delta, int from, int count, float weight) {
-      plain.addF32(y, at, delta, from, count, weight);
+    void addF32(MemorySegment y, long at, float[] delta, int from, int count, float factor) {
+      plain.addF32(y, at, delta, from, count, factor);
     }
 
     @Override
-    void addBf16(MemorySegment y, long at, float[] delta, int from, int count, float weight) {
-      plain.addBf16(y, at, delta, from, count, weight);
+    void addBf16(MemorySegment y, long at, float[] delta, int from, int count, float factor) {
+      plain.addBf16(y, at, delta, from, count, factor);
     }
   }
 
   /**
-   * Every adapter costs its own rank, also beside one of rank 256 (vLLM #55158), and once per block
-   * of pairs; a token without adapter costs nothing.
+   * Every adapter costs its own rank, also beside one of rank 256 (vLLM #55158), and once per eight
+   * pairs; a token without adapter costs nothing.
    */
   @Test
   void workIsThatOfTheAdaptersInTheBatch_vllm55158() {
@@ -111,7 +102,7 @@ class CpuStepTest {
             .addAdapter(3, false)
             .addAdapter(256, true)
             .route();
-    // 72 tokens on rank 3 (two blocks of 64), 1 on rank 256, 2 on none
+    // 72 tokens on rank 3 (nine times eight), 1 on rank 256, 2 on none
     Arrays.fill(problem.expertIds(), 1);
     Arrays.fill(problem.adapterIds(), 0);
     problem.adapterIds()[5] = 1;
@@ -124,14 +115,14 @@ class CpuStepTest {
       problem.plan(step);
       assertThat(step.routing().blockSize()).isEqualTo(64);
       for (boolean add : new boolean[] {true, false}) {
-        kernels.decoded = 0;
+        kernels.read = 0;
         kernels.products = 0;
         ProjectionCall call = ProjectionCall.gateUp(0);
         problem.check(step, add ? call : call.deltaOnly());
         // rank 3: two slices of 32 in and 48 out; rank 256: one of 32 in and 96 out
         long small = 2 * 3 * (32 + 48);
         long large = 256 * (32 + 96);
-        assertThat(kernels.decoded).isEqualTo(2 * small + large);
+        assertThat(kernels.read).isEqualTo(9 * small + large);
         // a shrink computes whole panels of 16 ranks
         assertThat(kernels.products).isEqualTo(72 * 2 * (16 * 32 + 3 * 48) + large);
       }
@@ -157,6 +148,30 @@ class CpuStepTest {
       problem.plan(step);
       assertThat(step.routing().blockSize()).isEqualTo(blockSize);
       problem.check(step, ProjectionCall.gateUp(0));
+    }
+  }
+
+  /** Rows of x that do not fit into a worker's memory, weights that do not fit into the cache. */
+  @ParameterizedTest
+  @EnumSource(DType.class)
+  void wideLayersAreTakenInPieces(DType type) {
+    MoeModel model = new MoeModel(1500, 1100, 2, GateUp.HALVES, List.of(0));
+    Problem problem =
+        new Problem(Seeds.of("wide"), model, 40, 1)
+            .types(type, DType.F32, DType.F32)
+            .addAdapter(250, false)
+            .addAdapter(24, true)
+            .route()
+            .dealAdapters();
+    for (Kernels kernels : List.of(new PlainKernels(), new VectorKernels())) {
+      try (MoeLora lora = open(problem.config(), kernels, 2);
+          Step step = lora.newStep()) {
+        problem.load(lora);
+        problem.plan(step);
+        assertThat(step.routing().blockSize()).isEqualTo(64);
+        problem.check(step, ProjectionCall.gateUp(0));
+        problem.check(step, ProjectionCall.down(0));
+      }
     }
   }
 

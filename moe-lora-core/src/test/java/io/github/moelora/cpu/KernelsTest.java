@@ -49,49 +49,40 @@ class KernelsTest {
     return type == DType.F32 ? value : Rounded.nearest(value, type);
   }
 
-  @ParameterizedTest
-  @MethodSource("kernels")
-  void panelsAreWidenedExactly(Kernels kernels) {
-    for (DType type : DType.values()) {
-      for (int width = 1; width <= Kernels.LANES; width++) {
-        int from = 7;
-        int depth = 5;
-        int at = 3;
-        float[] values = gaussians(from + depth * width + Kernels.LANES);
-        // what fp16 cannot hold as a normal number, too
-        values[from] = 0x1.8p-20f;
-        values[from + width] = -0f;
-        float[] panel = nans(at + depth * Kernels.LANES + 1);
-        MemorySegment target = stored(DType.F32, panel);
-        kernels.widenPanel(type, stored(type, values), from, depth, width, target, at);
-        for (int k = 0; k < depth; k++) {
-          for (int c = 0; c < width; c++) {
-            assertThat((double) DType.F32.get(target, at + k * Kernels.LANES + c))
-                .isEqualTo(Double.valueOf(rounded(values[from + k * width + c], type)));
-          }
-        }
-        assertThat(DType.F32.get(target, at - 1)).isNaN();
-        assertThat(DType.F32.get(target, at + depth * Kernels.LANES)).isNaN();
-      }
-    }
-  }
-
   /** Every finite fp16 and bf16 number, so that no trick of the widening is wrong for one. */
   @ParameterizedTest
   @MethodSource("kernels")
-  void everyFiniteNumberIsWidenedExactly(Kernels kernels) {
+  void everyFiniteWeightIsWidenedExactly(Kernels kernels) {
     for (DType type : new DType[] {DType.F16, DType.BF16}) {
-      int depth = (1 << 16) / Kernels.LANES;
       MemorySegment source = Arena.ofAuto().allocate(1 << 17);
       for (int bits = 0; bits < 1 << 16; bits++) {
         source.setAtIndex(ValueLayout.JAVA_SHORT, bits, (short) bits);
       }
-      MemorySegment panel = Arena.ofAuto().allocate(1 << 18, 64);
-      kernels.widenPanel(type, source, 0, depth, Kernels.LANES, panel, 0);
-      for (int bits = 0; bits < 1 << 16; bits++) {
-        float expected = type.get(source, bits);
-        if (Float.isFinite(expected)) {
-          assertThat(DType.F32.get(panel, bits)).as("%x", bits).isEqualTo(Float.valueOf(expected));
+      float[] out = new float[Kernels.LANES];
+      int[] start = {0};
+      for (int at = 0; at < 1 << 16; at += Kernels.LANES) {
+        // added to negative zero, each number stays as it is
+        Arrays.fill(out, -0f);
+        kernels.multiply(
+            0,
+            1,
+            1,
+            new float[] {1},
+            start,
+            0,
+            type,
+            source,
+            at,
+            Kernels.LANES,
+            out,
+            start,
+            0,
+            true);
+        for (int c = 0; c < Kernels.LANES; c++) {
+          float expected = type.get(source, at + c);
+          if (Float.isFinite(expected)) {
+            assertThat(out[c]).as("%x", at + c).isEqualTo(Float.valueOf(expected));
+          }
         }
       }
     }
@@ -116,25 +107,40 @@ class KernelsTest {
   @ParameterizedTest
   @MethodSource("kernels")
   void multiplyIsASumOfProducts(Kernels kernels) {
-    for (int panels = 1; panels <= 2; panels++) {
-      for (int depth : new int[] {1, 2, 7, 16, 129}) {
-        for (int rows = 1; rows <= 19; rows++) {
-          checkMultiply(kernels, panels, depth, rows, rows / 4, rows % 2 == 0);
+    int stride = 0;
+    for (DType type : DType.values()) {
+      for (int panels = 1; panels <= 2; panels++) {
+        for (int depth : new int[] {1, 2, 7, 16, 129}) {
+          for (int rows = 1; rows <= 19; rows++) {
+            stride = stride % Kernels.LANES + 1;
+            checkMultiply(kernels, type, panels, depth, stride, rows, rows / 4, rows % 2 == 0);
+            checkMultiply(kernels, type, panels, depth, Kernels.LANES, rows, 0, false);
+          }
         }
       }
     }
   }
 
   private void checkMultiply(
-      Kernels kernels, int panels, int depth, int endRow, int row, boolean add) {
+      Kernels kernels,
+      DType type,
+      int panels,
+      int depth,
+      int stride,
+      int endRow,
+      int row,
+      boolean add) {
     int inFrom = 3;
     int inStride = depth + 4;
     int outFrom = 2;
     int outStride = 2 * Kernels.LANES + 5;
     int at = 16;
     // the second panel does not follow the first one
-    int at2 = at + (depth + 1) * Kernels.LANES;
-    float[] weights = gaussians(at2 + depth * Kernels.LANES);
+    int at2 = at + (depth + 1) * stride;
+    float[] weights = gaussians(at2 + depth * stride + Kernels.LANES);
+    for (int i = 0; i < weights.length; i++) {
+      weights[i] = (float) rounded(weights[i], type);
+    }
     float[] in = gaussians(endRow * inStride);
     float[] out = add ? gaussians(endRow * outStride) : nans(endRow * outStride);
     float[] before = out.clone();
@@ -144,12 +150,14 @@ class KernelsTest {
       inAt[m] = (m + 1) % endRow * inStride;
       outAt[m] = (endRow - 1 - m) * outStride;
     }
-    MemorySegment panel = stored(DType.F32, weights);
+    MemorySegment panel = stored(type, weights);
     if (panels == 1) {
-      kernels.multiply(row, endRow, depth, in, inAt, inFrom, panel, at, out, outAt, outFrom, add);
+      kernels.multiply(
+          row, endRow, depth, in, inAt, inFrom, type, panel, at, stride, out, outAt, outFrom, add);
     } else {
       kernels.multiplyTwo(
-          row, endRow, depth, in, inAt, inFrom, panel, at, at2, out, outAt, outFrom, add);
+          row, endRow, depth, in, inAt, inFrom, type, panel, at, at2, stride, out, outAt, outFrom,
+          add);
     }
     boolean[] written = new boolean[out.length];
     for (int m = row; m < endRow; m++) {
@@ -159,7 +167,7 @@ class KernelsTest {
         double sum = add ? before[to] : 0;
         double magnitude = Math.abs(sum);
         for (int k = 0; k < depth; k++) {
-          int from = (c < Kernels.LANES ? at : at2) + k * Kernels.LANES + c % Kernels.LANES;
+          int from = (c < Kernels.LANES ? at : at2) + k * stride + c % Kernels.LANES;
           double term = (double) in[inAt[m] + inFrom + k] * weights[from];
           sum += term;
           magnitude += Math.abs(term);
@@ -177,26 +185,37 @@ class KernelsTest {
   @ParameterizedTest
   @MethodSource("kernels")
   void addRoundsOnce(Kernels kernels) {
-    int from = 3;
-    int at = 2;
     for (DType type : DType.values()) {
       for (int count = 0; count <= 2 * Kernels.LANES + 3; count++) {
-        float weight = count % 2 == 0 ? 1 : -0.375f;
-        float[] delta = gaussians(from + count);
-        MemorySegment y = MemorySegment.ofArray(new byte[(at + count + 1) * type.bytes()]);
-        float[] old = gaussians(at + count + 1);
-        for (int i = 0; i < old.length; i++) {
-          type.set(y, i, old[i]);
-          old[i] = type.get(y, i);
-        }
-        kernels.add(type, y, at, delta, from, count, weight);
-        for (int i = 0; i < old.length; i++) {
-          boolean changed = i >= at && i < at + count;
-          float sum = changed ? old[i] + weight * delta[from + i - at] : old[i];
-          assertThat((double) type.get(y, i))
-              .isEqualTo(type == DType.F32 ? sum : Rounded.nearest(sum, type));
-        }
+        checkAdd(kernels, type, count);
       }
+    }
+  }
+
+  /** Adds rows 1 and 2 of three, which stand in other orders in delta and in y. */
+  private void checkAdd(Kernels kernels, DType type, int count) {
+    int stride = count + 5;
+    int yFrom = 2;
+    float[] factors = {Float.NaN, -0.375f, 1};
+    int[] deltaAt = {2 * stride, 3, stride};
+    long[] yAt = {0, stride, 2L * stride};
+    float[] delta = gaussians(3 * stride);
+    MemorySegment y = MemorySegment.ofArray(new byte[3 * stride * type.bytes()]);
+    float[] expected = gaussians(3 * stride);
+    for (int i = 0; i < expected.length; i++) {
+      type.set(y, i, expected[i]);
+      expected[i] = type.get(y, i);
+    }
+    for (int m = 1; m < 3; m++) {
+      for (int i = 0; i < count; i++) {
+        int to = (int) yAt[m] + yFrom + i;
+        float sum = expected[to] + factors[m] * delta[deltaAt[m] + i];
+        expected[to] = (float) rounded(sum, type);
+      }
+    }
+    kernels.add(1, 3, count, delta, deltaAt, factors, type, y, yAt, yFrom);
+    for (int i = 0; i < expected.length; i++) {
+      assertThat(type.get(y, i)).isEqualTo(Float.valueOf(expected[i]));
     }
   }
 
@@ -215,7 +234,7 @@ class KernelsTest {
       delta[i] = Float.intBitsToFloat(patterns[i]);
     }
     MemorySegment y = MemorySegment.ofArray(new byte[count * Short.BYTES]);
-    kernels.add(DType.BF16, y, 0, delta, 0, count, 1);
+    kernels.add(0, 1, count, delta, new int[1], new float[] {1}, DType.BF16, y, new long[1], 0);
     for (int i = 0; i < count; i++) {
       assertThat((double) DType.BF16.get(y, i))
           .as("%x", patterns[i])
