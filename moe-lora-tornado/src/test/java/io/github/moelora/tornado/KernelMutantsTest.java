@@ -31,7 +31,7 @@ class KernelMutantsTest {
   private static final long SEED = 20;
 
   @ParameterizedTest
-  @ValueSource(classes = {TunedShrink.class, TunedExpand.class})
+  @ValueSource(classes = {TunedShrink.class, TunedExpand.class, TunedOneShot.class})
   void everyMutantDies(Class<?> kernels)
       throws IOException, ClassNotFoundException, InterruptedException, ExecutionException {
     MutantClass original = MutantClass.read(kernels, SOURCES);

@@ -12,8 +12,9 @@ import uk.ac.manchester.tornado.api.KernelContext;
  * of its own, work-groups run one after another in random order.
  *
  * <p>Of a work-group one thread runs at a time, up to its next barrier or shuffle, and which one
- * comes next is drawn from the seed. A missing barrier thus shows as data that is not there yet, or
- * already overwritten, the same way on every run with that seed.
+ * comes next is drawn from the seed; one warp, drawn at every barrier, lets all others go first. A
+ * missing barrier thus shows as data that is not there yet, or already overwritten, the same way on
+ * every run with that seed.
  */
 public final class Emulator {
   private Emulator() {}

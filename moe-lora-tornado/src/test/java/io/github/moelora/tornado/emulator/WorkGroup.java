@@ -57,6 +57,10 @@ final class WorkGroup {
   private final CountDownLatch done = new CountDownLatch(1);
   private final int[] ready;
   private int readyCount;
+
+  /** A warp that lets others go first until the next barrier. */
+  private int laggard;
+
   private final boolean[] waiting;
   private final int[] atBarrier;
   private int atBarrierCount;
@@ -146,6 +150,7 @@ final class WorkGroup {
       System.arraycopy(atBarrier, 0, ready, 0, atBarrierCount);
       readyCount = atBarrierCount;
       atBarrierCount = 0;
+      laggard = random.nextInt(warps.length);
     }
     waiting[thread] = true;
     passTurn();
@@ -184,6 +189,9 @@ final class WorkGroup {
       abandon(stuck());
     }
     int pick = random.nextInt(readyCount);
+    for (int i = 1; i < readyCount && ready[pick] / Fragments.LANES == laggard; i++) {
+      pick = (pick + 1) % readyCount;
+    }
     int next = ready[pick];
     ready[pick] = ready[--readyCount];
     turn = next;
