@@ -52,12 +52,7 @@ record SplitTiling(
     return of(config, projection, expandBytes(config, 32, 32) > LOCAL_BYTES ? 16 : 32);
   }
 
-  /**
-   * Blocks of so many rows.
-   *
-   * @param rows 16, 32 or 64
-   */
-  static SplitTiling of(MoeLoraConfig config, Projection projection, int rows) {
+  private static SplitTiling of(MoeLoraConfig config, Projection projection, int rows) {
     // warps that take all ranks of their rows read x from local memory once
     int rankWarps = rankWarps(config, projection);
     int rowTiles = rankWarps == 4 && rows > 16 ? 2 : 1;
@@ -68,7 +63,7 @@ record SplitTiling(
         Math.max(1, 4 / (rowWarps * rankWarps)),
         rowTiles,
         4,
-        rankWarps == 4 && rows == 64 ? 2 : 4,
+        4,
         8 * MULTIPROCESSORS,
         128 / rows * MULTIPROCESSORS,
         chunk(config, projection, rows),
