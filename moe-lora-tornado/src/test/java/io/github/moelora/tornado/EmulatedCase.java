@@ -43,9 +43,6 @@ record EmulatedCase(
   private static final ProjectionCall GATE_UP = ProjectionCall.gateUp(LAYER);
   private static final ProjectionCall DOWN = ProjectionCall.down(LAYER);
 
-  /** The largest number of fp16. */
-  private static final float F16_MAX = 65504;
-
   /**
    * An adapter, or nothing.
    *
@@ -306,10 +303,11 @@ record EmulatedCase(
 
   /** Multiplies rows by powers of two, every fourth row by another one, and keeps them finite. */
   private static void scale(Matrix matrix, int exponent, int fourth) {
+    float max = matrix.type().maxValue();
     for (int i = 0; i < matrix.rows(); i++) {
       for (int j = 0; j < matrix.columns(); j++) {
         float scaled = Math.scalb(matrix.get(i, j), i % 4 == 3 ? fourth : exponent);
-        matrix.set(i, j, Math.clamp(scaled, -F16_MAX, F16_MAX));
+        matrix.set(i, j, Math.clamp(scaled, -max, max));
       }
     }
   }
