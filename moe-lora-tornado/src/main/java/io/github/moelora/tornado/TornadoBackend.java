@@ -1,5 +1,6 @@
 package io.github.moelora.tornado;
 
+import io.github.moelora.DType;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
@@ -148,7 +149,8 @@ final class TornadoBackend implements Backend {
       if (activePairs <= FEW_PAIRS || 2 * activePairs < 3 * groups) {
         return 1;
       }
-      if (activePairs < 3 * groups) {
+      // the one-shot kernel takes float16 apart in more steps, tensor cores take it as it is
+      if (activePairs < 3 * groups && config.weightType() == DType.BF16) {
         return 2;
       }
     }

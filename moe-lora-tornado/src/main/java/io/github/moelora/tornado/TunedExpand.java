@@ -159,12 +159,40 @@ final class TunedExpand {
             next[i] = pool.get(b + Math.min(first * chunkLongs + index, allLongs - 1));
           }
         }
-        ctx.localBarrier();
 
         // no helper may index these arrays: TornadoVM then addresses them as if they were global
         int zRow = Math.min(tid / rowThreads, blockSize - 1);
         int inRow = tid % rowThreads;
         int zFrom = (block * rows + zRow) * zStride + second * slices.get(at + SliceTable.RANK);
+        int pair = sortedTokenIds.get(block * blockSize + zRow);
+        float factor = scales.get(2 * site + second);
+        if (pair < pairs && sizes.get(Sizes.ROUTED_WEIGHT) != 0) {
+          factor *= routingWeights.get(pair);
+        }
+        if (inRow == 0 && tid / rowThreads < blockSize) {
+          // rows without a pair come last in a block
+          int following = pairs;
+          if (zRow + 1 < blockSize) {
+            following = sortedTokenIds.get(block * blockSize + zRow + 1);
+          }
+          int from = 0;
+          if (pair < pairs) {
+            if (following >= pairs) {
+              used[0] = zRow + 1;
+            }
+            from = yLong(sizes, pair, slices.get(slice + SliceTable.FIRST_COLUMN));
+          }
+          yFrom[zRow] = from;
+        }
+        ctx.localBarrier();
+        int usedRows = used[0];
+        int lastLong = (columns >> 2) - 1;
+        int zero = usedRows >> 31;
+        int[] yAt = new int[MAX_TARGETS];
+        for (int i = 0; i < targets; i++) {
+          yAt[i] = yFrom[Math.min(targetRow + i * targetRows, usedRows - 1)];
+        }
+
         float up = 1.0f;
         if (bf16 == 0) {
           float largest = 0.0f;
@@ -192,29 +220,10 @@ final class TunedExpand {
             }
           }
         }
-        int pair = sortedTokenIds.get(block * blockSize + zRow);
-        float factor = scales.get(2 * site + second);
-        if (pair < pairs && sizes.get(Sizes.ROUTED_WEIGHT) != 0) {
-          factor *= routingWeights.get(pair);
-        }
-        if (inRow == 0 && tid / rowThreads < blockSize) {
-          // rows without a pair come last in a block
-          int following = pairs;
-          if (zRow + 1 < blockSize) {
-            following = sortedTokenIds.get(block * blockSize + zRow + 1);
-          }
-          int from = 0;
-          if (pair < pairs) {
-            if (following >= pairs) {
-              used[0] = zRow + 1;
-            }
-            from = yLong(sizes, pair, slices.get(slice + SliceTable.FIRST_COLUMN));
-          }
-          yFrom[zRow] = from;
-          factors[zRow] = factor / up;
-        }
         if (bf16 != 0) {
           up = factor;
+        } else if (inRow == 0 && tid / rowThreads < blockSize) {
+          factors[zRow] = factor / up;
         }
         int rowAt = (zRow >> 4) * maxSteps * Z_TILE + (zRow & 15) * 8;
         for (int q = inRow; q < 8 * steps; q += rowThreads) {
@@ -239,7 +248,6 @@ final class TunedExpand {
         }
 
         for (int c = first; c < end; c++) {
-          ctx.localBarrier();
           for (int i = 0; i < copies; i++) {
             int index = tid + i * THREADS;
             if (index < chunkLongs) {
@@ -254,9 +262,8 @@ final class TunedExpand {
             }
           }
           // y is read before the products, which then hide its latency
-          int usedRows = used[0];
           int firstLong = c * rowLongs;
-          int lastOfRow = (columns >> 2) - 1 - firstLong;
+          int readLong = Math.min(firstLong + inTargetRow, lastLong);
           long[] old = new long[MAX_TARGETS];
           float[] values = new float[4 * MAX_TARGETS];
           for (int i = 0; i < targets; i++) {
@@ -265,8 +272,7 @@ final class TunedExpand {
               values[4 * i + k] = 0.0f;
             }
             if (add != 0 && i * targetRows < usedRows) {
-              int row = Math.min(targetRow + i * targetRows, usedRows - 1);
-              int at64 = yFrom[row] + firstLong + Math.min(inTargetRow, lastOfRow);
+              int at64 = yAt[i] + readLong;
               if (bf16 != 0) {
                 old[i] = yLongs.get(at64);
               } else {
@@ -350,21 +356,22 @@ final class TunedExpand {
             ctx.mmaStore(c7, LocalTile.floats(sums), row16, sumsColumn(firstTile + 7), stride);
           }
           ctx.localBarrier();
+          int lastRow = firstLong + inTargetRow <= lastLong ? usedRows : 0;
           for (int i = 0; i < targets; i++) {
             int row = targetRow + i * targetRows;
-            if (row < usedRows && inTargetRow <= lastOfRow) {
+            if (row < lastRow) {
               int from = sumsFrom + i * targetRows * stride;
               float s0 = sums[from];
               float s1 = sums[from + 8];
               float s2 = sums[from + 16];
               float s3 = sums[from + 24];
-              int at64 = yFrom[row] + firstLong + inTargetRow;
+              int at64 = yAt[i] + firstLong + inTargetRow;
               if (bf16 != 0) {
                 s0 += BFloat16.bf16ToFloat((short) old[i]);
                 s1 += BFloat16.bf16ToFloat((short) (old[i] >>> 16));
                 s2 += BFloat16.bf16ToFloat((short) (old[i] >>> 32));
                 s3 += BFloat16.bf16ToFloat((short) (old[i] >>> 48));
-                yLongs.set(at64, bf16Long(s0, s1, s2, s3));
+                yLongs.set(at64, bf16Long(s0, s1, s2, s3, zero));
               } else {
                 float scale = factors[row];
                 s0 = scale * s0 + values[4 * i];
@@ -426,12 +433,15 @@ final class TunedExpand {
     return (int) ((high << 16) | (low & 0xffffL));
   }
 
-  private static long bf16Long(float s0, float s1, float s2, float s3) {
-    long w0 = BFloat16.bf16FromFloat(s0) & 0xffffL;
-    long w1 = BFloat16.bf16FromFloat(s1) & 0xffffL;
-    long w2 = BFloat16.bf16FromFloat(s2) & 0xffffL;
-    long w3 = BFloat16.bf16FromFloat(s3);
-    return w0 | (w1 << 16) | (w2 << 32) | (w3 << 48);
+  /**
+   * A long of four bfloat16.
+   *
+   * @param zero 0, which the compiler must not know: it would do all of this in 64 bits
+   */
+  private static long bf16Long(float s0, float s1, float s2, float s3, int zero) {
+    long low = (bf16Word(s0, s1) ^ zero) & 0xffffffffL;
+    long high = bf16Word(s2, s3) ^ zero;
+    return low | (high << 32);
   }
 
   private static int fp16Word(float lo, float hi) {

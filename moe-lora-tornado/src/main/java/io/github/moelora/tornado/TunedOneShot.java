@@ -183,29 +183,27 @@ final class TunedOneShot {
         }
         float[] c = new float[4 * MAX_ROWS];
         for (int segment = 0; segment < segments; segment++) {
+          // all is read before any of it is stored, which would make each load wait for the last
           int[] xWords = new int[X_WORDS];
-          if (bf16 != 0) {
-            for (int i = 0; i < X_WORDS; i++) {
-              int word = segment * xRowWords + (tid + i * THREADS) % xRowWords;
-              xWords[i] =
-                  xInts.get(xFrom[i * rows / X_WORDS] + Math.min(word, (inputWidth >> 1) - 1));
+          float[] xPairs = new float[2 * X_WORDS];
+          for (int i = 0; i < X_WORDS; i++) {
+            int word = segment * xRowWords + (tid + i * THREADS) % xRowWords;
+            int from = xFrom[i * rows / X_WORDS] + Math.min(word, (inputWidth >> 1) - 1);
+            if (bf16 != 0) {
+              xWords[i] = xInts.get(from);
+            } else {
+              Half2 v = xHalves.getHalf2(2 * from);
+              xPairs[2 * i] = Half2.lowFloat(v);
+              xPairs[2 * i + 1] = Half2.highFloat(v);
             }
           }
           ctx.localBarrier();
           for (int i = 0; i < X_WORDS; i++) {
             int word = tid + i * THREADS;
             int h = segment * xWidth + 2 * (word % xRowWords);
-            float low;
-            float high;
-            if (bf16 != 0) {
-              low = BFloat16.bf16ToFloat((short) xWords[i]);
-              high = BFloat16.bf16ToFloat((short) (xWords[i] >>> 16));
-            } else {
-              Half2 v =
-                  xHalves.getHalf2(2 * xFrom[i * rows / X_WORDS] + Math.min(h, inputWidth - 2));
-              low = Half2.lowFloat(v);
-              high = Half2.highFloat(v);
-            }
+            float low = bf16 != 0 ? BFloat16.bf16ToFloat((short) xWords[i]) : xPairs[2 * i];
+            float high =
+                bf16 != 0 ? BFloat16.bf16ToFloat((short) (xWords[i] >>> 16)) : xPairs[2 * i + 1];
             // beyond H, where A is padded with zeros, x is 0
             xs[2 * word] = h < inputWidth ? low : 0.0f;
             xs[2 * word + 1] = h < inputWidth ? high : 0.0f;
@@ -236,6 +234,19 @@ final class TunedOneShot {
               boolean last = first + batch * tileWarps >= endRow;
               int from = last ? following : tileAt;
               int row0 = last ? followingRow : first + batch * tileWarps;
+              // TornadoVM has no way from a long in a register to the float16 numbers in it
+              float[] numbers = new float[4 * A_BATCH];
+              if (bf16 == 0) {
+                for (int i = 0; i < batch; i++) {
+                  int row = Math.min(first + i * tileWarps, tileRows - 1);
+                  Half2 low = halvesA.getHalf2(4 * (tileAt + row * rowLongs));
+                  Half2 high = halvesA.getHalf2(4 * (tileAt + row * rowLongs) + 2);
+                  numbers[4 * i] = Half2.lowFloat(low);
+                  numbers[4 * i + 1] = Half2.highFloat(low);
+                  numbers[4 * i + 2] = Half2.lowFloat(high);
+                  numbers[4 * i + 3] = Half2.highFloat(high);
+                }
+              }
               for (int i = 0; i < batch; i++) {
                 long value = next[i];
                 if (bf16 != 0) {
@@ -254,12 +265,10 @@ final class TunedOneShot {
                     a2 = BFloat16.bf16ToFloat((short) (value >>> 32));
                     a3 = BFloat16.bf16ToFloat((short) (value >>> 48));
                   } else {
-                    Half2 low = halvesA.getHalf2(4 * (tileAt + row * rowLongs));
-                    Half2 high = halvesA.getHalf2(4 * (tileAt + row * rowLongs) + 2);
-                    a0 = Half2.lowFloat(low);
-                    a1 = Half2.highFloat(low);
-                    a2 = Half2.lowFloat(high);
-                    a3 = Half2.highFloat(high);
+                    a0 = numbers[4 * i];
+                    a1 = numbers[4 * i + 1];
+                    a2 = numbers[4 * i + 2];
+                    a3 = numbers[4 * i + 3];
                   }
                   int xAt = 16 * (row - segmentRow) + (lane >> 1);
                   for (int k = 0; k < rows; k++) {
@@ -355,15 +364,27 @@ final class TunedOneShot {
           }
           for (int slab = 0; slab < slabs; slab++) {
             int ranks = Math.min(slabRanks, 8 * units - slab * slabRanks);
+            float[] bNumbers = new float[4 * B_BATCH];
+            if (bf16 == 0) {
+              for (int i = 0; i < B_BATCH; i++) {
+                int index = tid + i * THREADS;
+                int from = 4 * (b + bLong(index, column, slab, slabShift, units, lastTile));
+                Half2 low = halvesB.getHalf2(from);
+                Half2 high = halvesB.getHalf2(from + 2);
+                bNumbers[4 * i] = Half2.lowFloat(low);
+                bNumbers[4 * i + 1] = Half2.highFloat(low);
+                bNumbers[4 * i + 2] = Half2.lowFloat(high);
+                bNumbers[4 * i + 3] = Half2.highFloat(high);
+              }
+            }
             for (int i = 0; i < B_BATCH; i++) {
               int index = tid + i * THREADS;
               int to = (index >> (5 + slabShift)) * tileStride + (index & (2 * slabRanks - 1));
               if (bf16 != 0) {
                 bLongs[to] = bNext[i];
               } else {
-                int from = 4 * (b + bLong(index, column, slab, slabShift, units, lastTile));
-                bHalves[2 * to] = halvesB.getHalf2(from);
-                bHalves[2 * to + 1] = halvesB.getHalf2(from + 2);
+                bHalves[2 * to] = Half2.fromFloats(bNumbers[4 * i], bNumbers[4 * i + 1]);
+                bHalves[2 * to + 1] = Half2.fromFloats(bNumbers[4 * i + 2], bNumbers[4 * i + 3]);
               }
             }
             if (bf16 != 0) {

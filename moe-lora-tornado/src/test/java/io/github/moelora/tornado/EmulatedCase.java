@@ -187,7 +187,7 @@ record EmulatedCase(
         new EmulatedCase(
             "one shot, two rows",
             DType.F16,
-            40,
+            64,
             36,
             5,
             List.of(Slot.fused(9)),
