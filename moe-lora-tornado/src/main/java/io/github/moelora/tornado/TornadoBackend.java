@@ -31,7 +31,10 @@ final class TornadoBackend implements Backend {
 
   private static final int SMALL_RANK = 32;
 
-  /** Up to so many pairs, each is a block: what counts is to have all multiprocessors at work. */
+  /**
+   * Up to so many pairs, each is a block: what counts is to have all multiprocessors at work, or to
+   * have no padding travel.
+   */
   private static final int FEW_PAIRS = 64;
 
   private final MoeLoraConfig config;
@@ -145,14 +148,19 @@ final class TornadoBackend implements Backend {
       if (activePairs <= EngineTasks.SMALL_TOKENS * config.expertsPerToken()) {
         return SMALL_BLOCK;
       }
+    } else if (activePairs <= FEW_PAIRS) {
+      return 1;
     } else if (packed) {
-      if (activePairs <= FEW_PAIRS || 2 * activePairs < 3 * groups) {
+      if (2 * activePairs < 3 * groups) {
         return 1;
       }
       // the one-shot kernel takes float16 apart in more steps, tensor cores take it as it is
       if (activePairs < 3 * groups && config.weightType() == DType.BF16) {
         return 2;
       }
+    } else if (activePairs < 2 * groups) {
+      // blocks would mostly be padding, and x and y travel with it
+      return 1;
     }
     int largeGroup = config.maxRank() > SMALL_RANK ? LARGE_GROUP_OF_RANKS : LARGE_GROUP;
     return activePairs >= groups * largeGroup ? maxBlockSize : SMALL_BLOCK;
