@@ -200,7 +200,7 @@ public final class EngineTasks {
     if (maxTokens <= FEW_TOKENS) {
       return backend.pairsTiling();
     }
-    return maxTokens <= SMALL_TOKENS || backend.maxBlockSize() == TornadoBackend.SMALL_BLOCK
+    return maxTokens <= SMALL_TOKENS
         ? SplitTiling.small(config, call.projection())
         : SplitTiling.large(config, call.projection());
   }
@@ -275,7 +275,7 @@ public final class EngineTasks {
               .formatted(config.maxTokens(), tokens));
     }
     return routings.computeIfAbsent(
-        tokens, most -> new EnginePlan(config, most, backend.maxBlockSize()));
+        tokens, most -> new EnginePlan(config, most, backend.largeBlock()));
   }
 
   /**

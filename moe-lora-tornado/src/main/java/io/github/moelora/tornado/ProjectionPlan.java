@@ -71,15 +71,13 @@ final class ProjectionPlan implements AutoCloseable {
     if (weights instanceof PackedWeights packed) {
       Tiling pairs = Tuning.split(OneShotTiling.pairs(), tuning);
       Tiling twoRows = Tuning.split(OneShotTiling.twoRows(), tuning);
-      Tiling small = SplitTiling.small(config, weights.projection());
-      Tiling large = SplitTiling.large(config, weights.projection());
       list.add(new PackedChunk(config, packed, pairs, CHUNK_ROWS[0]));
       list.add(new PackedChunk(config, packed, twoRows, CHUNK_ROWS[0]));
       list.add(new PackedChunk(config, packed, twoRows, CHUNK_ROWS[1]));
-      list.add(new PackedChunk(config, packed, small, CHUNK_ROWS[0]));
-      list.add(new PackedChunk(config, packed, small, CHUNK_ROWS[1]));
-      if (large.rows() > small.rows()) {
-        list.add(new PackedChunk(config, packed, large, CHUNK_ROWS[1]));
+      List<SplitTiling> split = SplitTiling.all(config, weights.projection());
+      list.add(new PackedChunk(config, packed, split.getFirst(), CHUNK_ROWS[0]));
+      for (Tiling tiling : split) {
+        list.add(new PackedChunk(config, packed, tiling, CHUNK_ROWS[1]));
       }
     }
     list.add(new FloatChunk(config, weights, CHUNK_ROWS[0]));

@@ -1,7 +1,9 @@
 package io.github.moelora.tornado;
 
+import io.github.moelora.DType;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.Projection;
+import java.util.List;
 
 /**
  * How the tuned shrink and expand, two launches, cut a projection's work.
@@ -10,10 +12,11 @@ import io.github.moelora.Projection;
  * @param rankWarps warps of a shrink work-group that share its rows: 1, 2 or 4
  * @param stepWarps shares of the steps of a stage of shrink that warps have: 1, 2 or 4
  * @param rowTiles row tiles of a warp of shrink, 1 or 2
- * @param rankTiles rank tiles of a warp of shrink, 1, 2 or 4
+ * @param rankTiles rank tiles of a warp of shrink, 1, 2, 4 or 8
  * @param steps tiles of 16 elements of H in a stage of shrink, 2 or 4
  * @param shrinkGroups work-groups of shrink
  * @param targetItems items that shrink splits H for when there are fewer blocks
+ * @param expandRows rows of an item of expand: 16, 32 or 64, at most those of a block
  * @param chunk columns of a chunk of expand, a power of two from 32 on
  * @param expandGroups work-groups of expand
  */
@@ -26,6 +29,7 @@ record SplitTiling(
     int steps,
     int shrinkGroups,
     int targetItems,
+    int expandRows,
     int chunk,
     int expandGroups)
     implements Tiling {
@@ -49,7 +53,42 @@ record SplitTiling(
 
   /** Blocks of 32 rows, or of 16 where local memory holds no more ranks of z. */
   static SplitTiling large(MoeLoraConfig config, Projection projection) {
-    return of(config, projection, expandBytes(config, 32, 32) > LOCAL_BYTES ? 16 : 32);
+    return of(config, projection, expandRows(config));
+  }
+
+  /** Blocks of 64 rows, which read the weights least often: for many pairs of each group. */
+  static SplitTiling largest(MoeLoraConfig config, Projection projection) {
+    int stack = stack(config, projection);
+    boolean wide = stack > 64;
+    int rankTiles = wide ? 8 : Math.max(2, Integer.highestOneBit(2 * stack - 1) / 8);
+    // rows of y in long runs, as long as reading B for few rows costs less
+    boolean longRuns = config.maxRank() <= 16 && config.weightType() == DType.BF16;
+    int expandRows = longRuns ? 16 : expandRows(config);
+    return new SplitTiling(
+        wide ? 2 : 4,
+        wide ? 2 : 1,
+        1,
+        wide ? 2 : 1,
+        rankTiles,
+        wide ? 2 : 4,
+        8 * MULTIPROCESSORS,
+        2 * MULTIPROCESSORS,
+        expandRows,
+        chunk(config, expandRows, 256),
+        32 * MULTIPROCESSORS);
+  }
+
+  /** The tilings, by ascending rows. */
+  static List<SplitTiling> all(MoeLoraConfig config, Projection projection) {
+    SplitTiling small = small(config, projection);
+    SplitTiling large = large(config, projection);
+    SplitTiling largest = largest(config, projection);
+    return large.rows() > small.rows() ? List.of(small, large, largest) : List.of(small, largest);
+  }
+
+  /** Most rows of an item of expand that local memory holds: 32 or 16. */
+  private static int expandRows(MoeLoraConfig config) {
+    return expandBytes(config, 32, 32) > LOCAL_BYTES ? 16 : 32;
   }
 
   private static SplitTiling of(MoeLoraConfig config, Projection projection, int rows) {
@@ -57,6 +96,8 @@ record SplitTiling(
     int rankWarps = rankWarps(config, projection);
     int rowTiles = rankWarps == 4 && rows > 16 ? 2 : 1;
     int rowWarps = rows / 16 / rowTiles;
+    // smaller chunks make more shares
+    boolean narrow = config.model().outputWidth(projection) <= NARROW;
     return new SplitTiling(
         rowWarps,
         rankWarps,
@@ -66,24 +107,30 @@ record SplitTiling(
         4,
         8 * MULTIPROCESSORS,
         128 / rows * MULTIPROCESSORS,
-        chunk(config, projection, rows),
+        rows,
+        chunk(config, rows, narrow ? 128 : 256),
         8 * MULTIPROCESSORS);
   }
 
   /** Warps of 32 ranks that all ranks of a site take, or as many as a work-group has for them. */
   private static int rankWarps(MoeLoraConfig config, Projection projection) {
-    boolean two = projection == Projection.GATE_UP && config.model().gateUp().gated();
-    int stack = (two ? 2 : 1) * config.maxRank();
+    int stack = stack(config, projection);
     return stack > 64 ? 4 : stack > 32 ? 2 : 1;
   }
 
+  /** Most ranks of A of a site, all slices. */
+  private static int stack(MoeLoraConfig config, Projection projection) {
+    boolean two = projection == Projection.GATE_UP && config.model().gateUp().gated();
+    return (two ? 2 : 1) * config.maxRank();
+  }
+
   /**
-   * The largest chunk whose columns local memory and the registers of a copy hold; of narrow
-   * projections half of it, for more shares.
+   * The largest chunk whose columns local memory and the registers of a copy hold.
+   *
+   * @param most columns
    */
-  private static int chunk(MoeLoraConfig config, Projection projection, int rows) {
-    boolean narrow = config.model().outputWidth(projection) <= NARROW;
-    int chunk = Math.min(WARP_COLUMNS * 64 / rows, narrow ? 128 : 256);
+  private static int chunk(MoeLoraConfig config, int rows, int most) {
+    int chunk = Math.min(WARP_COLUMNS * 64 / rows, most);
     while (chunk > 32
         && (expandBytes(config, rows, chunk) > LOCAL_BYTES
             || expandLongs(config, chunk) > TunedExpand.MAX_LONGS)) {

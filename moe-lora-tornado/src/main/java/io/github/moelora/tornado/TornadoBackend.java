@@ -23,6 +23,9 @@ final class TornadoBackend implements Backend {
   /** Rows of a block where pairs share weights; neighbouring threads then read the same ones. */
   static final int SMALL_BLOCK = 16;
 
+  /** Groups of this many pairs and more get the largest blocks where the tuned kernels run. */
+  private static final int LARGEST_GROUP = 128;
+
   /** Groups of this many pairs and more get large blocks where the tuned kernels have them. */
   private static final int LARGE_GROUP = 48;
 
@@ -30,6 +33,9 @@ final class TornadoBackend implements Backend {
   private static final int LARGE_GROUP_OF_RANKS = 16;
 
   private static final int SMALL_RANK = 32;
+
+  /** So many pairs make a large block for each multiprocessor of an H100. */
+  private static final int MANY_PAIRS = 132 * 32;
 
   /**
    * Up to so many pairs, each is a block: what counts is to have all multiprocessors at work, or to
@@ -40,6 +46,7 @@ final class TornadoBackend implements Backend {
   private final MoeLoraConfig config;
   private final String device;
   private final boolean packed;
+  private final int largeBlock;
   private final int maxBlockSize;
   private final @Nullable Tuning tuning;
   private final List<ProjectionWeights> weights = new ArrayList<>();
@@ -74,6 +81,7 @@ final class TornadoBackend implements Backend {
       FloatArray staging = PortableWeights.newStaging(config);
       addWeights((layer, projection) -> new PortableWeights(config, layer, projection, staging));
     }
+    largeBlock = packed ? SplitTiling.large(config, Projection.GATE_UP).rows() : SMALL_BLOCK;
     maxBlockSize = Tuning.blockSizes(config, packed).getLast();
   }
 
@@ -124,6 +132,11 @@ final class TornadoBackend implements Backend {
     return maxBlockSize;
   }
 
+  /** Most rows of a block for an engine's graphs. */
+  int largeBlock() {
+    return largeBlock;
+  }
+
   /** The one-shot kernel for blocks of one pair. */
   OneShotTiling pairsTiling() {
     return Tuning.split(OneShotTiling.pairs(), tuning);
@@ -163,7 +176,12 @@ final class TornadoBackend implements Backend {
       return 1;
     }
     int largeGroup = config.maxRank() > SMALL_RANK ? LARGE_GROUP_OF_RANKS : LARGE_GROUP;
-    return activePairs >= groups * largeGroup ? maxBlockSize : SMALL_BLOCK;
+    boolean fewBlocks = config.maxRank() > SMALL_RANK && activePairs < MANY_PAIRS;
+    if (activePairs < groups * largeGroup || fewBlocks) {
+      return SMALL_BLOCK;
+    }
+    // an engine's graphs have no kernels for the largest blocks
+    return activePairs >= groups * LARGEST_GROUP && engine == null ? maxBlockSize : largeBlock;
   }
 
   @Override

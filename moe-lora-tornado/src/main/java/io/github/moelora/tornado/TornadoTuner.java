@@ -82,21 +82,16 @@ final class TornadoTuner implements Tuner {
     List<Tiling> kernels = new ArrayList<>();
     kernels.add(OneShotTiling.pairs());
     kernels.add(OneShotTiling.twoRows());
-    kernels.add(SplitTiling.small(config, projection));
-    if (backend.maxBlockSize() > TornadoBackend.SMALL_BLOCK) {
-      kernels.add(SplitTiling.large(config, projection));
-    }
+    kernels.addAll(SplitTiling.all(config, projection));
     return kernels;
   }
 
   /** Index of the kernel that a run takes for the plan. */
   private int kernel(int pairs) {
-    return switch (blockSize) {
-      case 1 -> pairs <= ProjectionPlan.SMALL_CHUNK ? 0 : 1;
-      case 2 -> 1;
-      case TornadoBackend.SMALL_BLOCK -> 2;
-      default -> 3;
-    };
+    if (blockSize == 1 && pairs > ProjectionPlan.SMALL_CHUNK) {
+      return 1;
+    }
+    return blockSizes.indexOf(blockSize);
   }
 
   @Override

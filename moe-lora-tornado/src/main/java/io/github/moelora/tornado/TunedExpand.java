@@ -24,6 +24,9 @@ final class TunedExpand {
   /** Ints of a 16 x 16 tile of z. */
   private static final int Z_TILE = 128;
 
+  /** Ints of 8 columns of a tile of z. */
+  private static final int Z_HALF = 64;
+
   /** Longs of a 16 x 8 tile of B. */
   private static final int B_TILE = 32;
 
@@ -62,12 +65,13 @@ final class TunedExpand {
    * @param slices in, see {@link SliceTable}
    * @param scales in, see {@link SliceTable}
    * @param pool in, 16-bit, B as {@link PackedLayout} says
-   * @param z in, float32 {@code [parts, blocks, rows, zStride]}, as {@link TunedShrink} writes
+   * @param z in, float32 {@code [parts, blocks, blockRows, zStride]}, as {@link TunedShrink} writes
    * @param routingWeights in, float32 {@code [P]}
    * @param yLongs in and out, bfloat16 {@code [P, yWidth]} in longs of four; not used for float16
    * @param yHalves in and out, float16 {@code [P, yWidth]}; not used for bfloat16
    * @param maxSteps most steps of 16 ranks of a slice
-   * @param rows rows of a block: 16, 32 or 64
+   * @param blockRows rows of a block of z, a multiple of {@code rows}
+   * @param rows rows of an item: 16, 32 or 64
    * @param chunk columns of a chunk: 32, or a power of two up to 4096 / rows
    * @param bf16 1 for bfloat16, 0 for float16
    */
@@ -87,6 +91,7 @@ final class TunedExpand {
       HalfFloatArray yHalves,
       int zStride,
       int maxSteps,
+      int blockRows,
       int rows,
       int chunk,
       int groups,
@@ -117,6 +122,9 @@ final class TunedExpand {
             + (inTargetRow & 7);
     int rowThreads = THREADS / rows;
     int zPart = rowTiles * maxSteps * Z_TILE;
+    // mmaLoadA takes rows of 32 bytes, which would share banks; each lane corrects its own address
+    int lane = tid & 31;
+    int zLane = (lane >> 4) * (4 * Z_HALF - 16) - (lane & 15) * 16;
     int copies = (chunk / 8 * maxSteps * 2 * B_UNIT + THREADS - 1) / THREADS;
 
     int blocks = counts.get(Routing.ACTIVE_BLOCKS);
@@ -124,16 +132,19 @@ final class TunedExpand {
     int pairs = counts.get(Routing.PAIRS);
     int ranges = PackedLayout.ranges(slices, sizes.get(Sizes.ITEM_RANKS));
     int parts = PackedLayout.parts(sizes, blocks * ranges);
-    int partStride = blocks * rows * zStride;
+    int partStride = blocks * blockRows * zStride;
     int perSite = slices.get(SliceTable.MOST_SLICES);
-    int shares = PackedLayout.shares(sizes, blocks * perSite);
-    int items = blocks * perSite * shares;
+    int subs = blockRows / rows;
+    int shares = PackedLayout.shares(sizes, blocks * subs * perSite);
+    int items = blocks * subs * perSite * shares;
     int add = sizes.get(Sizes.ADD);
     for (int item = ctx.groupIdx; item < items; item += groups) {
       int blockSlice = item / shares;
       int share = item - blockSlice * shares;
-      int block = blockSlice / perSite;
-      int second = blockSlice - block * perSite;
+      int rowsIndex = blockSlice / perSite;
+      int second = blockSlice - rowsIndex * perSite;
+      int block = rowsIndex / subs;
+      int firstRow = (rowsIndex - block * subs) * rows;
       int site = adapterIds.get(block) * sizes.get(Sizes.LOCAL_EXPERTS) + expertIds.get(block);
       int at = site * SliceTable.INTS;
       int slice = at + second * SliceTable.FIELDS;
@@ -142,7 +153,11 @@ final class TunedExpand {
       int perShare = (chunks + shares - 1) / shares;
       int first = share * perShare;
       int end = Math.min(chunks, first + perShare);
-      if (first < end) {
+      // rows without a pair come last in a block
+      int position = block * blockSize + firstRow;
+      boolean hasPairs = firstRow < blockSize && sortedTokenIds.get(position) < pairs;
+      if (hasPairs && first < end) {
+        int itemRows = Math.min(rows, blockSize - firstRow);
         int rank = slices.get(slice + SliceTable.RANK);
         int units = PackedLayout.rankUnits(rank);
         int steps = (units + 1) >> 1;
@@ -161,19 +176,19 @@ final class TunedExpand {
         }
 
         // no helper may index these arrays: TornadoVM then addresses them as if they were global
-        int zRow = Math.min(tid / rowThreads, blockSize - 1);
+        int zRow = Math.min(tid / rowThreads, itemRows - 1);
         int inRow = tid % rowThreads;
-        int zFrom = (block * rows + zRow) * zStride + second * slices.get(at + SliceTable.RANK);
-        int pair = sortedTokenIds.get(block * blockSize + zRow);
+        int zRowAt = block * blockRows + firstRow + zRow;
+        int zFrom = zRowAt * zStride + second * slices.get(at + SliceTable.RANK);
+        int pair = sortedTokenIds.get(position + zRow);
         float factor = scales.get(2 * site + second);
         if (pair < pairs && sizes.get(Sizes.ROUTED_WEIGHT) != 0) {
           factor *= routingWeights.get(pair);
         }
-        if (inRow == 0 && tid / rowThreads < blockSize) {
-          // rows without a pair come last in a block
+        if (inRow == 0 && tid / rowThreads < itemRows) {
           int following = pairs;
-          if (zRow + 1 < blockSize) {
-            following = sortedTokenIds.get(block * blockSize + zRow + 1);
+          if (zRow + 1 < itemRows) {
+            following = sortedTokenIds.get(position + zRow + 1);
           }
           int from = 0;
           if (pair < pairs) {
@@ -222,17 +237,17 @@ final class TunedExpand {
         }
         if (bf16 != 0) {
           up = factor;
-        } else if (inRow == 0 && tid / rowThreads < blockSize) {
+        } else if (inRow == 0 && tid / rowThreads < itemRows) {
           factors[zRow] = factor / up;
         }
-        int rowAt = (zRow >> 4) * maxSteps * Z_TILE + (zRow & 15) * 8;
+        int rowAt = (zRow >> 4) * maxSteps * Z_TILE + (zRow & 15) * 4;
         for (int q = inRow; q < 8 * steps; q += rowThreads) {
           // beyond the rank z is 0
           float v0 = up * sumParts(z, zFrom + Math.min(2 * q, rank - 1), parts, partStride);
           float v1 = up * sumParts(z, zFrom + Math.min(2 * q + 1, rank - 1), parts, partStride);
           v0 = 2 * q < rank ? v0 : 0.0f;
           v1 = 2 * q + 1 < rank ? v1 : 0.0f;
-          int to = rowAt + (q >> 3) * Z_TILE + (q & 7);
+          int to = rowAt + (q >> 2) * Z_HALF + (q & 3);
           if (bf16 != 0) {
             int high = bf16Word(v0, v1);
             zTiles[to] = high;
@@ -265,24 +280,53 @@ final class TunedExpand {
           int firstLong = c * rowLongs;
           int readLong = Math.min(firstLong + inTargetRow, lastLong);
           long[] old = new long[MAX_TARGETS];
-          float[] values = new float[4 * MAX_TARGETS];
           for (int i = 0; i < targets; i++) {
             old[i] = 0L;
-            for (int k = 0; k < 4; k++) {
-              values[4 * i + k] = 0.0f;
+            if (bf16 != 0 && add != 0 && i * targetRows < usedRows) {
+              old[i] = yLongs.get(yAt[i] + readLong);
             }
-            if (add != 0 && i * targetRows < usedRows) {
-              int at64 = yAt[i] + readLong;
-              if (bf16 != 0) {
-                old[i] = yLongs.get(at64);
-              } else {
-                Half2 first2 = yHalves.getHalf2(4 * at64);
-                Half2 last2 = yHalves.getHalf2(4 * at64 + 2);
-                values[4 * i] = Half2.lowFloat(first2);
-                values[4 * i + 1] = Half2.highFloat(first2);
-                values[4 * i + 2] = Half2.lowFloat(last2);
-                values[4 * i + 3] = Half2.highFloat(last2);
-              }
+          }
+          int mask = add != 0 ? -1 : 0;
+          // float16 cannot wait in an array but as floats, which take twice the registers
+          Half2 zeros = Half2.fromFloats(0.0f, 0.0f);
+          Half2 y0 = zeros;
+          Half2 w0 = zeros;
+          Half2 y1 = zeros;
+          Half2 w1 = zeros;
+          Half2 y2 = zeros;
+          Half2 w2 = zeros;
+          Half2 y3 = zeros;
+          Half2 w3 = zeros;
+          Half2 y4 = zeros;
+          Half2 w4 = zeros;
+          Half2 y5 = zeros;
+          Half2 w5 = zeros;
+          Half2 y6 = zeros;
+          Half2 w6 = zeros;
+          Half2 y7 = zeros;
+          Half2 w7 = zeros;
+          if (bf16 == 0) {
+            y0 = yHalves.getHalf2(4 * ((yAt[0] + readLong) & mask));
+            w0 = yHalves.getHalf2(4 * ((yAt[0] + readLong) & mask) + 2);
+            if (targets > 1) {
+              y1 = yHalves.getHalf2(4 * ((yAt[1] + readLong) & mask));
+              w1 = yHalves.getHalf2(4 * ((yAt[1] + readLong) & mask) + 2);
+            }
+            if (targets > 2) {
+              y2 = yHalves.getHalf2(4 * ((yAt[2] + readLong) & mask));
+              w2 = yHalves.getHalf2(4 * ((yAt[2] + readLong) & mask) + 2);
+              y3 = yHalves.getHalf2(4 * ((yAt[3] + readLong) & mask));
+              w3 = yHalves.getHalf2(4 * ((yAt[3] + readLong) & mask) + 2);
+            }
+            if (targets > 4) {
+              y4 = yHalves.getHalf2(4 * ((yAt[4] + readLong) & mask));
+              w4 = yHalves.getHalf2(4 * ((yAt[4] + readLong) & mask) + 2);
+              y5 = yHalves.getHalf2(4 * ((yAt[5] + readLong) & mask));
+              w5 = yHalves.getHalf2(4 * ((yAt[5] + readLong) & mask) + 2);
+              y6 = yHalves.getHalf2(4 * ((yAt[6] + readLong) & mask));
+              w6 = yHalves.getHalf2(4 * ((yAt[6] + readLong) & mask) + 2);
+              y7 = yHalves.getHalf2(4 * ((yAt[7] + readLong) & mask));
+              w7 = yHalves.getHalf2(4 * ((yAt[7] + readLong) & mask) + 2);
             }
           }
           int following = Math.min(c + 1, end - 1) * chunkLongs;
@@ -302,7 +346,7 @@ final class TunedExpand {
           float[] c7 = ctx.mmaFragment(0.0f);
           ctx.localBarrier();
           int bAt = 8 * firstTile * steps * B_TILE;
-          int zAt = 4 * rowTile * maxSteps * Z_TILE;
+          int zAt = 4 * rowTile * maxSteps * Z_TILE + zLane;
           int next8 = 8 * steps * B_TILE;
           // no branch may lie between the loop and mma: fragments survive only straight-line code
           for (int k = 0; k < steps; k++) {
@@ -357,29 +401,55 @@ final class TunedExpand {
           }
           ctx.localBarrier();
           int lastRow = firstLong + inTargetRow <= lastLong ? usedRows : 0;
+          // all sums before the first store, which keeps loads from being moved up
+          float[] values = new float[4 * MAX_TARGETS];
           for (int i = 0; i < targets; i++) {
-            int row = targetRow + i * targetRows;
-            if (row < lastRow) {
-              int from = sumsFrom + i * targetRows * stride;
-              float s0 = sums[from];
-              float s1 = sums[from + 8];
-              float s2 = sums[from + 16];
-              float s3 = sums[from + 24];
+            int from = sumsFrom + i * targetRows * stride;
+            float s0 = sums[from];
+            float s1 = sums[from + 8];
+            float s2 = sums[from + 16];
+            float s3 = sums[from + 24];
+            if (bf16 != 0) {
+              s0 += BFloat16.bf16ToFloat((short) old[i]);
+              s1 += BFloat16.bf16ToFloat((short) (old[i] >>> 16));
+              s2 += BFloat16.bf16ToFloat((short) (old[i] >>> 32));
+              s3 += BFloat16.bf16ToFloat((short) (old[i] >>> 48));
+              old[i] = bf16Long(s0, s1, s2, s3, zero);
+            } else {
+              float scale = factors[targetRow + i * targetRows];
+              values[4 * i] = scale * s0;
+              values[4 * i + 1] = scale * s1;
+              values[4 * i + 2] = scale * s2;
+              values[4 * i + 3] = scale * s3;
+            }
+          }
+          if (bf16 == 0) {
+            if (add != 0) {
+              add(values, 0, y0, w0);
+              if (targets > 1) {
+                add(values, 4, y1, w1);
+              }
+              if (targets > 2) {
+                add(values, 8, y2, w2);
+                add(values, 12, y3, w3);
+              }
+              if (targets > 4) {
+                add(values, 16, y4, w4);
+                add(values, 20, y5, w5);
+                add(values, 24, y6, w6);
+                add(values, 28, y7, w7);
+              }
+            }
+          }
+          for (int i = 0; i < targets; i++) {
+            if (targetRow + i * targetRows < lastRow) {
               int at64 = yAt[i] + firstLong + inTargetRow;
               if (bf16 != 0) {
-                s0 += BFloat16.bf16ToFloat((short) old[i]);
-                s1 += BFloat16.bf16ToFloat((short) (old[i] >>> 16));
-                s2 += BFloat16.bf16ToFloat((short) (old[i] >>> 32));
-                s3 += BFloat16.bf16ToFloat((short) (old[i] >>> 48));
-                yLongs.set(at64, bf16Long(s0, s1, s2, s3, zero));
+                yLongs.set(at64, old[i]);
               } else {
-                float scale = factors[row];
-                s0 = scale * s0 + values[4 * i];
-                s1 = scale * s1 + values[4 * i + 1];
-                s2 = scale * s2 + values[4 * i + 2];
-                s3 = scale * s3 + values[4 * i + 3];
-                yHalves.setHalf2(4 * at64, Half2.fromFloats(s0, s1));
-                yHalves.setHalf2(4 * at64 + 2, Half2.fromFloats(s2, s3));
+                int v = 4 * i;
+                yHalves.setHalf2(4 * at64, Half2.fromFloats(values[v], values[v + 1]));
+                yHalves.setHalf2(4 * at64 + 2, Half2.fromFloats(values[v + 2], values[v + 3]));
               }
             }
           }
@@ -396,6 +466,14 @@ final class TunedExpand {
   /** Where the sums of a tile of 8 columns begin in a row. */
   private static int sumsColumn(int tile) {
     return tile * 8 + tile / 4 * 8;
+  }
+
+  /** Adds four elements of float16 to a thread's sums. */
+  private static void add(float[] values, int at, Half2 first, Half2 last) {
+    values[at] += Half2.lowFloat(first);
+    values[at + 1] += Half2.highFloat(first);
+    values[at + 2] += Half2.lowFloat(last);
+    values[at + 3] += Half2.highFloat(last);
   }
 
   private static float[] product(

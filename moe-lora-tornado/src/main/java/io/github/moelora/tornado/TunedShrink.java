@@ -10,8 +10,8 @@ import uk.ac.manchester.tornado.api.types.arrays.LongArray;
 
 /** Shrink on tensor cores, for 16-bit types. */
 final class TunedShrink {
-  /** Longs of a 16 x 16 tile of x, and 4 that keep the tiles of a row in different banks. */
-  private static final int X_TILE = 68;
+  /** Longs of 8 columns of a 16 x 16 tile of x. */
+  private static final int X_HALF = 32;
 
   /** Longs of a tile of A. */
   private static final int A_TILE = PackedLayout.TILE / PackedLayout.LONG;
@@ -47,8 +47,8 @@ final class TunedShrink {
    * @param bf16 1 for bfloat16, 0 for float16
    * @param rankWarps 1, 2 or 4
    * @param stepWarps 1, 2 or 4, at most {@code steps}
-   * @param rowTiles 1, or 2 with one share of the steps and 2 or 4 {@code rankTiles}
-   * @param rankTiles 1, 2 or 4
+   * @param rowTiles 1 or 2
+   * @param rankTiles 1, 2, 4 or 8
    * @param steps tiles of 16 elements of H in a stage, 2 or 4
    */
   static void shrink(
@@ -75,7 +75,9 @@ final class TunedShrink {
     int threads = 32 * rowWarps * rankWarps * stepWarps;
     int rows = 16 * rowTiles * rowWarps;
     int itemTiles = rankTiles * rankWarps;
-    int xStage = rowTiles * rowWarps * steps * X_TILE;
+    int xHalf = xHalf(steps);
+    int xTile = 2 * xHalf;
+    int xStage = rowTiles * rowWarps * steps * xTile;
     int stepLongs = itemTiles * A_TILE;
     int aStage = steps * stepLongs;
     long[] xTiles = ctx.allocateLongLocalArray(2 * xStage);
@@ -95,6 +97,9 @@ final class TunedShrink {
     int column = tid & (rowLongs - 1);
     int rowTile = warp / rankWarps * rowTiles;
     int rankTile = (warp & (rankWarps - 1)) * rankTiles;
+    // mmaLoadA takes rows of 32 bytes, which would share banks; each lane corrects its own address
+    int lane = tid & 31;
+    int xLane = (lane >> 4) * (8 * xHalf - 16) - (lane & 15) * 16;
 
     int blocks = counts.get(Routing.ACTIVE_BLOCKS);
     int blockSize = counts.get(Routing.BLOCK_SIZE);
@@ -135,10 +140,18 @@ final class TunedShrink {
       float[] c01 = ctx.mmaFragment(0.0f);
       float[] c02 = ctx.mmaFragment(0.0f);
       float[] c03 = ctx.mmaFragment(0.0f);
+      float[] c04 = ctx.mmaFragment(0.0f);
+      float[] c05 = ctx.mmaFragment(0.0f);
+      float[] c06 = ctx.mmaFragment(0.0f);
+      float[] c07 = ctx.mmaFragment(0.0f);
       float[] c10 = ctx.mmaFragment(0.0f);
       float[] c11 = ctx.mmaFragment(0.0f);
       float[] c12 = ctx.mmaFragment(0.0f);
       float[] c13 = ctx.mmaFragment(0.0f);
+      float[] c14 = ctx.mmaFragment(0.0f);
+      float[] c15 = ctx.mmaFragment(0.0f);
+      float[] c16 = ctx.mmaFragment(0.0f);
+      float[] c17 = ctx.mmaFragment(0.0f);
       long[] next = new long[MAX_LONGS];
       long[] xNext = new long[MAX_X];
       // an item without ranks copies what it finds, and computes nothing
@@ -174,31 +187,49 @@ final class TunedShrink {
         ctx.localBarrier();
         for (int i = 0; i < steps / stepWarps; i++) {
           int k = stepWarp + i * stepWarps;
-          int xAt = 8 * (buffer * xStage + (rowTile * steps + k) * X_TILE);
+          int xAt = 8 * (buffer * xStage + (rowTile * steps + k) * xTile) + xLane;
           int aAt = 8 * (buffer * aStage + (k * itemTiles + rankTile) * A_TILE);
           HalfFloat[] x0 = ctx.mmaLoadA(LocalTile.ints(xTiles), 16, xAt);
+          HalfFloat[] x1 = x0;
+          if (rowTiles > 1) {
+            x1 = ctx.mmaLoadA(LocalTile.ints(xTiles), 16, xAt + 8 * steps * xTile);
+          }
           HalfFloat[] a0 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt);
           c00 = product(ctx, x0, a0, c00, bf16);
+          if (rowTiles > 1) {
+            c10 = product(ctx, x1, a0, c10, bf16);
+          }
           if (rankTiles > 1) {
             HalfFloat[] a1 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 8 * A_TILE);
             c01 = product(ctx, x0, a1, c01, bf16);
             if (rowTiles > 1) {
-              HalfFloat[] x1 = ctx.mmaLoadA(LocalTile.ints(xTiles), 16, xAt + 8 * steps * X_TILE);
-              c10 = product(ctx, x1, a0, c10, bf16);
               c11 = product(ctx, x1, a1, c11, bf16);
-              if (rankTiles > 2) {
-                HalfFloat[] a2 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 16 * A_TILE);
-                HalfFloat[] a3 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 24 * A_TILE);
-                c02 = product(ctx, x0, a2, c02, bf16);
-                c03 = product(ctx, x0, a3, c03, bf16);
-                c12 = product(ctx, x1, a2, c12, bf16);
-                c13 = product(ctx, x1, a3, c13, bf16);
-              }
-            } else if (rankTiles > 2) {
-              HalfFloat[] a2 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 16 * A_TILE);
-              HalfFloat[] a3 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 24 * A_TILE);
-              c02 = product(ctx, x0, a2, c02, bf16);
-              c03 = product(ctx, x0, a3, c03, bf16);
+            }
+          }
+          if (rankTiles > 2) {
+            HalfFloat[] a2 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 16 * A_TILE);
+            HalfFloat[] a3 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 24 * A_TILE);
+            c02 = product(ctx, x0, a2, c02, bf16);
+            c03 = product(ctx, x0, a3, c03, bf16);
+            if (rowTiles > 1) {
+              c12 = product(ctx, x1, a2, c12, bf16);
+              c13 = product(ctx, x1, a3, c13, bf16);
+            }
+          }
+          if (rankTiles > 4) {
+            HalfFloat[] a4 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 32 * A_TILE);
+            HalfFloat[] a5 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 40 * A_TILE);
+            HalfFloat[] a6 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 48 * A_TILE);
+            HalfFloat[] a7 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 56 * A_TILE);
+            c04 = product(ctx, x0, a4, c04, bf16);
+            c05 = product(ctx, x0, a5, c05, bf16);
+            c06 = product(ctx, x0, a6, c06, bf16);
+            c07 = product(ctx, x0, a7, c07, bf16);
+            if (rowTiles > 1) {
+              c14 = product(ctx, x1, a4, c14, bf16);
+              c15 = product(ctx, x1, a5, c15, bf16);
+              c16 = product(ctx, x1, a6, c16, bf16);
+              c17 = product(ctx, x1, a7, c17, bf16);
             }
           }
         }
@@ -206,16 +237,37 @@ final class TunedShrink {
 
       int row = (part * blocks + block) * rows;
       if (stepWarps > 1) {
-        // one row tile
         int sumsRow = stepWarp * rows + rowTile * 16;
         int rank = rankTile * 8;
         ctx.mmaStore(c00, LocalTile.floats(sums), sumsRow, rank, sumsStride);
+        if (rowTiles > 1) {
+          ctx.mmaStore(c10, LocalTile.floats(sums), sumsRow + 16, rank, sumsStride);
+        }
         if (rankTiles > 1) {
           ctx.mmaStore(c01, LocalTile.floats(sums), sumsRow, rank + 8, sumsStride);
+          if (rowTiles > 1) {
+            ctx.mmaStore(c11, LocalTile.floats(sums), sumsRow + 16, rank + 8, sumsStride);
+          }
         }
         if (rankTiles > 2) {
           ctx.mmaStore(c02, LocalTile.floats(sums), sumsRow, rank + 16, sumsStride);
           ctx.mmaStore(c03, LocalTile.floats(sums), sumsRow, rank + 24, sumsStride);
+          if (rowTiles > 1) {
+            ctx.mmaStore(c12, LocalTile.floats(sums), sumsRow + 16, rank + 16, sumsStride);
+            ctx.mmaStore(c13, LocalTile.floats(sums), sumsRow + 16, rank + 24, sumsStride);
+          }
+        }
+        if (rankTiles > 4) {
+          ctx.mmaStore(c04, LocalTile.floats(sums), sumsRow, rank + 32, sumsStride);
+          ctx.mmaStore(c05, LocalTile.floats(sums), sumsRow, rank + 40, sumsStride);
+          ctx.mmaStore(c06, LocalTile.floats(sums), sumsRow, rank + 48, sumsStride);
+          ctx.mmaStore(c07, LocalTile.floats(sums), sumsRow, rank + 56, sumsStride);
+          if (rowTiles > 1) {
+            ctx.mmaStore(c14, LocalTile.floats(sums), sumsRow + 16, rank + 32, sumsStride);
+            ctx.mmaStore(c15, LocalTile.floats(sums), sumsRow + 16, rank + 40, sumsStride);
+            ctx.mmaStore(c16, LocalTile.floats(sums), sumsRow + 16, rank + 48, sumsStride);
+            ctx.mmaStore(c17, LocalTile.floats(sums), sumsRow + 16, rank + 56, sumsStride);
+          }
         }
         ctx.localBarrier();
         for (int i = 0; i < rows * 8 * itemTiles / threads; i++) {
@@ -234,10 +286,12 @@ final class TunedShrink {
         int firstRank = (firstTile + rankTile) * 8;
         row += rowTile * 16;
         ctx.mmaStore(c00, z, row, firstRank, zStride);
+        if (rowTiles > 1) {
+          ctx.mmaStore(c10, z, row + 16, firstRank, zStride);
+        }
         if (rankTiles > 1) {
           ctx.mmaStore(c01, z, row, firstRank + 8, zStride);
           if (rowTiles > 1) {
-            ctx.mmaStore(c10, z, row + 16, firstRank, zStride);
             ctx.mmaStore(c11, z, row + 16, firstRank + 8, zStride);
           }
         }
@@ -249,13 +303,31 @@ final class TunedShrink {
             ctx.mmaStore(c13, z, row + 16, firstRank + 24, zStride);
           }
         }
+        if (rankTiles > 4) {
+          ctx.mmaStore(c04, z, row, firstRank + 32, zStride);
+          ctx.mmaStore(c05, z, row, firstRank + 40, zStride);
+          ctx.mmaStore(c06, z, row, firstRank + 48, zStride);
+          ctx.mmaStore(c07, z, row, firstRank + 56, zStride);
+          if (rowTiles > 1) {
+            ctx.mmaStore(c14, z, row + 16, firstRank + 32, zStride);
+            ctx.mmaStore(c15, z, row + 16, firstRank + 40, zStride);
+            ctx.mmaStore(c16, z, row + 16, firstRank + 48, zStride);
+            ctx.mmaStore(c17, z, row + 16, firstRank + 56, zStride);
+          }
+        }
       }
     }
   }
 
+  /** Longs from one half of a tile of x to the next: those that 16 lanes store differ in banks. */
+  private static int xHalf(int steps) {
+    return X_HALF + 8 / steps;
+  }
+
   /** Long of a stage of x where a long of a row belongs. */
   private static int tileAt(int row, int column, int steps) {
-    return ((row >> 4) * steps + (column >> 2)) * X_TILE + (row & 15) * 4 + (column & 3);
+    int half = ((row >> 4) * steps + (column >> 2)) * 2 + ((column >> 1) & 1);
+    return half * xHalf(steps) + (row & 15) * 2 + (column & 1);
   }
 
   /**

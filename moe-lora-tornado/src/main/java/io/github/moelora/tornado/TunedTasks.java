@@ -8,7 +8,6 @@ import uk.ac.manchester.tornado.api.KernelContext;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.WorkerGrid;
 import uk.ac.manchester.tornado.api.WorkerGrid1D;
-import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task19;
 import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task20;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
@@ -146,8 +145,8 @@ final class TunedTasks {
         tiling.steps(),
         tiling.shrinkGroups());
     addGrid(scheduler, graphName, name + "Shrink", tiling.shrinkGroups(), tiling.shrinkThreads());
-    Task19 expand =
-        (Task19<
+    Task20 expand =
+        (Task20<
                 KernelContext,
                 IntArray,
                 IntArray,
@@ -161,6 +160,7 @@ final class TunedTasks {
                 FloatArray,
                 LongArray,
                 HalfFloatArray,
+                Integer,
                 Integer,
                 Integer,
                 Integer,
@@ -187,6 +187,7 @@ final class TunedTasks {
         tiling.zStride(config),
         tiling.rankSteps(config),
         tiling.rows(),
+        tiling.expandRows(),
         tiling.chunk(),
         tiling.expandGroups(),
         bf16);

@@ -100,12 +100,10 @@ record Tuning(String device, Shape shape, List<Integer> targetItems, List<Rule> 
     if (packed) {
       sizes.add(2);
     }
-    sizes.add(TornadoBackend.SMALL_BLOCK);
     if (packed) {
-      int large = SplitTiling.large(config, Projection.GATE_UP).rows();
-      if (large > TornadoBackend.SMALL_BLOCK) {
-        sizes.add(large);
-      }
+      SplitTiling.all(config, Projection.GATE_UP).forEach(tiling -> sizes.add(tiling.rows()));
+    } else {
+      sizes.add(TornadoBackend.SMALL_BLOCK);
     }
     return sizes;
   }

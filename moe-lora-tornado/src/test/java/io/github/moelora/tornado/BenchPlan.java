@@ -168,11 +168,9 @@ final class BenchPlan implements AutoCloseable {
     if (fewest <= TWO_ROWS_TOKENS) {
       list.add(OneShotTiling.twoRows());
     }
-    list.add(SplitTiling.small(config, shape.projection()));
-    SplitTiling large = SplitTiling.large(config, shape.projection());
-    if (Collections.max(tokens) >= LARGE_BLOCK_TOKENS && large.rows() > list.getLast().rows()) {
-      list.add(large);
-    }
+    List<SplitTiling> split = SplitTiling.all(config, shape.projection());
+    boolean many = Collections.max(tokens) >= LARGE_BLOCK_TOKENS;
+    list.addAll(many ? split : split.subList(0, 1));
     return list;
   }
 
