@@ -19,6 +19,7 @@ final class PackedChunk implements Chunk {
   private final MoeLoraConfig config;
   private final PackedWeights weights;
   private final Tiling tiling;
+  private final int fewestRows;
   private final int rows;
   private final int outputWidth;
   private final DeviceRouting routing;
@@ -26,16 +27,26 @@ final class PackedChunk implements Chunk {
   private final FloatArray z;
   private final TornadoNativeArray y;
 
-  PackedChunk(MoeLoraConfig config, PackedWeights weights, Tiling tiling, int rows) {
+  /**
+   * @param fewestRows rows of the smallest blocks that this chunk takes; z has room for as many of
+   *     them as there are rows
+   */
+  PackedChunk(
+      MoeLoraConfig config, PackedWeights weights, Tiling tiling, int fewestRows, int rows) {
     this.config = config;
     this.weights = weights;
     this.tiling = tiling;
+    this.fewestRows = fewestRows;
     this.rows = rows;
     outputWidth = config.model().outputWidth(weights.projection());
     routing = DeviceRouting.of(rows, rows, rows);
     x = new HalfFloatArray(rows * config.model().inputWidth(weights.projection()));
-    z = new FloatArray(tiling.zElements(config, rows));
+    z = new FloatArray(tiling.zElements(config, rows / fewestRows));
     y = PackedWeights.words(config.weightType(), rows * outputWidth);
+  }
+
+  Tiling tiling() {
+    return tiling;
   }
 
   @Override
@@ -52,6 +63,7 @@ final class PackedChunk implements Chunk {
   public boolean accepts(ProjectionCall call, Matrix xs, Matrix ys, int blockSize) {
     return xs.type() == config.weightType()
         && ys.type() == config.weightType()
+        && fewestRows <= blockSize
         && blockSize <= tiling.rows();
   }
 

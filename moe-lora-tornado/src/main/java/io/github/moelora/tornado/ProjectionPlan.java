@@ -65,19 +65,22 @@ final class ProjectionPlan implements AutoCloseable {
   }
 
   /** From the most to the least wanted. */
-  private static List<Chunk> chunks(
+  static List<Chunk> chunks(
       MoeLoraConfig config, ProjectionWeights weights, @Nullable Tuning tuning) {
     List<Chunk> list = new ArrayList<>();
     if (weights instanceof PackedWeights packed) {
       Tiling pairs = Tuning.split(OneShotTiling.pairs(), tuning);
       Tiling twoRows = Tuning.split(OneShotTiling.twoRows(), tuning);
-      list.add(new PackedChunk(config, packed, pairs, CHUNK_ROWS[0]));
-      list.add(new PackedChunk(config, packed, twoRows, CHUNK_ROWS[0]));
-      list.add(new PackedChunk(config, packed, twoRows, CHUNK_ROWS[1]));
+      list.add(new PackedChunk(config, packed, pairs, 1, CHUNK_ROWS[0]));
+      list.add(new PackedChunk(config, packed, twoRows, 1, CHUNK_ROWS[0]));
+      list.add(new PackedChunk(config, packed, twoRows, 1, CHUNK_ROWS[1]));
       List<SplitTiling> split = SplitTiling.all(config, weights.projection());
-      list.add(new PackedChunk(config, packed, split.getFirst(), CHUNK_ROWS[0]));
+      // smaller blocks would be mostly padding in a kernel for larger ones
+      int fewest = twoRows.rows() + 1;
+      list.add(new PackedChunk(config, packed, split.getFirst(), fewest, CHUNK_ROWS[0]));
       for (Tiling tiling : split) {
-        list.add(new PackedChunk(config, packed, tiling, CHUNK_ROWS[1]));
+        list.add(new PackedChunk(config, packed, tiling, fewest, CHUNK_ROWS[1]));
+        fewest = tiling.rows() + 1;
       }
     }
     list.add(new FloatChunk(config, weights, CHUNK_ROWS[0]));
@@ -119,7 +122,7 @@ final class ProjectionPlan implements AutoCloseable {
     int size = routing.blockSize();
     int at = 0;
     while (at < blocks) {
-      int index = choose(call, x, y, size, (blocks - at) * size);
+      int index = choose(chunks, call, x, y, size, (blocks - at) * size);
       Chunk chunk = chunks.get(index);
       int count = Math.min(blocks - at, chunk.rows() / size);
       chunk.writeSizes(call);
@@ -147,7 +150,8 @@ final class ProjectionPlan implements AutoCloseable {
   }
 
   /** The first chunk that takes the call and holds all rows, else the last that takes it. */
-  private int choose(ProjectionCall call, Matrix x, Matrix y, int blockSize, int rows) {
+  static int choose(
+      List<Chunk> chunks, ProjectionCall call, Matrix x, Matrix y, int blockSize, int rows) {
     int last = -1;
     for (int i = 0; i < chunks.size(); i++) {
       Chunk chunk = chunks.get(i);
