@@ -11,9 +11,6 @@ import io.github.moelora.MoeLoraConfig;
  */
 record OneShotTiling(int rows, int groups, int targetItems) implements Tiling {
 
-  /** Multiprocessors of an H100; the grids are sized for it and work on any device. */
-  private static final int MULTIPROCESSORS = 132;
-
   /** Blocks of one pair, as they come: one work-group per multiprocessor, with many registers. */
   static OneShotTiling pairs() {
     return new OneShotTiling(1, MULTIPROCESSORS, MULTIPROCESSORS);

@@ -34,9 +34,6 @@ record SplitTiling(
     int expandGroups)
     implements Tiling {
 
-  /** Multiprocessors of an H100; the grids are sized for it and work on any device. */
-  private static final int MULTIPROCESSORS = 132;
-
   /** Local memory that TornadoVM gives to a work-group, less what TornadoVM itself may need. */
   private static final int LOCAL_BYTES = 47 << 10;
 
@@ -53,24 +50,26 @@ record SplitTiling(
 
   /** Blocks of 32 rows, or of 16 where local memory holds no more ranks of z. */
   static SplitTiling large(MoeLoraConfig config, Projection projection) {
-    return of(config, projection, expandRows(config));
+    return of(config, projection, mostExpandRows(config));
   }
 
   /** Blocks of 64 rows, which read the weights least often: for many pairs of each group. */
   static SplitTiling largest(MoeLoraConfig config, Projection projection) {
     int stack = stack(config, projection);
-    boolean wide = stack > 64;
-    int rankTiles = wide ? 8 : Math.max(2, Integer.highestOneBit(2 * stack - 1) / 8);
+    // up to 64 ranks a warp takes all of them for 16 rows, beyond that 64 of them for 32 rows
+    boolean shared = stack > 64;
+    int tiles = PackedLayout.rankTiles(stack);
+    int rankTiles = tiles > 4 ? 8 : tiles > 2 ? 4 : 2;
     // rows of y in long runs, as long as reading B for few rows costs less
     boolean longRuns = config.maxRank() <= 16 && config.weightType() == DType.BF16;
-    int expandRows = longRuns ? 16 : expandRows(config);
+    int expandRows = longRuns ? 16 : mostExpandRows(config);
     return new SplitTiling(
-        wide ? 2 : 4,
-        wide ? 2 : 1,
+        shared ? 2 : 4,
+        shared ? 2 : 1,
         1,
-        wide ? 2 : 1,
+        shared ? 2 : 1,
         rankTiles,
-        wide ? 2 : 4,
+        shared ? 2 : 4,
         8 * MULTIPROCESSORS,
         2 * MULTIPROCESSORS,
         expandRows,
@@ -87,7 +86,7 @@ record SplitTiling(
   }
 
   /** Most rows of an item of expand that local memory holds: 32 or 16. */
-  private static int expandRows(MoeLoraConfig config) {
+  private static int mostExpandRows(MoeLoraConfig config) {
     return expandBytes(config, 32, 32) > LOCAL_BYTES ? 16 : 32;
   }
 

@@ -5,6 +5,9 @@ import io.github.moelora.MoeLoraConfig;
 /** Which of the tuned kernels compute a projection, and how they cut its work. */
 sealed interface Tiling permits SplitTiling, OneShotTiling {
 
+  /** Multiprocessors of an H100; the grids are sized for it and work on any device. */
+  int MULTIPROCESSORS = 132;
+
   /** Most rows of a block. */
   int rows();
 

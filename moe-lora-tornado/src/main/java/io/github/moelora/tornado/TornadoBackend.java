@@ -34,8 +34,8 @@ final class TornadoBackend implements Backend {
 
   private static final int SMALL_RANK = 32;
 
-  /** So many pairs make a large block for each multiprocessor of an H100. */
-  private static final int MANY_PAIRS = 132 * 32;
+  /** So many pairs make a large block for each multiprocessor. */
+  private static final int MANY_PAIRS = 32 * Tiling.MULTIPROCESSORS;
 
   /**
    * Up to so many pairs, each is a block: what counts is to have all multiprocessors at work, or to
@@ -175,9 +175,9 @@ final class TornadoBackend implements Backend {
       // blocks would mostly be padding, and x and y travel with it
       return 1;
     }
-    int largeGroup = config.maxRank() > SMALL_RANK ? LARGE_GROUP_OF_RANKS : LARGE_GROUP;
-    boolean fewBlocks = config.maxRank() > SMALL_RANK && activePairs < MANY_PAIRS;
-    if (activePairs < groups * largeGroup || fewBlocks) {
+    boolean manyRanks = config.maxRank() > SMALL_RANK;
+    int largeGroup = manyRanks ? LARGE_GROUP_OF_RANKS : LARGE_GROUP;
+    if (activePairs < groups * largeGroup || (manyRanks && activePairs < MANY_PAIRS)) {
       return SMALL_BLOCK;
     }
     // an engine's graphs have no kernels for the largest blocks

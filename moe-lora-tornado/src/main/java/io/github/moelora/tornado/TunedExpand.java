@@ -286,8 +286,10 @@ final class TunedExpand {
               old[i] = yLongs.get(yAt[i] + readLong);
             }
           }
+          // a delta alone reads one place of y, and does not use it
           int mask = add != 0 ? -1 : 0;
-          // float16 cannot wait in an array but as floats, which take twice the registers
+          // float16 cannot wait in an array but as floats, which take twice the registers; of each
+          // long, y has the first two columns and w the last two
           Half2 zeros = Half2.fromFloats(0.0f, 0.0f);
           Half2 y0 = zeros;
           Half2 w0 = zeros;
@@ -423,22 +425,20 @@ final class TunedExpand {
               values[4 * i + 3] = scale * s3;
             }
           }
-          if (bf16 == 0) {
-            if (add != 0) {
-              add(values, 0, y0, w0);
-              if (targets > 1) {
-                add(values, 4, y1, w1);
-              }
-              if (targets > 2) {
-                add(values, 8, y2, w2);
-                add(values, 12, y3, w3);
-              }
-              if (targets > 4) {
-                add(values, 16, y4, w4);
-                add(values, 20, y5, w5);
-                add(values, 24, y6, w6);
-                add(values, 28, y7, w7);
-              }
+          if (bf16 == 0 && add != 0) {
+            add(values, 0, y0, w0);
+            if (targets > 1) {
+              add(values, 4, y1, w1);
+            }
+            if (targets > 2) {
+              add(values, 8, y2, w2);
+              add(values, 12, y3, w3);
+            }
+            if (targets > 4) {
+              add(values, 16, y4, w4);
+              add(values, 20, y5, w5);
+              add(values, 24, y6, w6);
+              add(values, 28, y7, w7);
             }
           }
           for (int i = 0; i < targets; i++) {

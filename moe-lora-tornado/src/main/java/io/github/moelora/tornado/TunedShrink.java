@@ -239,35 +239,20 @@ final class TunedShrink {
       if (stepWarps > 1) {
         int sumsRow = stepWarp * rows + rowTile * 16;
         int rank = rankTile * 8;
-        ctx.mmaStore(c00, LocalTile.floats(sums), sumsRow, rank, sumsStride);
-        if (rowTiles > 1) {
-          ctx.mmaStore(c10, LocalTile.floats(sums), sumsRow + 16, rank, sumsStride);
-        }
+        FloatArray to = LocalTile.floats(sums);
+        store(ctx, c00, c10, to, sumsRow, rank, sumsStride, rowTiles);
         if (rankTiles > 1) {
-          ctx.mmaStore(c01, LocalTile.floats(sums), sumsRow, rank + 8, sumsStride);
-          if (rowTiles > 1) {
-            ctx.mmaStore(c11, LocalTile.floats(sums), sumsRow + 16, rank + 8, sumsStride);
-          }
+          store(ctx, c01, c11, to, sumsRow, rank + 8, sumsStride, rowTiles);
         }
         if (rankTiles > 2) {
-          ctx.mmaStore(c02, LocalTile.floats(sums), sumsRow, rank + 16, sumsStride);
-          ctx.mmaStore(c03, LocalTile.floats(sums), sumsRow, rank + 24, sumsStride);
-          if (rowTiles > 1) {
-            ctx.mmaStore(c12, LocalTile.floats(sums), sumsRow + 16, rank + 16, sumsStride);
-            ctx.mmaStore(c13, LocalTile.floats(sums), sumsRow + 16, rank + 24, sumsStride);
-          }
+          store(ctx, c02, c12, to, sumsRow, rank + 16, sumsStride, rowTiles);
+          store(ctx, c03, c13, to, sumsRow, rank + 24, sumsStride, rowTiles);
         }
         if (rankTiles > 4) {
-          ctx.mmaStore(c04, LocalTile.floats(sums), sumsRow, rank + 32, sumsStride);
-          ctx.mmaStore(c05, LocalTile.floats(sums), sumsRow, rank + 40, sumsStride);
-          ctx.mmaStore(c06, LocalTile.floats(sums), sumsRow, rank + 48, sumsStride);
-          ctx.mmaStore(c07, LocalTile.floats(sums), sumsRow, rank + 56, sumsStride);
-          if (rowTiles > 1) {
-            ctx.mmaStore(c14, LocalTile.floats(sums), sumsRow + 16, rank + 32, sumsStride);
-            ctx.mmaStore(c15, LocalTile.floats(sums), sumsRow + 16, rank + 40, sumsStride);
-            ctx.mmaStore(c16, LocalTile.floats(sums), sumsRow + 16, rank + 48, sumsStride);
-            ctx.mmaStore(c17, LocalTile.floats(sums), sumsRow + 16, rank + 56, sumsStride);
-          }
+          store(ctx, c04, c14, to, sumsRow, rank + 32, sumsStride, rowTiles);
+          store(ctx, c05, c15, to, sumsRow, rank + 40, sumsStride, rowTiles);
+          store(ctx, c06, c16, to, sumsRow, rank + 48, sumsStride, rowTiles);
+          store(ctx, c07, c17, to, sumsRow, rank + 56, sumsStride, rowTiles);
         }
         ctx.localBarrier();
         for (int i = 0; i < rows * 8 * itemTiles / threads; i++) {
@@ -285,35 +270,19 @@ final class TunedShrink {
       } else if (rankTile < validTiles) {
         int firstRank = (firstTile + rankTile) * 8;
         row += rowTile * 16;
-        ctx.mmaStore(c00, z, row, firstRank, zStride);
-        if (rowTiles > 1) {
-          ctx.mmaStore(c10, z, row + 16, firstRank, zStride);
-        }
+        store(ctx, c00, c10, z, row, firstRank, zStride, rowTiles);
         if (rankTiles > 1) {
-          ctx.mmaStore(c01, z, row, firstRank + 8, zStride);
-          if (rowTiles > 1) {
-            ctx.mmaStore(c11, z, row + 16, firstRank + 8, zStride);
-          }
+          store(ctx, c01, c11, z, row, firstRank + 8, zStride, rowTiles);
         }
         if (rankTiles > 2) {
-          ctx.mmaStore(c02, z, row, firstRank + 16, zStride);
-          ctx.mmaStore(c03, z, row, firstRank + 24, zStride);
-          if (rowTiles > 1) {
-            ctx.mmaStore(c12, z, row + 16, firstRank + 16, zStride);
-            ctx.mmaStore(c13, z, row + 16, firstRank + 24, zStride);
-          }
+          store(ctx, c02, c12, z, row, firstRank + 16, zStride, rowTiles);
+          store(ctx, c03, c13, z, row, firstRank + 24, zStride, rowTiles);
         }
         if (rankTiles > 4) {
-          ctx.mmaStore(c04, z, row, firstRank + 32, zStride);
-          ctx.mmaStore(c05, z, row, firstRank + 40, zStride);
-          ctx.mmaStore(c06, z, row, firstRank + 48, zStride);
-          ctx.mmaStore(c07, z, row, firstRank + 56, zStride);
-          if (rowTiles > 1) {
-            ctx.mmaStore(c14, z, row + 16, firstRank + 32, zStride);
-            ctx.mmaStore(c15, z, row + 16, firstRank + 40, zStride);
-            ctx.mmaStore(c16, z, row + 16, firstRank + 48, zStride);
-            ctx.mmaStore(c17, z, row + 16, firstRank + 56, zStride);
-          }
+          store(ctx, c04, c14, z, row, firstRank + 32, zStride, rowTiles);
+          store(ctx, c05, c15, z, row, firstRank + 40, zStride, rowTiles);
+          store(ctx, c06, c16, z, row, firstRank + 48, zStride, rowTiles);
+          store(ctx, c07, c17, z, row, firstRank + 56, zStride, rowTiles);
         }
       }
     }
@@ -336,6 +305,22 @@ final class TunedShrink {
    */
   private static int withinRow(int column, int inputWidth) {
     return inputWidth % PackedLayout.STAGE_WIDTH == 0 || 4 * column < inputWidth ? column : 0;
+  }
+
+  /** Stores the tile of 16 rows, and if a warp has two row tiles, the one below it. */
+  private static void store(
+      KernelContext ctx,
+      float[] upper,
+      float[] lower,
+      FloatArray to,
+      int row,
+      int rank,
+      int stride,
+      int rowTiles) {
+    ctx.mmaStore(upper, to, row, rank, stride);
+    if (rowTiles > 1) {
+      ctx.mmaStore(lower, to, row + 16, rank, stride);
+    }
   }
 
   private static float[] product(

@@ -99,8 +99,6 @@ record Tuning(String device, Shape shape, List<Integer> targetItems, List<Rule> 
     List<Integer> sizes = new ArrayList<>(List.of(1));
     if (packed) {
       sizes.add(2);
-    }
-    if (packed) {
       SplitTiling.all(config, Projection.GATE_UP).forEach(tiling -> sizes.add(tiling.rows()));
     } else {
       sizes.add(TornadoBackend.SMALL_BLOCK);
