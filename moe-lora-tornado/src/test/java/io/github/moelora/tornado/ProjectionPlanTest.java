@@ -35,7 +35,10 @@ class ProjectionPlanTest {
   })
   void chunkOfTheSmallestKernel(int blockSize, int rows, int kernelRows, int chunkRows) {
     MoeLoraConfig config =
-        MoeLoraConfig.of(MODEL, 2, 2).withMaxRank(16).withMaxTokens(2000).withWeightType(DType.BF16);
+        MoeLoraConfig.of(MODEL, 2, 2)
+            .withMaxRank(16)
+            .withMaxTokens(2000)
+            .withWeightType(DType.BF16);
     PackedWeights weights =
         new PackedWeights(config, 0, Projection.GATE_UP, PackedWeights.Staging.of(config));
     Matrix x = matrix(48);
@@ -48,8 +51,7 @@ class ProjectionPlanTest {
     assertThat(chunk.rows()).isEqualTo(chunkRows);
     assertThat(chunk)
         .isInstanceOfSatisfying(
-            PackedChunk.class,
-            packed -> assertThat(packed.tiling().rows()).isEqualTo(kernelRows));
+            PackedChunk.class, packed -> assertThat(packed.tiling().rows()).isEqualTo(kernelRows));
   }
 
   private static Matrix matrix(int columns) {
