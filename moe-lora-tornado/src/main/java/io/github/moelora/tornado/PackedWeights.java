@@ -60,8 +60,8 @@ final class PackedWeights implements ProjectionWeights {
     slotA = slotA(config, projection);
     slotB = slotB(config, projection);
     table = new SliceTable(config);
-    poolA = new LongArray(PoolSizes.all(config, slotA, PackedLayout.LONG));
-    poolB = new LongArray(PoolSizes.all(config, slotB, PackedLayout.LONG));
+    poolA = new LongArray(PoolSizes.all(config, slotA, 0, PackedLayout.LONG));
+    poolB = new LongArray(PoolSizes.all(config, slotB, TunedExpand.SPARE, PackedLayout.LONG));
     range.init(0);
   }
 

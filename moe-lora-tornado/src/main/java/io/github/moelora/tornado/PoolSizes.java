@@ -20,10 +20,11 @@ final class PoolSizes {
   /**
    * Elements of all slots.
    *
+   * @param spare elements after the last slot
    * @param weights of an element
    */
-  static int all(MoeLoraConfig config, int slotElements, int weights) {
-    return checked(config, (long) slotElements * config.slots(), weights);
+  static int all(MoeLoraConfig config, int slotElements, int spare, int weights) {
+    return checked(config, (long) slotElements * config.slots() + spare, weights);
   }
 
   private static int checked(MoeLoraConfig config, long elements, int weights) {

@@ -43,7 +43,7 @@ final class PortableWeights implements ProjectionWeights {
     this.projection = projection;
     this.slotElements = slotElements(config, projection);
     this.table = new SliceTable(config);
-    this.pool = new FloatArray(PoolSizes.all(config, slotElements, 1));
+    this.pool = new FloatArray(PoolSizes.all(config, slotElements, 0, 1));
     this.staging = staging;
     range.init(0);
   }

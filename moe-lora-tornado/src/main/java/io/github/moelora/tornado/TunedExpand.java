@@ -39,6 +39,9 @@ final class TunedExpand {
   /** Threads of a work-group. */
   static final int THREADS = 128;
 
+  /** Longs after B of the last slice, whose last chunk is read whole. */
+  static final int SPARE = MAX_LONGS * THREADS;
+
   /** Most longs of four columns that a thread has of a chunk. */
   private static final int MAX_TARGETS = 8;
 
@@ -64,7 +67,7 @@ final class TunedExpand {
    * @param sizes in, see {@link Sizes}
    * @param slices in, see {@link SliceTable}
    * @param scales in, see {@link SliceTable}
-   * @param pool in, 16-bit, B as {@link PackedLayout} says
+   * @param pool in, 16-bit, B as {@link PackedLayout} says, and {@link #SPARE} longs of anything
    * @param z in, float32 {@code [parts, blocks, blockRows, zStride]}, as {@link TunedShrink} writes
    * @param routingWeights in, float32 {@code [P]}
    * @param yLongs in and out, bfloat16 {@code [P, yWidth]} in longs of four; not used for float16
@@ -109,6 +112,7 @@ final class TunedExpand {
     // columns of a chunk, in tiles of 8, that a warp computes
     int warpTiles = chunk / 8 * rowTiles / (THREADS / 32);
     int firstTile = warp / rowTiles * warpTiles;
+    boolean fewTiles = warpTiles <= 4;
     int stride = sumsStride(chunk);
     int rowLongs = chunk / 4;
     int targets = rows * rowLongs / THREADS;
@@ -160,18 +164,18 @@ final class TunedExpand {
         int itemRows = Math.min(rows, blockSize - firstRow);
         int rank = slices.get(slice + SliceTable.RANK);
         int units = PackedLayout.rankUnits(rank);
-        int steps = (units + 1) >> 1;
+        // known to be 1, it makes straight-line code, for whose registers only few tiles leave room
+        int steps = maxSteps == 1 && fewTiles ? 1 : (units + 1) >> 1;
         int b = slices.get(slice + SliceTable.B);
         int tileLongs = units * B_UNIT;
         int chunkLongs = chunk / 8 * tileLongs;
-        int allLongs = PackedLayout.columnTiles(columns) * tileLongs;
         // B is read a chunk ahead, and before z is there
         long[] next = new long[MAX_LONGS];
         for (int i = 0; i < copies; i++) {
           int index = tid + i * THREADS;
           next[i] = 0L;
           if (i * THREADS < chunkLongs) {
-            next[i] = pool.get(b + Math.min(first * chunkLongs + index, allLongs - 1));
+            next[i] = pool.get(b + first * chunkLongs + index);
           }
         }
 
@@ -263,13 +267,18 @@ final class TunedExpand {
         }
 
         for (int c = first; c < end; c++) {
-          for (int i = 0; i < copies; i++) {
-            int index = tid + i * THREADS;
-            if (index < chunkLongs) {
-              if (units > 1) {
-                bTiles[index] = next[i];
-              } else {
-                // a unit alone stands in for the step's other one too, where z is 0
+          if (units > 1) {
+            // the same number of longs for each thread
+            for (int i = 0; i < copies; i++) {
+              if (i * THREADS < chunkLongs) {
+                bTiles[tid + i * THREADS] = next[i];
+              }
+            }
+          } else {
+            // a unit alone stands in for the step's other one too, where z is 0
+            for (int i = 0; i < copies; i++) {
+              int index = tid + i * THREADS;
+              if (index < chunkLongs) {
                 int to = (index >> 4) * B_TILE + (index & (B_UNIT - 1));
                 bTiles[to] = next[i];
                 bTiles[to + B_UNIT] = next[i];
@@ -335,7 +344,7 @@ final class TunedExpand {
           for (int i = 0; i < copies; i++) {
             if (i * THREADS < chunkLongs) {
               int index = tid + i * THREADS;
-              next[i] = pool.get(b + Math.min(following + index, allLongs - 1));
+              next[i] = pool.get(b + following + index);
             }
           }
           float[] c0 = ctx.mmaFragment(0.0f);
@@ -387,25 +396,32 @@ final class TunedExpand {
             }
           }
           int row16 = rowTile * 16;
-          ctx.mmaStore(c0, LocalTile.floats(sums), row16, sumsColumn(firstTile), stride);
+          // a power of two, a warp's tiles do not straddle groups that its first one does not
+          int firstSum = sumsColumn(firstTile);
+          ctx.mmaStore(c0, LocalTile.floats(sums), row16, firstSum, stride);
           if (warpTiles > 1) {
-            ctx.mmaStore(c1, LocalTile.floats(sums), row16, sumsColumn(firstTile + 1), stride);
+            ctx.mmaStore(c1, LocalTile.floats(sums), row16, firstSum + sumsColumn(1), stride);
           }
           if (warpTiles > 2) {
-            ctx.mmaStore(c2, LocalTile.floats(sums), row16, sumsColumn(firstTile + 2), stride);
-            ctx.mmaStore(c3, LocalTile.floats(sums), row16, sumsColumn(firstTile + 3), stride);
+            ctx.mmaStore(c2, LocalTile.floats(sums), row16, firstSum + sumsColumn(2), stride);
+            ctx.mmaStore(c3, LocalTile.floats(sums), row16, firstSum + sumsColumn(3), stride);
           }
           if (warpTiles > 4) {
-            ctx.mmaStore(c4, LocalTile.floats(sums), row16, sumsColumn(firstTile + 4), stride);
-            ctx.mmaStore(c5, LocalTile.floats(sums), row16, sumsColumn(firstTile + 5), stride);
-            ctx.mmaStore(c6, LocalTile.floats(sums), row16, sumsColumn(firstTile + 6), stride);
-            ctx.mmaStore(c7, LocalTile.floats(sums), row16, sumsColumn(firstTile + 7), stride);
+            ctx.mmaStore(c4, LocalTile.floats(sums), row16, firstSum + sumsColumn(4), stride);
+            ctx.mmaStore(c5, LocalTile.floats(sums), row16, firstSum + sumsColumn(5), stride);
+            ctx.mmaStore(c6, LocalTile.floats(sums), row16, firstSum + sumsColumn(6), stride);
+            ctx.mmaStore(c7, LocalTile.floats(sums), row16, firstSum + sumsColumn(7), stride);
           }
           ctx.localBarrier();
+          // blocks of few pairs have them all in the first target of each thread
+          boolean oneTarget = fewTiles && usedRows <= targetRows;
           int lastRow = firstLong + inTargetRow <= lastLong ? usedRows : 0;
           // all sums before the first store, which keeps loads from being moved up
           float[] values = new float[4 * MAX_TARGETS];
           for (int i = 0; i < targets; i++) {
+            if (i > 0 && oneTarget) {
+              continue;
+            }
             int from = sumsFrom + i * targetRows * stride;
             float s0 = sums[from];
             float s1 = sums[from + 8];

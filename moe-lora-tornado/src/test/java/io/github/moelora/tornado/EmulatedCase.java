@@ -89,11 +89,11 @@ record EmulatedCase(
             "single pairs, shares of columns",
             DType.F16,
             200,
-            72,
+            200,
             4,
             List.of(Slot.of(1), Slot.fused(28)),
             28,
-            new SplitTiling(1, 1, 4, 1, 4, 4, 3, 15, 16, 64, 12),
+            new SplitTiling(1, 1, 4, 1, 4, 4, 3, 15, 16, 128, 12),
             1,
             GATE_UP),
         new EmulatedCase(
