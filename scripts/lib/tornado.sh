@@ -12,7 +12,8 @@ find_java() {
   java=$JAVA_HOME/bin/java
 }
 
-# Sets and exports TORNADOVM_HOME, and writes the SDK's JVM flags for its present folder to the file $1.
+# Sets and exports TORNADOVM_HOME, and writes the JVM flags to the file $1: the SDK's for its present folder, then ours:
+# no kernel may run as Java, a graph of many tasks needs more events than usual, and arrays begin at a line of 128 bytes.
 find_tornado() {
   local candidate
   for candidate in "${TORNADOVM_HOME:-}" "$HOME/.sdkman/candidates/tornadovm/current" "$HOME/tornadovm"; do
@@ -21,6 +22,7 @@ find_tornado() {
       export TORNADOVM_HOME
       # shellcheck disable=SC2016 # the template holds this very text
       sed 's#${TORNADOVM_HOME}#'"$TORNADOVM_HOME"'#g' "$TORNADOVM_HOME/tornado-argfile.template" >"$1"
+      printf -- '-D%s\n' tornado.recover.bailout=False tornado.max.events=1024 tornado.panama.objectHeader=128 >>"$1"
       return 0
     fi
   done

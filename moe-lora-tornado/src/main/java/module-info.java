@@ -2,6 +2,7 @@
 module io.github.moelora.tornado {
   requires transitive io.github.moelora.core;
   requires com.fasterxml.jackson.core;
+  requires jdk.unsupported;
   requires org.slf4j;
   requires static org.jspecify;
   requires transitive tornado.api;

@@ -8,14 +8,11 @@ import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
  *
  * <p>TornadoVM's code generator looks at the address alone: it emits the <a
  * href="https://github.com/beehive-lab/TornadoVM/blob/v5.2.0-jdk25/tornado-drivers/cuda/src/main/java/uk/ac/manchester/tornado/drivers/cuda/graal/lir/CUDALIRStmt.java#L2147">store</a>
- * relative to its argument, whatever that is, plus the header of a device array. So a local array
- * may stand in for one, which keeps the accumulators of {@code mma} on chip; there is no other way
- * to get at them. On the JVM the cast throws.
+ * relative to its argument, whatever that is, plus the header of a Java array. So a local array may
+ * stand in for one, which keeps the accumulators of {@code mma} on chip; there is no other way to
+ * get at them. On the JVM the cast throws.
  */
 final class LocalTile {
-  /** Floats before the first element that {@code mmaStore} writes: the header of a device array. */
-  static final int HEADER = 4;
-
   private LocalTile() {}
 
   /**

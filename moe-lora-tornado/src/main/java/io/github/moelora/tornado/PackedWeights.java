@@ -60,7 +60,7 @@ final class PackedWeights implements ProjectionWeights {
     slotA = slotA(config, projection);
     slotB = slotB(config, projection);
     table = new SliceTable(config);
-    poolA = new LongArray(PoolSizes.all(config, slotA, 0, PackedLayout.LONG));
+    poolA = new LongArray(PoolSizes.all(config, slotA, TunedShrink.SPARE, PackedLayout.LONG));
     poolB = new LongArray(PoolSizes.all(config, slotB, TunedExpand.SPARE, PackedLayout.LONG));
     range.init(0);
   }

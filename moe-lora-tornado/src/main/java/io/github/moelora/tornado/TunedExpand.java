@@ -101,7 +101,8 @@ final class TunedExpand {
       int bf16) {
     long[] bTiles = ctx.allocateLongLocalArray(chunk / 8 * maxSteps * B_TILE);
     int[] zTiles = ctx.allocateIntLocalArray(2 * rows / 16 * maxSteps * Z_TILE);
-    float[] sums = ctx.allocateFloatLocalArray(LocalTile.HEADER + rows * sumsStride(chunk));
+    float[] sums =
+        ctx.allocateFloatLocalArray(ArrayHeaders.LOCAL_FLOATS + rows * sumsStride(chunk));
     int[] yFrom = ctx.allocateIntLocalArray(rows);
     float[] factors = ctx.allocateFloatLocalArray(rows);
     int[] used = ctx.allocateIntLocalArray(1);
@@ -120,7 +121,7 @@ final class TunedExpand {
     int targetRow = tid / rowLongs;
     int inTargetRow = tid & (rowLongs - 1);
     int sumsFrom =
-        LocalTile.HEADER
+        ArrayHeaders.LOCAL_FLOATS
             + targetRow * stride
             + sumsColumn(4 * (inTargetRow >> 3))
             + (inTargetRow & 7);
@@ -317,27 +318,27 @@ final class TunedExpand {
           Half2 y7 = zeros;
           Half2 w7 = zeros;
           if (bf16 == 0) {
-            y0 = yHalves.getHalf2(4 * ((yAt[0] + readLong) & mask));
-            w0 = yHalves.getHalf2(4 * ((yAt[0] + readLong) & mask) + 2);
+            y0 = Halves.get(yHalves, 4 * ((yAt[0] + readLong) & mask));
+            w0 = Halves.get(yHalves, 4 * ((yAt[0] + readLong) & mask) + 2);
             if (targets > 1) {
-              y1 = yHalves.getHalf2(4 * ((yAt[1] + readLong) & mask));
-              w1 = yHalves.getHalf2(4 * ((yAt[1] + readLong) & mask) + 2);
+              y1 = Halves.get(yHalves, 4 * ((yAt[1] + readLong) & mask));
+              w1 = Halves.get(yHalves, 4 * ((yAt[1] + readLong) & mask) + 2);
             }
             if (targets > 2) {
-              y2 = yHalves.getHalf2(4 * ((yAt[2] + readLong) & mask));
-              w2 = yHalves.getHalf2(4 * ((yAt[2] + readLong) & mask) + 2);
-              y3 = yHalves.getHalf2(4 * ((yAt[3] + readLong) & mask));
-              w3 = yHalves.getHalf2(4 * ((yAt[3] + readLong) & mask) + 2);
+              y2 = Halves.get(yHalves, 4 * ((yAt[2] + readLong) & mask));
+              w2 = Halves.get(yHalves, 4 * ((yAt[2] + readLong) & mask) + 2);
+              y3 = Halves.get(yHalves, 4 * ((yAt[3] + readLong) & mask));
+              w3 = Halves.get(yHalves, 4 * ((yAt[3] + readLong) & mask) + 2);
             }
             if (targets > 4) {
-              y4 = yHalves.getHalf2(4 * ((yAt[4] + readLong) & mask));
-              w4 = yHalves.getHalf2(4 * ((yAt[4] + readLong) & mask) + 2);
-              y5 = yHalves.getHalf2(4 * ((yAt[5] + readLong) & mask));
-              w5 = yHalves.getHalf2(4 * ((yAt[5] + readLong) & mask) + 2);
-              y6 = yHalves.getHalf2(4 * ((yAt[6] + readLong) & mask));
-              w6 = yHalves.getHalf2(4 * ((yAt[6] + readLong) & mask) + 2);
-              y7 = yHalves.getHalf2(4 * ((yAt[7] + readLong) & mask));
-              w7 = yHalves.getHalf2(4 * ((yAt[7] + readLong) & mask) + 2);
+              y4 = Halves.get(yHalves, 4 * ((yAt[4] + readLong) & mask));
+              w4 = Halves.get(yHalves, 4 * ((yAt[4] + readLong) & mask) + 2);
+              y5 = Halves.get(yHalves, 4 * ((yAt[5] + readLong) & mask));
+              w5 = Halves.get(yHalves, 4 * ((yAt[5] + readLong) & mask) + 2);
+              y6 = Halves.get(yHalves, 4 * ((yAt[6] + readLong) & mask));
+              w6 = Halves.get(yHalves, 4 * ((yAt[6] + readLong) & mask) + 2);
+              y7 = Halves.get(yHalves, 4 * ((yAt[7] + readLong) & mask));
+              w7 = Halves.get(yHalves, 4 * ((yAt[7] + readLong) & mask) + 2);
             }
           }
           int following = Math.min(c + 1, end - 1) * chunkLongs;
@@ -464,8 +465,8 @@ final class TunedExpand {
                 yLongs.set(at64, old[i]);
               } else {
                 int v = 4 * i;
-                yHalves.setHalf2(4 * at64, Half2.fromFloats(values[v], values[v + 1]));
-                yHalves.setHalf2(4 * at64 + 2, Half2.fromFloats(values[v + 2], values[v + 3]));
+                Halves.set(yHalves, 4 * at64, Half2.fromFloats(values[v], values[v + 1]));
+                Halves.set(yHalves, 4 * at64 + 2, Half2.fromFloats(values[v + 2], values[v + 3]));
               }
             }
           }

@@ -192,7 +192,7 @@ final class TunedOneShot {
             if (bf16 != 0) {
               xWords[i] = xInts.get(from);
             } else {
-              Half2 v = xHalves.getHalf2(2 * from);
+              Half2 v = Halves.get(xHalves, 2 * from);
               xPairs[2 * i] = Half2.lowFloat(v);
               xPairs[2 * i + 1] = Half2.highFloat(v);
             }
@@ -239,8 +239,8 @@ final class TunedOneShot {
               if (bf16 == 0) {
                 for (int i = 0; i < batch; i++) {
                   int row = Math.min(first + i * tileWarps, tileRows - 1);
-                  Half2 low = halvesA.getHalf2(4 * (tileAt + row * rowLongs));
-                  Half2 high = halvesA.getHalf2(4 * (tileAt + row * rowLongs) + 2);
+                  Half2 low = Halves.get(halvesA, 4 * (tileAt + row * rowLongs));
+                  Half2 high = Halves.get(halvesA, 4 * (tileAt + row * rowLongs) + 2);
                   numbers[4 * i] = Half2.lowFloat(low);
                   numbers[4 * i + 1] = Half2.highFloat(low);
                   numbers[4 * i + 2] = Half2.lowFloat(high);
@@ -351,7 +351,7 @@ final class TunedOneShot {
                 if (bf16 != 0) {
                   old[i] = yInts.get(targets[i]);
                 } else {
-                  Half2 v = yHalves.getHalf2(2 * targets[i]);
+                  Half2 v = Halves.get(yHalves, 2 * targets[i]);
                   lows[i] = Half2.lowFloat(v);
                   highs[i] = Half2.highFloat(v);
                 }
@@ -369,8 +369,8 @@ final class TunedOneShot {
               for (int i = 0; i < B_BATCH; i++) {
                 int index = tid + i * THREADS;
                 int from = 4 * (b + bLong(index, column, slab, slabShift, units, lastTile));
-                Half2 low = halvesB.getHalf2(from);
-                Half2 high = halvesB.getHalf2(from + 2);
+                Half2 low = Halves.get(halvesB, from);
+                Half2 high = Halves.get(halvesB, from + 2);
                 bNumbers[4 * i] = Half2.lowFloat(low);
                 bNumbers[4 * i + 1] = Half2.highFloat(low);
                 bNumbers[4 * i + 2] = Half2.lowFloat(high);
@@ -463,7 +463,8 @@ final class TunedOneShot {
                 high = factor * high + BFloat16.bf16ToFloat((short) (old[i] >>> 16));
                 yInts.set(targets[i], bf16Word(low, high));
               } else {
-                yHalves.setHalf2(
+                Halves.set(
+                    yHalves,
                     2 * targets[i],
                     Half2.fromFloats(factor * low + lows[i], factor * high + highs[i]));
               }

@@ -22,6 +22,12 @@ final class TunedShrink {
   /** Most longs of a stage of x that a thread copies. */
   static final int MAX_X = 8;
 
+  /** Most tiles of ranks of an item. */
+  private static final int MAX_TILES = 32;
+
+  /** Longs after the last stack of A, past which an item of more ranks reads. */
+  static final int SPARE = (MAX_TILES - 1) * A_TILE;
+
   /** Floats that keep the rows of sums in different banks. */
   static final int SUMS_PAD = 8;
 
@@ -41,7 +47,7 @@ final class TunedShrink {
    *
    * @param sizes in, see {@link Sizes}
    * @param slices in, see {@link SliceTable}
-   * @param pool in, 16-bit, A as {@link PackedLayout} says
+   * @param pool in, 16-bit, A as {@link PackedLayout} says, and {@link #SPARE} longs of anything
    * @param x in, 16-bit {@code [T, H]} or {@code [P, H]}, H a multiple of 4
    * @param z out, float32 {@code [parts, blocks, M, zStride]}
    * @param bf16 1 for bfloat16, 0 for float16
@@ -85,7 +91,7 @@ final class TunedShrink {
     int sumsStride = 8 * itemTiles + SUMS_PAD;
     float[] sums =
         ctx.allocateFloatLocalArray(
-            stepWarps > 1 ? LocalTile.HEADER + stepWarps * rows * sumsStride : 1);
+            stepWarps > 1 ? ArrayHeaders.LOCAL_FLOATS + stepWarps * rows * sumsStride : 1);
     int tid = ctx.localIdx;
     int warp = (tid >> 5) % (rowWarps * rankWarps);
     int stepWarp = (tid >> 5) / (rowWarps * rankWarps);
@@ -97,6 +103,10 @@ final class TunedShrink {
     int column = tid & (rowLongs - 1);
     int rowTile = warp / rankWarps * rowTiles;
     int rankTile = (warp & (rankWarps - 1)) * rankTiles;
+    int xTo = tileAt(firstRow, column, steps);
+    // powers of two: all of a thread's longs of A belong to one step, or each to another
+    int aStep = tid / stepLongs;
+    int inStep = tid & (stepLongs - 1);
     // mmaLoadA takes rows of 32 bytes, which would share banks; each lane corrects its own address
     int lane = tid & 31;
     int xLane = (lane >> 4) * (8 * xHalf - 16) - (lane & 15) * 16;
@@ -120,12 +130,13 @@ final class TunedShrink {
       int ranks =
           slices.get(at + SliceTable.RANK) + slices.get(at + SliceTable.FIELDS + SliceTable.RANK);
       int stackTiles = PackedLayout.rankTiles(ranks);
+      int stackLongs = stackTiles * A_TILE;
       int firstTile = range * itemTiles;
       int validTiles = Math.min(itemTiles, stackTiles - firstTile);
       int first = part * share;
       int end = validTiles > 0 ? Math.min(stages, first + share) : first;
-      int lastLong = validTiles * A_TILE - 1;
-      int a = slices.get(at + SliceTable.A) + firstTile * A_TILE;
+      // longs after the stack are of no rank that is stored, or of none that is read
+      int a = slices.get(at + SliceTable.A) + firstTile * A_TILE + aStep * stackLongs + inStep;
 
       // where the longs of x begin that this thread copies
       int[] xFrom = new int[MAX_X];
@@ -157,9 +168,8 @@ final class TunedShrink {
       // an item without ranks copies what it finds, and computes nothing
       int opening = Math.min(first, stages - 1);
       for (int i = 0; i < copies; i++) {
-        int index = tid + i * threads;
-        int from = (steps * opening + index / stepLongs) * stackTiles * A_TILE;
-        next[i] = pool.get(a + from + Math.max(0, Math.min(index % stepLongs, lastLong)));
+        int step = steps * opening + i * threads / stepLongs;
+        next[i] = pool.get(a + step * stackLongs + i * threads % stepLongs);
       }
       for (int i = 0; i < xCopies; i++) {
         xNext[i] = x.get(xFrom[i] + withinRow(opening * rowLongs + column, inputWidth));
@@ -172,14 +182,12 @@ final class TunedShrink {
           aTiles[buffer * aStage + tid + i * threads] = next[i];
         }
         for (int i = 0; i < xCopies; i++) {
-          int row = firstRow + i * rowStep;
-          xTiles[buffer * xStage + tileAt(row, column, steps)] = xNext[i];
+          xTiles[buffer * xStage + xTo + tileAt(i * rowStep, 0, steps)] = xNext[i];
         }
         int following = Math.min(stage + 1, end - 1);
         for (int i = 0; i < copies; i++) {
-          int index = tid + i * threads;
-          int from = (steps * following + index / stepLongs) * stackTiles * A_TILE;
-          next[i] = pool.get(a + from + Math.min(index % stepLongs, lastLong));
+          int step = steps * following + i * threads / stepLongs;
+          next[i] = pool.get(a + step * stackLongs + i * threads % stepLongs);
         }
         for (int i = 0; i < xCopies; i++) {
           xNext[i] = x.get(xFrom[i] + withinRow(following * rowLongs + column, inputWidth));
@@ -194,38 +202,52 @@ final class TunedShrink {
           if (rowTiles > 1) {
             x1 = ctx.mmaLoadA(LocalTile.ints(xTiles), 16, xAt + 8 * steps * xTile);
           }
+          // all loads before the products
           HalfFloat[] a0 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt);
-          c00 = product(ctx, x0, a0, c00, bf16);
-          if (rowTiles > 1) {
-            c10 = product(ctx, x1, a0, c10, bf16);
-          }
+          HalfFloat[] a1 = a0;
+          HalfFloat[] a2 = a0;
+          HalfFloat[] a3 = a0;
+          HalfFloat[] a4 = a0;
+          HalfFloat[] a5 = a0;
+          HalfFloat[] a6 = a0;
+          HalfFloat[] a7 = a0;
           if (rankTiles > 1) {
-            HalfFloat[] a1 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 8 * A_TILE);
-            c01 = product(ctx, x0, a1, c01, bf16);
-            if (rowTiles > 1) {
-              c11 = product(ctx, x1, a1, c11, bf16);
-            }
+            a1 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 8 * A_TILE);
           }
           if (rankTiles > 2) {
-            HalfFloat[] a2 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 16 * A_TILE);
-            HalfFloat[] a3 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 24 * A_TILE);
-            c02 = product(ctx, x0, a2, c02, bf16);
-            c03 = product(ctx, x0, a3, c03, bf16);
-            if (rowTiles > 1) {
-              c12 = product(ctx, x1, a2, c12, bf16);
-              c13 = product(ctx, x1, a3, c13, bf16);
-            }
+            a2 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 16 * A_TILE);
+            a3 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 24 * A_TILE);
           }
           if (rankTiles > 4) {
-            HalfFloat[] a4 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 32 * A_TILE);
-            HalfFloat[] a5 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 40 * A_TILE);
-            HalfFloat[] a6 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 48 * A_TILE);
-            HalfFloat[] a7 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 56 * A_TILE);
+            a4 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 32 * A_TILE);
+            a5 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 40 * A_TILE);
+            a6 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 48 * A_TILE);
+            a7 = ctx.mmaLoadB(LocalTile.ints(aTiles), 16, aAt + 56 * A_TILE);
+          }
+          c00 = product(ctx, x0, a0, c00, bf16);
+          if (rankTiles > 1) {
+            c01 = product(ctx, x0, a1, c01, bf16);
+          }
+          if (rankTiles > 2) {
+            c02 = product(ctx, x0, a2, c02, bf16);
+            c03 = product(ctx, x0, a3, c03, bf16);
+          }
+          if (rankTiles > 4) {
             c04 = product(ctx, x0, a4, c04, bf16);
             c05 = product(ctx, x0, a5, c05, bf16);
             c06 = product(ctx, x0, a6, c06, bf16);
             c07 = product(ctx, x0, a7, c07, bf16);
-            if (rowTiles > 1) {
+          }
+          if (rowTiles > 1) {
+            c10 = product(ctx, x1, a0, c10, bf16);
+            if (rankTiles > 1) {
+              c11 = product(ctx, x1, a1, c11, bf16);
+            }
+            if (rankTiles > 2) {
+              c12 = product(ctx, x1, a2, c12, bf16);
+              c13 = product(ctx, x1, a3, c13, bf16);
+            }
+            if (rankTiles > 4) {
               c14 = product(ctx, x1, a4, c14, bf16);
               c15 = product(ctx, x1, a5, c15, bf16);
               c16 = product(ctx, x1, a6, c16, bf16);
@@ -255,10 +277,12 @@ final class TunedShrink {
           store(ctx, c07, c17, to, sumsRow, rank + 56, sumsStride, rowTiles);
         }
         ctx.localBarrier();
+        // tid, in a form that keeps the compiler from holding all these addresses from item to item
+        int thread = tid ^ (ranks >> 31);
         for (int i = 0; i < rows * 8 * itemTiles / threads; i++) {
-          int index = tid + i * threads;
+          int index = thread + i * threads;
           int r = index % (8 * itemTiles);
-          int from = LocalTile.HEADER + index / (8 * itemTiles) * sumsStride + r;
+          int from = ArrayHeaders.LOCAL_FLOATS + index / (8 * itemTiles) * sumsStride + r;
           float sum = sums[from];
           for (int w = 1; w < stepWarps; w++) {
             sum += sums[from + w * rows * sumsStride];
@@ -268,7 +292,7 @@ final class TunedShrink {
           }
         }
       } else if (rankTile < validTiles) {
-        int firstRank = (firstTile + rankTile) * 8;
+        int firstRank = (firstTile + rankTile) * 8 + ArrayHeaders.DEVICE_FLOATS;
         row += rowTile * 16;
         store(ctx, c00, c10, z, row, firstRank, zStride, rowTiles);
         if (rankTiles > 1) {

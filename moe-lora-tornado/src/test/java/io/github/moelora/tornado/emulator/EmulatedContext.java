@@ -13,6 +13,7 @@ import uk.ac.manchester.tornado.api.types.arrays.FP8Array;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 import uk.ac.manchester.tornado.api.types.matrix.Matrix8x8Float;
 import uk.ac.manchester.tornado.api.types.vectors.Half2;
 
@@ -34,6 +35,9 @@ final class EmulatedContext extends KernelContext {
               "localGroupSizeY",
               "localGroupSizeZ")
           .collect(Collectors.toMap(name -> name, EmulatedContext::field));
+
+  /** Floats of the header of a device array. */
+  static final int DEVICE_HEADER = (int) TornadoNativeArray.ARRAY_HEADER / Float.BYTES;
 
   private final WorkGroup group;
   private final Warp warp;
@@ -209,7 +213,7 @@ final class EmulatedContext extends KernelContext {
             if (target instanceof float[] local) {
               local[LocalTiles.HEADER + index] = fragD[i];
             } else {
-              c.set(index, fragD[i]);
+              c.set(index + LocalTiles.HEADER - DEVICE_HEADER, fragD[i]);
             }
           }
         });

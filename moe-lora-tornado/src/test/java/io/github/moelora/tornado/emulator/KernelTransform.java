@@ -15,14 +15,18 @@ import java.lang.constant.ConstantDescs;
 import java.lang.constant.MethodTypeDesc;
 import java.util.HashSet;
 import java.util.Set;
+import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
 
 /**
  * Makes Java code do what the device does with it: a thread's own arrays start with NaN instead of
- * 0, casts of local arrays go to {@link LocalTiles}, and loops are counted by {@link LoopGuard}.
+ * 0, casts of local arrays go to {@link LocalTiles}, pairs of float16 to {@link HalfPairs}, and
+ * loops are counted by {@link LoopGuard}.
  */
 final class KernelTransform implements CodeTransform {
   private static final ClassDesc ARRAYS = ClassDesc.of("java.util.Arrays");
   private static final ClassDesc GUARD = ClassDesc.of(LoopGuard.class.getName());
+  private static final ClassDesc HALVES = ClassDesc.of(HalfPairs.class.getName());
+  private static final String HALF_FLOATS = HalfFloatArray.class.getName().replace('.', '/');
   private static final ClassDesc TILES = ClassDesc.of(LocalTiles.class.getName());
   private static final MethodTypeDesc STAND_IN =
       MethodTypeDesc.of(ConstantDescs.CD_Object, ConstantDescs.CD_Object, ConstantDescs.CD_Class);
@@ -50,6 +54,12 @@ final class KernelTransform implements CodeTransform {
       case InvokeInstruction call when call.owner().name().equalsString(LocalTiles.REPLACED) -> {
         ClassDesc type = call.typeSymbol().returnType();
         builder.loadConstant(type).invokestatic(TILES, "standIn", STAND_IN).checkcast(type);
+      }
+      case InvokeInstruction call
+          when call.owner().name().equalsString(HALF_FLOATS)
+              && call.name().stringValue().endsWith("Half2") -> {
+        MethodTypeDesc type = call.typeSymbol().insertParameterTypes(0, call.owner().asSymbol());
+        builder.invokestatic(HALVES, call.name().stringValue(), type);
       }
       default -> builder.with(element);
     }

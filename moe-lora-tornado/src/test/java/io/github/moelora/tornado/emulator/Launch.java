@@ -27,6 +27,9 @@ import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
  */
 public record Launch(String task, Method kernel, List<Object> arguments, int groups, int threads) {
 
+  /** As an int no index of anything, as a float or a float16 too large to be added to anything. */
+  private static final byte HEADER_POISON = 0x7f;
+
   private static final Map<Class<?>, Method> KERNELS = new ConcurrentHashMap<>();
 
   /** Runs the task on the emulated device. */
@@ -45,11 +48,19 @@ public record Launch(String task, Method kernel, List<Object> arguments, int gro
     Object[] actual = arguments.toArray();
     Class<?>[] types = method.getParameterTypes();
     for (int i = 0; i < actual.length; i++) {
-      if (actual[i] instanceof TornadoNativeArray array && !types[i].isInstance(array)) {
-        actual[i] = view(array, types[i]);
+      if (actual[i] instanceof TornadoNativeArray array) {
+        spoilHeader(array);
+        actual[i] = types[i].isInstance(array) ? array : view(array, types[i]);
       }
     }
     Emulator.launch(groups, threads, seed, exact, context -> call(handle, actual, context));
+  }
+
+  /**
+   * Java does not see that a negative index reaches into the header, but what it finds is wrong.
+   */
+  private static void spoilHeader(TornadoNativeArray array) {
+    array.getSegmentWithHeader().asSlice(0, TornadoNativeArray.ARRAY_HEADER).fill(HEADER_POISON);
   }
 
   private static MethodHandle spread(Method method) {

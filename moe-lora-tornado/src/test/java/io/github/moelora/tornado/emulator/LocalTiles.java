@@ -13,7 +13,9 @@ public final class LocalTiles {
   /** Internal name of the class whose calls come here. */
   static final String REPLACED = "io/github/moelora/tornado/LocalTile";
 
-  /** Floats of the header of a device array, which {@code mmaStore} skips. */
+  /**
+   * Floats of the header of a Java array, with the JVM's usual flags: {@code mmaStore} skips it.
+   */
   static final int HEADER = 4;
 
   private static final Map<Object, Object> STANDINS = new WeakHashMap<>();

@@ -14,11 +14,16 @@ import uk.ac.manchester.tornado.api.enums.MMAShape;
 import uk.ac.manchester.tornado.api.types.HalfFloat;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 import uk.ac.manchester.tornado.api.types.vectors.Half2;
 
 /** The emulated tensor cores: a product against float64, and the layouts of the PTX ISA. */
 @Tag("emulated")
 class MatrixOperationsTest {
+  /** Floats from where {@code mmaStore} begins to the first element of a device array. */
+  private static final int SHIFT =
+      (int) TornadoNativeArray.ARRAY_HEADER / Float.BYTES - LocalTiles.HEADER;
+
   private static final int M = 32;
   private static final int N = 16;
   private static final int K = 48;
@@ -50,7 +55,7 @@ class MatrixOperationsTest {
               ? ctx.mmaBF16(fragA, fragB, sum, MMAShape.M16N8K16)
               : ctx.mma(fragA, fragB, sum, MMAShape.M16N8K16);
     }
-    ctx.mmaStore(sum, c, warp / 2 * 16, warp % 2 * 8, N);
+    ctx.mmaStore(sum, c, warp / 2 * 16, SHIFT + warp % 2 * 8, N);
   }
 
   @ParameterizedTest
@@ -149,12 +154,16 @@ class MatrixOperationsTest {
         });
   }
 
-  /** PTX ISA, fragments of mma.m16n8k16: the accumulators C and D. */
+  /**
+   * PTX ISA, fragments of mma.m16n8k16: the accumulators C and D. TornadoVM counts from the header
+   * of a Java array, not from that of a device array.
+   */
   @Test
   void laneStoresItsAccumulators() {
     FloatArray c = new FloatArray(20 * 12);
     c.init(Float.NaN);
-    Emulator.launch(1, 32, 1, ctx -> ctx.mmaStore(ctx.mmaFragment(ctx.localIdx), c, 3, 2, 12));
+    Emulator.launch(
+        1, 32, 1, ctx -> ctx.mmaStore(ctx.mmaFragment(ctx.localIdx), c, 3, SHIFT + 2, 12));
     for (int lane = 0; lane < 32; lane++) {
       int groupId = lane >> 2;
       int threadInGroup = lane % 4;
