@@ -42,6 +42,9 @@ final class PackedLayout {
   /** Most parts of H: expand reads as many elements of z for each that it needs. */
   static final int MAX_PARTS = 16;
 
+  /** Chunks in whose time expand gets to the first of an item. */
+  private static final int PROLOGUE = 8;
+
   private PackedLayout() {}
 
   /** Tiles that stacked ranks take. */
@@ -107,14 +110,39 @@ final class PackedLayout {
   }
 
   /**
-   * Into how many shares expand splits the columns of a slice, so that few blocks still fill the
-   * device.
+   * Into how many shares the one-shot kernel splits the columns of a slice, so that few blocks
+   * still fill the device.
    *
    * @param tiles items that one share makes
    */
   static int shares(IntArray sizes, int tiles) {
     return Math.max(
         1, Math.min(sizes.get(Sizes.CHUNKS), sizes.get(Sizes.EXPAND_ITEMS) / Math.max(1, tiles)));
+  }
+
+  /**
+   * Into how many shares expand splits the columns of a slice: as many as the work-groups that the
+   * device holds at once can take in one round, or up to three if more rounds of smaller items end
+   * sooner.
+   *
+   * @param tiles items that one share makes
+   * @param slices of a site
+   */
+  static int expandShares(IntArray sizes, int tiles, int slices) {
+    int resident = sizes.get(Sizes.EXPAND_ITEMS);
+    int chunks = (sizes.get(Sizes.CHUNKS) + slices - 1) / slices;
+    int shares = resident / Math.max(1, tiles);
+    if (shares < 2) {
+      int one = rounds(tiles, resident) * (PROLOGUE + chunks);
+      int two = rounds(2 * tiles, resident) * (PROLOGUE + (chunks + 1) / 2);
+      int three = rounds(3 * tiles, resident) * (PROLOGUE + (chunks + 2) / 3);
+      shares = three < Math.min(one, two) ? 3 : two < one ? 2 : 1;
+    }
+    return Math.max(1, Math.min(chunks, shares));
+  }
+
+  private static int rounds(int items, int resident) {
+    return (items + resident - 1) / resident;
   }
 
   /** Ranges of {@code itemRanks} ranks that the largest stack takes. */

@@ -42,7 +42,7 @@ final class Sizes {
   /** Chunks of columns of the widest slice in the tuned expand. */
   static final int CHUNKS = 11;
 
-  /** Items of the tuned expand that suit the device. */
+  /** Items of the one-shot kernel that suit the device, or of expand that it holds at once. */
   static final int EXPAND_ITEMS = 12;
 
   static final int COUNT = 16;

@@ -18,6 +18,7 @@ import java.util.List;
  * @param targetItems items that shrink splits H for when there are fewer blocks
  * @param expandRows rows of an item of expand: 16, 32 or 64, at most those of a block
  * @param chunk columns of a chunk of expand, a power of two from 32 on
+ * @param expandItems work-groups of expand that the device holds at once; fewer items are split
  * @param expandGroups work-groups of expand
  */
 record SplitTiling(
@@ -31,6 +32,7 @@ record SplitTiling(
     int targetItems,
     int expandRows,
     int chunk,
+    int expandItems,
     int expandGroups)
     implements Tiling {
 
@@ -42,6 +44,9 @@ record SplitTiling(
 
   /** Most columns of a projection whose chunks are small. */
   private static final int NARROW = 4096;
+
+  /** Work-groups of expand that the registers of a multiprocessor hold. */
+  private static final int RESIDENT = 4;
 
   /** Blocks of 16 rows: many small items. */
   static SplitTiling small(MoeLoraConfig config, Projection projection) {
@@ -60,8 +65,9 @@ record SplitTiling(
     boolean shared = stack > 64;
     int tiles = PackedLayout.rankTiles(stack);
     int rankTiles = tiles > 4 ? 8 : tiles > 2 ? 4 : 2;
-    // rows of y in long runs, as long as reading B for few rows costs less
-    boolean longRuns = config.maxRank() <= 16 && config.weightType() == DType.BF16;
+    // long runs of wide rows of y, as long as reading B for few rows costs less
+    boolean longRuns =
+        config.maxRank() <= 16 && config.weightType() == DType.BF16 && !narrow(config, projection);
     int expandRows = longRuns ? 16 : mostExpandRows(config);
     return new SplitTiling(
         shared ? 2 : 4,
@@ -74,6 +80,7 @@ record SplitTiling(
         2 * MULTIPROCESSORS,
         expandRows,
         chunk(config, expandRows, 256),
+        RESIDENT * MULTIPROCESSORS,
         32 * MULTIPROCESSORS);
   }
 
@@ -95,8 +102,6 @@ record SplitTiling(
     int rankWarps = rankWarps(config, projection);
     int rowTiles = rankWarps == 4 && rows > 16 ? 2 : 1;
     int rowWarps = rows / 16 / rowTiles;
-    // smaller chunks make more shares
-    boolean narrow = config.model().outputWidth(projection) <= NARROW;
     return new SplitTiling(
         rowWarps,
         rankWarps,
@@ -105,10 +110,24 @@ record SplitTiling(
         4,
         4,
         8 * MULTIPROCESSORS,
-        128 / rows * MULTIPROCESSORS,
+        shrinkItems(rows, rankWarps) * MULTIPROCESSORS,
         rows,
-        chunk(config, rows, narrow ? 128 : 256),
+        chunk(config, rows, narrow(config, projection) ? 128 : 256),
+        RESIDENT * MULTIPROCESSORS,
         8 * MULTIPROCESSORS);
+  }
+
+  /** Items of shrink for each multiprocessor: more parts of H cost expand more sums. */
+  private static int shrinkItems(int rows, int rankWarps) {
+    if (rows > 16) {
+      return 2;
+    }
+    return rankWarps == 1 ? 6 : 4;
+  }
+
+  /** Whether rows of y are short. */
+  private static boolean narrow(MoeLoraConfig config, Projection projection) {
+    return config.model().outputWidth(projection) <= NARROW;
   }
 
   /** Warps of 32 ranks that all ranks of a site take, or as many as a work-group has for them. */

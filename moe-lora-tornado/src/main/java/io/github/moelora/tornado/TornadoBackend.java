@@ -168,7 +168,7 @@ final class TornadoBackend implements Backend {
         return 1;
       }
       // the one-shot kernel takes float16 apart in more steps, tensor cores take it as it is
-      if (activePairs < 3 * groups && config.weightType() == DType.BF16) {
+      if (activePairs < 2 * groups && config.weightType() == DType.BF16) {
         return 2;
       }
     } else if (activePairs < 2 * groups) {

@@ -45,8 +45,8 @@ final class TunedExpand {
   /** Most longs of four columns that a thread has of a chunk. */
   private static final int MAX_TARGETS = 8;
 
-  /** Parts of z that are read before the first is needed. */
-  private static final int PART_STEP = 4;
+  /** Most numbers of z that a thread reads before the first is needed. */
+  private static final int Z_BATCH = 8;
 
   /** Float16 rows are scaled by powers of this until their largest magnitude is below the next. */
   private static final float SCALE_STEP = 0x1p8f;
@@ -127,6 +127,11 @@ final class TunedExpand {
             + (inTargetRow & 7);
     int rowThreads = THREADS / rows;
     int zPart = rowTiles * maxSteps * Z_TILE;
+    // words of two ranks of a row of z that a thread has, and that it has at a time
+    int mostWords = 8 * maxSteps / rowThreads;
+    int batch = fewTiles ? Math.min(mostWords, Z_BATCH / 2) : 1;
+    // where a thread has much to do, more at once would cost registers, and a work-group with them
+    int atOnce = fewTiles ? 2 * batch : 1;
     // mmaLoadA takes rows of 32 bytes, which would share banks; each lane corrects its own address
     int lane = tid & 31;
     int zLane = (lane >> 4) * (4 * Z_HALF - 16) - (lane & 15) * 16;
@@ -140,7 +145,7 @@ final class TunedExpand {
     int partStride = blocks * blockRows * zStride;
     int perSite = slices.get(SliceTable.MOST_SLICES);
     int subs = blockRows / rows;
-    int shares = PackedLayout.shares(sizes, blocks * subs * perSite);
+    int shares = PackedLayout.expandShares(sizes, blocks * subs * perSite, perSite);
     int items = blocks * subs * perSite * shares;
     int add = sizes.get(Sizes.ADD);
     for (int item = ctx.groupIdx; item < items; item += groups) {
@@ -213,11 +218,19 @@ final class TunedExpand {
           yAt[i] = yFrom[Math.min(targetRow + i * targetRows, usedRows - 1)];
         }
 
+        int zWords = 8 * ((units + 1) >> 1) / rowThreads;
+        float[] zSums = new float[Z_BATCH];
         float up = 1.0f;
         if (bf16 == 0) {
           float largest = 0.0f;
-          for (int r = inRow; r < rank; r += rowThreads) {
-            largest = Math.max(largest, Math.abs(sumParts(z, zFrom + r, parts, partStride)));
+          for (int word = 0; word < zWords; word += batch) {
+            int q = inRow + word * rowThreads;
+            for (int i = 0; i < 2 * batch; i += atOnce) {
+              sumParts(z, zSums, i, atOnce, zFrom, q, rowThreads, rank, parts, partStride);
+            }
+            for (int i = 0; i < 2 * batch; i++) {
+              largest = Math.max(largest, Math.abs(zSums[i]));
+            }
           }
           // the row's threads are neighbours in a warp; the first of them gets the maximum
           for (int d = rowThreads / 2; d > 0; d /= 2) {
@@ -246,24 +259,35 @@ final class TunedExpand {
           factors[zRow] = factor / up;
         }
         int rowAt = (zRow >> 4) * maxSteps * Z_TILE + (zRow & 15) * 4;
-        for (int q = inRow; q < 8 * steps; q += rowThreads) {
-          // beyond the rank z is 0
-          float v0 = up * sumParts(z, zFrom + Math.min(2 * q, rank - 1), parts, partStride);
-          float v1 = up * sumParts(z, zFrom + Math.min(2 * q + 1, rank - 1), parts, partStride);
-          v0 = 2 * q < rank ? v0 : 0.0f;
-          v1 = 2 * q + 1 < rank ? v1 : 0.0f;
-          int to = rowAt + (q >> 2) * Z_HALF + (q & 3);
-          if (bf16 != 0) {
-            int high = bf16Word(v0, v1);
-            zTiles[to] = high;
-            zTiles[zPart + to] =
-                bf16Word(
-                    v0 - BFloat16.bf16ToFloat((short) high),
-                    v1 - BFloat16.bf16ToFloat((short) (high >>> 16)));
-          } else {
-            Half2 high = Half2.fromFloats(v0, v1);
-            zTiles[to] = fp16Word(v0, v1);
-            zTiles[zPart + to] = fp16Word(v0 - Half2.lowFloat(high), v1 - Half2.highFloat(high));
+        for (int word = 0; word < zWords; word += batch) {
+          // a single batch of float16 is still there
+          if (bf16 != 0 || batch < mostWords) {
+            int q = inRow + word * rowThreads;
+            for (int i = 0; i < 2 * batch; i += atOnce) {
+              sumParts(z, zSums, i, atOnce, zFrom, q, rowThreads, rank, parts, partStride);
+            }
+          }
+          for (int i = 0; i < batch; i++) {
+            int q = inRow + (word + i) * rowThreads;
+            // beyond the rank z is 0
+            float v0 = 2 * q < rank ? up * zSums[2 * i] : 0.0f;
+            float v1 = 2 * q + 1 < rank ? up * zSums[2 * i + 1] : 0.0f;
+            int to = rowAt + (q >> 2) * Z_HALF + (q & 3);
+            if (q < 8 * steps) {
+              if (bf16 != 0) {
+                int high = bf16Word(v0, v1);
+                zTiles[to] = high;
+                zTiles[zPart + to] =
+                    bf16Word(
+                        v0 - BFloat16.bf16ToFloat((short) high),
+                        v1 - BFloat16.bf16ToFloat((short) (high >>> 16)));
+              } else {
+                Half2 high = Half2.fromFloats(v0, v1);
+                zTiles[to] = fp16Word(v0, v1);
+                zTiles[zPart + to] =
+                    fp16Word(v0 - Half2.lowFloat(high), v1 - Half2.highFloat(high));
+              }
+            }
           }
         }
 
@@ -506,19 +530,44 @@ final class TunedExpand {
     return (pair * sizes.get(Sizes.Y_WIDTH) + column) / 4;
   }
 
-  /** Sum over the parts of z, in order. */
-  private static float sumParts(FloatArray z, int from, int parts, int partStride) {
-    float sum = z.get(from);
-    for (int part = 1; part < parts; part += PART_STEP) {
-      float[] values = new float[PART_STEP];
-      for (int i = 0; i < PART_STEP; i++) {
-        values[i] = z.get(from + Math.min(part + i, parts - 1) * partStride);
+  /**
+   * Sums the parts of numbers of a row of z, in order.
+   *
+   * @param sums out; number {@code i} is of rank {@code 2 * (q + i / 2 * step) + i % 2}, or of the
+   *     last one where there is none
+   * @param first number
+   * @param count of numbers, at most {@link #Z_BATCH}
+   */
+  private static void sumParts(
+      FloatArray z,
+      float[] sums,
+      int first,
+      int count,
+      int from,
+      int q,
+      int step,
+      int rank,
+      int parts,
+      int partStride) {
+    for (int i = 0; i < count; i++) {
+      sums[first + i] = z.get(from + rankOf(first + i, q, step, rank));
+    }
+    // of few numbers, several parts are read before the first is needed
+    int together = Math.min(Z_BATCH / count, Z_BATCH / 2);
+    for (int part = 1; part < parts; part += together) {
+      float[] next = new float[Z_BATCH];
+      for (int i = 0; i < together * count; i++) {
+        int at = from + Math.min(part + i / count, parts - 1) * partStride;
+        next[i] = z.get(at + rankOf(first + i % count, q, step, rank));
       }
-      for (int i = 0; i < PART_STEP; i++) {
-        sum += part + i < parts ? values[i] : 0.0f;
+      for (int i = 0; i < together * count; i++) {
+        sums[first + i % count] += part + i / count < parts ? next[i] : 0.0f;
       }
     }
-    return sum;
+  }
+
+  private static int rankOf(int number, int q, int step, int rank) {
+    return Math.min(2 * (q + (number >> 1) * step) + (number & 1), rank - 1);
   }
 
   private static int bf16Word(float lo, float hi) {

@@ -46,7 +46,7 @@ final class TunedTasks {
     sizes.set(Sizes.STAGES, tiling.stages(config.model().inputWidth(call.projection())));
     sizes.set(Sizes.TARGET_ITEMS, tiling.targetItems());
     sizes.set(Sizes.ITEM_RANKS, tiling.itemRanks());
-    sizes.set(Sizes.EXPAND_ITEMS, tiling.expandGroups());
+    sizes.set(Sizes.EXPAND_ITEMS, tiling.expandItems());
     sizes.set(Sizes.CHUNKS, tiling.chunks(config.model().outputWidth(call.projection())));
   }
 

@@ -48,26 +48,31 @@ record EmulatedCase(
    *
    * @param rank 0 leaves the slot empty
    * @param fused whether gate and up are one pair
-   * @param a A is larger than usual by this power of two, but for every fourth rank
-   * @param fourth every fourth rank of A is larger than usual by this power of two
+   * @param a A is larger than usual by this power of two
    * @param b B is larger than usual by this power of two
+   * @param peakRank A is larger for this rank
+   * @param peak by this power of two
    */
-  private record Slot(int rank, boolean fused, int a, int fourth, int b) {
+  private record Slot(int rank, boolean fused, int a, int b, int peakRank, int peak) {
 
     static Slot of(int rank) {
-      return new Slot(rank, false, 0, 0, 0);
+      return new Slot(rank, false, 0, 0, 0, 0);
     }
 
     static Slot fused(int rank) {
-      return new Slot(rank, true, 0, 0, 0);
+      return new Slot(rank, true, 0, 0, 0, 0);
     }
 
     static Slot empty() {
-      return new Slot(0, false, 0, 0, 0);
+      return of(0);
     }
 
-    Slot scaled(int newA, int newFourth, int newB) {
-      return new Slot(rank, fused, newA, newFourth, newB);
+    Slot scaled(int newA, int newB) {
+      return new Slot(rank, fused, newA, newB, peakRank, peak);
+    }
+
+    Slot withPeak(int newPeakRank, int newPeak) {
+      return new Slot(rank, fused, a, b, newPeakRank, newPeak);
     }
   }
 
@@ -82,7 +87,7 @@ record EmulatedCase(
             2,
             List.of(Slot.of(1), Slot.fused(26)),
             26,
-            new SplitTiling(1, 2, 2, 1, 2, 4, 2, 1, 16, 32, 4),
+            new SplitTiling(1, 2, 2, 1, 2, 4, 2, 1, 16, 32, 4, 4),
             1,
             GATE_UP.deltaOnly().withColumnOffset(4)),
         new EmulatedCase(
@@ -93,7 +98,7 @@ record EmulatedCase(
             4,
             List.of(Slot.of(1), Slot.fused(28)),
             28,
-            new SplitTiling(1, 1, 4, 1, 4, 4, 3, 15, 16, 128, 12),
+            new SplitTiling(1, 1, 4, 1, 4, 4, 3, 15, 16, 128, 12, 12),
             1,
             GATE_UP),
         new EmulatedCase(
@@ -104,7 +109,7 @@ record EmulatedCase(
             8,
             List.of(Slot.fused(12), Slot.empty(), Slot.of(17)),
             17,
-            new SplitTiling(1, 4, 1, 1, 1, 4, 5, 17, 16, 32, 24),
+            new SplitTiling(1, 4, 1, 1, 1, 4, 5, 17, 16, 32, 24, 24),
             16,
             GATE_UP),
         new EmulatedCase(
@@ -115,7 +120,7 @@ record EmulatedCase(
             75,
             List.of(Slot.of(20)),
             20,
-            new SplitTiling(2, 4, 1, 2, 4, 2, 2, 2, 64, 32, 2),
+            new SplitTiling(2, 4, 1, 2, 4, 2, 2, 2, 64, 32, 2, 2),
             49,
             GATE_UP.withPairRows(true).withRoutedWeight(true)),
         new EmulatedCase(
@@ -126,7 +131,7 @@ record EmulatedCase(
             110,
             List.of(Slot.of(12)),
             12,
-            new SplitTiling(4, 1, 1, 1, 4, 4, 2, 2, 64, 64, 2),
+            new SplitTiling(4, 1, 1, 1, 4, 4, 2, 2, 64, 64, 2, 2),
             64,
             GATE_UP),
         new EmulatedCase(
@@ -137,7 +142,7 @@ record EmulatedCase(
             1,
             List.of(Slot.of(17)),
             17,
-            new SplitTiling(1, 1, 1, 1, 4, 4, 2, 8, 16, 256, 2),
+            new SplitTiling(1, 2, 1, 1, 4, 4, 2, 4, 16, 256, 2, 2),
             16,
             GATE_UP),
         new EmulatedCase(
@@ -148,7 +153,7 @@ record EmulatedCase(
             7,
             List.of(Slot.of(8)),
             8,
-            new SplitTiling(1, 2, 2, 1, 1, 2, 2, 1, 16, 32, 2),
+            new SplitTiling(1, 2, 2, 1, 1, 2, 2, 1, 16, 32, 2, 2),
             2,
             GATE_UP),
         new EmulatedCase(
@@ -159,7 +164,7 @@ record EmulatedCase(
             34,
             List.of(Slot.of(16)),
             16,
-            new SplitTiling(1, 1, 1, 2, 2, 2, 2, 1, 32, 32, 1),
+            new SplitTiling(1, 1, 1, 2, 2, 2, 2, 1, 32, 32, 1, 1),
             20,
             GATE_UP.deltaOnly()),
         new EmulatedCase(
@@ -168,9 +173,12 @@ record EmulatedCase(
             72,
             332,
             34,
-            List.of(Slot.of(5).scaled(-22, -22, 14), Slot.of(56).scaled(2, 12, -12)),
+            List.of(
+                Slot.of(5).scaled(-22, 14),
+                Slot.of(55).scaled(2, -12).withPeak(31, 10),
+                Slot.of(56).scaled(2, -12).withPeak(2, 10)),
             56,
-            new SplitTiling(2, 1, 2, 1, 4, 4, 3, 50, 32, 64, 4),
+            new SplitTiling(2, 1, 2, 1, 4, 4, 3, 50, 32, 64, 4, 4),
             18,
             DOWN.deltaOnly().withColumnOffset(4)),
         new EmulatedCase(
@@ -181,7 +189,7 @@ record EmulatedCase(
             75,
             List.of(Slot.of(36)),
             36,
-            new SplitTiling(2, 2, 1, 2, 8, 2, 2, 2, 16, 64, 5),
+            new SplitTiling(2, 2, 1, 2, 8, 2, 2, 2, 16, 64, 5, 5),
             48,
             GATE_UP),
         new EmulatedCase(
@@ -192,7 +200,7 @@ record EmulatedCase(
             75,
             List.of(Slot.of(12), Slot.of(60)),
             60,
-            new SplitTiling(1, 1, 2, 2, 8, 2, 2, 2, 16, 64, 3),
+            new SplitTiling(1, 1, 2, 2, 8, 2, 2, 2, 16, 64, 3, 3),
             26,
             DOWN.withPairRows(true)),
         new EmulatedCase(
@@ -203,7 +211,7 @@ record EmulatedCase(
             20,
             List.of(Slot.of(45)),
             45,
-            new SplitTiling(1, 1, 2, 1, 8, 4, 2, 3, 16, 64, 3),
+            new SplitTiling(1, 1, 2, 1, 8, 4, 2, 3, 16, 64, 3, 3),
             16,
             GATE_UP),
         new EmulatedCase(
@@ -214,9 +222,20 @@ record EmulatedCase(
             20,
             List.of(Slot.of(29)),
             29,
-            new SplitTiling(1, 1, 1, 1, 8, 2, 2, 1, 16, 64, 3),
+            new SplitTiling(1, 1, 1, 1, 8, 2, 2, 1, 16, 64, 3, 3),
             16,
             GATE_UP.deltaOnly()),
+        new EmulatedCase(
+            "more ranks than a thread reads at once",
+            DType.F16,
+            36,
+            40,
+            5,
+            List.of(Slot.of(72), Slot.of(3)),
+            72,
+            new SplitTiling(1, 4, 1, 1, 4, 4, 2, 8, 16, 32, 3, 3),
+            16,
+            GATE_UP),
         new EmulatedCase(
             "one shot, one token",
             DType.BF16,
@@ -339,18 +358,19 @@ record EmulatedCase(
   private void scale(LoraAdapter adapter, Slot slot) {
     for (int e = 0; e < EXPERTS; e++) {
       for (LoraSlice slice : adapter.slices(LAYER, call.projection(), e)) {
-        scale(slice.a(), slot.a, slot.fourth);
-        scale(slice.b(), slot.b, slot.b);
+        scale(slice.a(), slot.a, slot.peakRank, slot.peak);
+        scale(slice.b(), slot.b, 0, 0);
       }
     }
   }
 
-  /** Multiplies rows by powers of two, every fourth row by another one, and keeps them finite. */
-  private static void scale(Matrix matrix, int exponent, int fourth) {
+  /** Multiplies by a power of two, and a row by another one too, and keeps elements finite. */
+  private static void scale(Matrix matrix, int exponent, int peakRow, int peak) {
     float max = matrix.type().maxValue();
     for (int i = 0; i < matrix.rows(); i++) {
       for (int j = 0; j < matrix.columns(); j++) {
-        float scaled = Math.scalb(matrix.get(i, j), i % 4 == 3 ? fourth : exponent);
+        int power = i == peakRow ? exponent + peak : exponent;
+        float scaled = Math.scalb(matrix.get(i, j), power);
         matrix.set(i, j, Math.clamp(scaled, -max, max));
       }
     }
