@@ -22,7 +22,7 @@ find_tornado() {
       export TORNADOVM_HOME
       # shellcheck disable=SC2016 # the template holds this very text
       sed 's#${TORNADOVM_HOME}#'"$TORNADOVM_HOME"'#g' "$TORNADOVM_HOME/tornado-argfile.template" >"$1"
-      printf -- '-D%s\n' tornado.recover.bailout=False tornado.max.events=1024 tornado.panama.objectHeader=128 >>"$1"
+      printf -- '-D%s\n' tornado.recover.bailout=False tornado.max.events=1024 tornado.panama.objectHeader=512 >>"$1"
       return 0
     fi
   done

@@ -48,6 +48,9 @@ record SplitTiling(
   /** Work-groups of expand that the registers of a multiprocessor hold. */
   private static final int RESIDENT = 4;
 
+  /** Fewest columns of a slice that are written in long runs. */
+  private static final int WIDE_SLICE = 2048;
+
   /** Blocks of 16 rows: many small items. */
   static SplitTiling small(MoeLoraConfig config, Projection projection) {
     return of(config, projection, 16);
@@ -65,10 +68,7 @@ record SplitTiling(
     boolean shared = stack > 64;
     int tiles = PackedLayout.rankTiles(stack);
     int rankTiles = tiles > 4 ? 8 : tiles > 2 ? 4 : 2;
-    // long runs of wide rows of y, as long as reading B for few rows costs less
-    boolean longRuns =
-        config.maxRank() <= 16 && config.weightType() == DType.BF16 && !narrow(config, projection);
-    int expandRows = longRuns ? 16 : mostExpandRows(config);
+    int expandRows = largestExpandRows(config, projection);
     return new SplitTiling(
         shared ? 2 : 4,
         shared ? 2 : 1,
@@ -97,11 +97,32 @@ record SplitTiling(
     return expandBytes(config, 32, 32) > LOCAL_BYTES ? 16 : 32;
   }
 
+  /** Rows of an item of expand for blocks of 64 rows. */
+  private static int largestExpandRows(MoeLoraConfig config, Projection projection) {
+    if (config.weightType() != DType.BF16) {
+      return mostExpandRows(config);
+    }
+    if (config.maxRank() <= 16) {
+      // long runs of wide rows of y: reading B again for few rows costs less
+      boolean wide = sliceWidth(config, projection) >= WIDE_SLICE;
+      return wide ? 16 : mostExpandRows(config);
+    }
+    return expandBytes(config, 64, 64) > LOCAL_BYTES ? mostExpandRows(config) : 64;
+  }
+
+  private static int sliceWidth(MoeLoraConfig config, Projection projection) {
+    return config.model().outputWidth(projection) / slices(config, projection);
+  }
+
   private static SplitTiling of(MoeLoraConfig config, Projection projection, int rows) {
     // warps that take all ranks of their rows read x from local memory once
     int rankWarps = rankWarps(config, projection);
     int rowTiles = rankWarps == 4 && rows > 16 ? 2 : 1;
     int rowWarps = rows / 16 / rowTiles;
+    boolean narrow = narrow(config, projection);
+    boolean shortRanks = config.maxRank() <= 16 && config.weightType() == DType.BF16;
+    // half the registers for sums leave room for one work-group more on a multiprocessor
+    int expandRows = narrow && shortRanks ? 16 : rows;
     return new SplitTiling(
         rowWarps,
         rankWarps,
@@ -111,8 +132,8 @@ record SplitTiling(
         4,
         8 * MULTIPROCESSORS,
         shrinkItems(rows, rankWarps) * MULTIPROCESSORS,
-        rows,
-        chunk(config, rows, narrow(config, projection) ? 128 : 256),
+        expandRows,
+        chunk(config, expandRows, narrow ? 128 : 256),
         RESIDENT * MULTIPROCESSORS,
         8 * MULTIPROCESSORS);
   }
@@ -138,8 +159,11 @@ record SplitTiling(
 
   /** Most ranks of A of a site, all slices. */
   private static int stack(MoeLoraConfig config, Projection projection) {
-    boolean two = projection == Projection.GATE_UP && config.model().gateUp().gated();
-    return (two ? 2 : 1) * config.maxRank();
+    return slices(config, projection) * config.maxRank();
+  }
+
+  private static int slices(MoeLoraConfig config, Projection projection) {
+    return projection == Projection.GATE_UP && config.model().gateUp().gated() ? 2 : 1;
   }
 
   /**

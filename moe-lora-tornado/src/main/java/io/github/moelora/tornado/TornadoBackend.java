@@ -27,7 +27,7 @@ final class TornadoBackend implements Backend {
   private static final int LARGEST_GROUP = 128;
 
   /** Groups of this many pairs and more get large blocks where the tuned kernels have them. */
-  private static final int LARGE_GROUP = 48;
+  private static final int LARGE_GROUP = 24;
 
   /** The same for ranks above {@link #SMALL_RANK}, whose weights cost more to read again. */
   private static final int LARGE_GROUP_OF_RANKS = 16;

@@ -45,6 +45,9 @@ final class TunedExpand {
   /** Most longs of four columns that a thread has of a chunk. */
   private static final int MAX_TARGETS = 8;
 
+  /** Longs of y of a thread that are added to, read and stored together. */
+  private static final int Y_BATCH = 4;
+
   /** Most numbers of z that a thread reads before the first is needed. */
   private static final int Z_BATCH = 8;
 
@@ -61,8 +64,9 @@ final class TunedExpand {
    * <p>Grid: {@code groups} work-groups of {@link #THREADS} threads take the items (block, slice,
    * share of the columns) in turn; there are more shares per slice when there are fewer blocks. The
    * block's rows of z, summed over their parts, go to local memory as pairs of 16-bit numbers; then
-   * chunk after chunk of columns of B arrives there, one ahead of the products. A warp computes 16
-   * rows of up to 64 columns of a chunk, and each thread then adds longs of four columns to y.
+   * chunk after chunk of columns of B arrives there, one ahead of the products, as y may in
+   * registers. A warp computes 16 rows of up to 64 columns of a chunk, and each thread then adds
+   * longs of four columns to y.
    *
    * @param sizes in, see {@link Sizes}
    * @param slices in, see {@link SliceTable}
@@ -118,6 +122,7 @@ final class TunedExpand {
     int rowLongs = chunk / 4;
     int targets = rows * rowLongs / THREADS;
     int targetRows = THREADS / rowLongs;
+    int yBatch = Math.min(targets, Y_BATCH);
     int targetRow = tid / rowLongs;
     int inTargetRow = tid & (rowLongs - 1);
     int sumsFrom =
@@ -136,6 +141,11 @@ final class TunedExpand {
     int lane = tid & 31;
     int zLane = (lane >> 4) * (4 * Z_HALF - 16) - (lane & 15) * 16;
     int copies = (chunk / 8 * maxSteps * 2 * B_UNIT + THREADS - 1) / THREADS;
+    // one step of the rank makes straight-line code, for whose registers few copies leave room
+    boolean straight = maxSteps == 1 && copies <= 4;
+    // where a thread copies much of B, y a chunk ahead or fewer tiles at once only make B late
+    boolean fewCopies = copies <= 8;
+    int tilesAtOnce = fewCopies ? 4 : 8;
 
     int blocks = counts.get(Routing.ACTIVE_BLOCKS);
     int blockSize = counts.get(Routing.BLOCK_SIZE);
@@ -170,8 +180,7 @@ final class TunedExpand {
         int itemRows = Math.min(rows, blockSize - firstRow);
         int rank = slices.get(slice + SliceTable.RANK);
         int units = PackedLayout.rankUnits(rank);
-        // known to be 1, it makes straight-line code, for whose registers only few tiles leave room
-        int steps = maxSteps == 1 && fewTiles ? 1 : (units + 1) >> 1;
+        int steps = straight ? 1 : (units + 1) >> 1;
         int b = slices.get(slice + SliceTable.B);
         int tileLongs = units * B_UNIT;
         int chunkLongs = chunk / 8 * tileLongs;
@@ -180,7 +189,7 @@ final class TunedExpand {
         for (int i = 0; i < copies; i++) {
           int index = tid + i * THREADS;
           next[i] = 0L;
-          if (i * THREADS < chunkLongs) {
+          if (straight || i * THREADS < chunkLongs) {
             next[i] = pool.get(b + first * chunkLongs + index);
           }
         }
@@ -291,11 +300,20 @@ final class TunedExpand {
           }
         }
 
+        int readRows = add == 0 ? 0 : fewTiles ? usedRows : rows;
+        long[] old = new long[MAX_TARGETS];
+        for (int i = 0; i < targets; i++) {
+          old[i] = 0L;
+        }
+        if (bf16 != 0 && fewCopies) {
+          int readLong = Math.min(first * rowLongs + inTargetRow, lastLong);
+          readLongs(yLongs, old, 0, targets, yAt, readLong, targetRows, readRows);
+        }
         for (int c = first; c < end; c++) {
           if (units > 1) {
             // the same number of longs for each thread
             for (int i = 0; i < copies; i++) {
-              if (i * THREADS < chunkLongs) {
+              if (straight || i * THREADS < chunkLongs) {
                 bTiles[tid + i * THREADS] = next[i];
               }
             }
@@ -310,15 +328,10 @@ final class TunedExpand {
               }
             }
           }
-          // y is read before the products, which then hide its latency
           int firstLong = c * rowLongs;
           int readLong = Math.min(firstLong + inTargetRow, lastLong);
-          long[] old = new long[MAX_TARGETS];
-          for (int i = 0; i < targets; i++) {
-            old[i] = 0L;
-            if (bf16 != 0 && add != 0 && i * targetRows < usedRows) {
-              old[i] = yLongs.get(yAt[i] + readLong);
-            }
+          if (bf16 != 0 && !fewCopies) {
+            readLongs(yLongs, old, 0, targets, yAt, readLong, targetRows, readRows);
           }
           // a delta alone reads one place of y, and does not use it
           int mask = add != 0 ? -1 : 0;
@@ -367,104 +380,121 @@ final class TunedExpand {
           }
           int following = Math.min(c + 1, end - 1) * chunkLongs;
           for (int i = 0; i < copies; i++) {
-            if (i * THREADS < chunkLongs) {
+            if (straight || i * THREADS < chunkLongs) {
               int index = tid + i * THREADS;
               next[i] = pool.get(b + following + index);
             }
           }
-          float[] c0 = ctx.mmaFragment(0.0f);
-          float[] c1 = ctx.mmaFragment(0.0f);
-          float[] c2 = ctx.mmaFragment(0.0f);
-          float[] c3 = ctx.mmaFragment(0.0f);
-          float[] c4 = ctx.mmaFragment(0.0f);
-          float[] c5 = ctx.mmaFragment(0.0f);
-          float[] c6 = ctx.mmaFragment(0.0f);
-          float[] c7 = ctx.mmaFragment(0.0f);
           ctx.localBarrier();
-          int bAt = 8 * firstTile * steps * B_TILE;
           int zAt = 4 * rowTile * maxSteps * Z_TILE + zLane;
           int next8 = 8 * steps * B_TILE;
-          // no branch may lie between the loop and mma: fragments survive only straight-line code
-          for (int k = 0; k < steps; k++) {
-            HalfFloat[] high = ctx.mmaLoadA(zTiles, 16, zAt + 4 * k * Z_TILE);
-            HalfFloat[] low = ctx.mmaLoadA(zTiles, 16, zAt + 4 * (zPart + k * Z_TILE));
-            int bStep = bAt + 8 * k * B_TILE;
-            HalfFloat[] b0 = ctx.mmaLoadB(LocalTile.ints(bTiles), 16, bStep);
-            c0 = product(ctx, high, b0, c0, bf16);
-            c0 = product(ctx, low, b0, c0, bf16);
+          for (int tile = firstTile; tile < firstTile + warpTiles; tile += tilesAtOnce) {
+            float[] c0 = ctx.mmaFragment(0.0f);
+            float[] c1 = ctx.mmaFragment(0.0f);
+            float[] c2 = ctx.mmaFragment(0.0f);
+            float[] c3 = ctx.mmaFragment(0.0f);
+            float[] c4 = ctx.mmaFragment(0.0f);
+            float[] c5 = ctx.mmaFragment(0.0f);
+            float[] c6 = ctx.mmaFragment(0.0f);
+            float[] c7 = ctx.mmaFragment(0.0f);
+            // no branch may lie between the loop and mma: fragments survive only straight-line code
+            for (int k = 0; k < steps; k++) {
+              HalfFloat[] high = ctx.mmaLoadA(zTiles, 16, zAt + 4 * k * Z_TILE);
+              HalfFloat[] low = ctx.mmaLoadA(zTiles, 16, zAt + 4 * (zPart + k * Z_TILE));
+              int bStep = 8 * (tile * steps + k) * B_TILE;
+              HalfFloat[] b0 = ctx.mmaLoadB(LocalTile.ints(bTiles), 16, bStep);
+              c0 = product(ctx, high, b0, c0, bf16);
+              c0 = product(ctx, low, b0, c0, bf16);
+              if (warpTiles > 1) {
+                HalfFloat[] b1 = ctx.mmaLoadB(LocalTile.ints(bTiles), 16, bStep + next8);
+                c1 = product(ctx, high, b1, c1, bf16);
+                c1 = product(ctx, low, b1, c1, bf16);
+              }
+              if (warpTiles > 2) {
+                HalfFloat[] b2 = ctx.mmaLoadB(LocalTile.ints(bTiles), 16, bStep + 2 * next8);
+                HalfFloat[] b3 = ctx.mmaLoadB(LocalTile.ints(bTiles), 16, bStep + 3 * next8);
+                c2 = product(ctx, high, b2, c2, bf16);
+                c3 = product(ctx, high, b3, c3, bf16);
+                c2 = product(ctx, low, b2, c2, bf16);
+                c3 = product(ctx, low, b3, c3, bf16);
+              }
+              if (warpTiles > 4 && !fewCopies) {
+                HalfFloat[] b4 = ctx.mmaLoadB(LocalTile.ints(bTiles), 16, bStep + 4 * next8);
+                HalfFloat[] b5 = ctx.mmaLoadB(LocalTile.ints(bTiles), 16, bStep + 5 * next8);
+                c4 = product(ctx, high, b4, c4, bf16);
+                c5 = product(ctx, high, b5, c5, bf16);
+                c4 = product(ctx, low, b4, c4, bf16);
+                c5 = product(ctx, low, b5, c5, bf16);
+                HalfFloat[] b6 = ctx.mmaLoadB(LocalTile.ints(bTiles), 16, bStep + 6 * next8);
+                HalfFloat[] b7 = ctx.mmaLoadB(LocalTile.ints(bTiles), 16, bStep + 7 * next8);
+                c6 = product(ctx, high, b6, c6, bf16);
+                c7 = product(ctx, high, b7, c7, bf16);
+                c6 = product(ctx, low, b6, c6, bf16);
+                c7 = product(ctx, low, b7, c7, bf16);
+              }
+            }
+            int row16 = rowTile * 16;
+            // a power of two, a warp's tiles do not straddle groups that its first one does not
+            int firstSum = sumsColumn(tile);
+            ctx.mmaStore(c0, LocalTile.floats(sums), row16, firstSum, stride);
             if (warpTiles > 1) {
-              HalfFloat[] b1 = ctx.mmaLoadB(LocalTile.ints(bTiles), 16, bStep + next8);
-              c1 = product(ctx, high, b1, c1, bf16);
-              c1 = product(ctx, low, b1, c1, bf16);
+              ctx.mmaStore(c1, LocalTile.floats(sums), row16, firstSum + sumsColumn(1), stride);
             }
             if (warpTiles > 2) {
-              HalfFloat[] b2 = ctx.mmaLoadB(LocalTile.ints(bTiles), 16, bStep + 2 * next8);
-              HalfFloat[] b3 = ctx.mmaLoadB(LocalTile.ints(bTiles), 16, bStep + 3 * next8);
-              c2 = product(ctx, high, b2, c2, bf16);
-              c3 = product(ctx, high, b3, c3, bf16);
-              c2 = product(ctx, low, b2, c2, bf16);
-              c3 = product(ctx, low, b3, c3, bf16);
+              ctx.mmaStore(c2, LocalTile.floats(sums), row16, firstSum + sumsColumn(2), stride);
+              ctx.mmaStore(c3, LocalTile.floats(sums), row16, firstSum + sumsColumn(3), stride);
             }
-            if (warpTiles > 4) {
-              HalfFloat[] b4 = ctx.mmaLoadB(LocalTile.ints(bTiles), 16, bStep + 4 * next8);
-              HalfFloat[] b5 = ctx.mmaLoadB(LocalTile.ints(bTiles), 16, bStep + 5 * next8);
-              c4 = product(ctx, high, b4, c4, bf16);
-              c5 = product(ctx, high, b5, c5, bf16);
-              c4 = product(ctx, low, b4, c4, bf16);
-              c5 = product(ctx, low, b5, c5, bf16);
-              HalfFloat[] b6 = ctx.mmaLoadB(LocalTile.ints(bTiles), 16, bStep + 6 * next8);
-              HalfFloat[] b7 = ctx.mmaLoadB(LocalTile.ints(bTiles), 16, bStep + 7 * next8);
-              c6 = product(ctx, high, b6, c6, bf16);
-              c7 = product(ctx, high, b7, c7, bf16);
-              c6 = product(ctx, low, b6, c6, bf16);
-              c7 = product(ctx, low, b7, c7, bf16);
+            if (warpTiles > 4 && !fewCopies) {
+              ctx.mmaStore(c4, LocalTile.floats(sums), row16, firstSum + sumsColumn(4), stride);
+              ctx.mmaStore(c5, LocalTile.floats(sums), row16, firstSum + sumsColumn(5), stride);
+              ctx.mmaStore(c6, LocalTile.floats(sums), row16, firstSum + sumsColumn(6), stride);
+              ctx.mmaStore(c7, LocalTile.floats(sums), row16, firstSum + sumsColumn(7), stride);
             }
-          }
-          int row16 = rowTile * 16;
-          // a power of two, a warp's tiles do not straddle groups that its first one does not
-          int firstSum = sumsColumn(firstTile);
-          ctx.mmaStore(c0, LocalTile.floats(sums), row16, firstSum, stride);
-          if (warpTiles > 1) {
-            ctx.mmaStore(c1, LocalTile.floats(sums), row16, firstSum + sumsColumn(1), stride);
-          }
-          if (warpTiles > 2) {
-            ctx.mmaStore(c2, LocalTile.floats(sums), row16, firstSum + sumsColumn(2), stride);
-            ctx.mmaStore(c3, LocalTile.floats(sums), row16, firstSum + sumsColumn(3), stride);
-          }
-          if (warpTiles > 4) {
-            ctx.mmaStore(c4, LocalTile.floats(sums), row16, firstSum + sumsColumn(4), stride);
-            ctx.mmaStore(c5, LocalTile.floats(sums), row16, firstSum + sumsColumn(5), stride);
-            ctx.mmaStore(c6, LocalTile.floats(sums), row16, firstSum + sumsColumn(6), stride);
-            ctx.mmaStore(c7, LocalTile.floats(sums), row16, firstSum + sumsColumn(7), stride);
           }
           ctx.localBarrier();
           // blocks of few pairs have them all in the first target of each thread
           boolean oneTarget = fewTiles && usedRows <= targetRows;
           int lastRow = firstLong + inTargetRow <= lastLong ? usedRows : 0;
+          int followingLong = Math.min(Math.min(c + 1, end - 1) * rowLongs + inTargetRow, lastLong);
+          if (bf16 != 0) {
+            // the next chunk of y is read as soon as this one's registers are free
+            for (int batchFrom = 0; batchFrom < targets; batchFrom += yBatch) {
+              long[] words = new long[Y_BATCH];
+              for (int j = 0; j < yBatch; j++) {
+                int i = batchFrom + j;
+                if (i > 0 && oneTarget) {
+                  continue;
+                }
+                int from = sumsFrom + i * targetRows * stride;
+                float s0 = sums[from] + BFloat16.bf16ToFloat((short) old[i]);
+                float s1 = sums[from + 8] + BFloat16.bf16ToFloat((short) (old[i] >>> 16));
+                float s2 = sums[from + 16] + BFloat16.bf16ToFloat((short) (old[i] >>> 32));
+                float s3 = sums[from + 24] + BFloat16.bf16ToFloat((short) (old[i] >>> 48));
+                words[j] = bf16Long(s0, s1, s2, s3, zero);
+              }
+              if (fewCopies) {
+                readLongs(yLongs, old, batchFrom, yBatch, yAt, followingLong, targetRows, readRows);
+              }
+              for (int j = 0; j < yBatch; j++) {
+                int i = batchFrom + j;
+                if (targetRow + i * targetRows < lastRow) {
+                  yLongs.set(yAt[i] + firstLong + inTargetRow, words[j]);
+                }
+              }
+            }
+          }
           // all sums before the first store, which keeps loads from being moved up
           float[] values = new float[4 * MAX_TARGETS];
           for (int i = 0; i < targets; i++) {
-            if (i > 0 && oneTarget) {
+            if (bf16 != 0 || (i > 0 && oneTarget)) {
               continue;
             }
             int from = sumsFrom + i * targetRows * stride;
-            float s0 = sums[from];
-            float s1 = sums[from + 8];
-            float s2 = sums[from + 16];
-            float s3 = sums[from + 24];
-            if (bf16 != 0) {
-              s0 += BFloat16.bf16ToFloat((short) old[i]);
-              s1 += BFloat16.bf16ToFloat((short) (old[i] >>> 16));
-              s2 += BFloat16.bf16ToFloat((short) (old[i] >>> 32));
-              s3 += BFloat16.bf16ToFloat((short) (old[i] >>> 48));
-              old[i] = bf16Long(s0, s1, s2, s3, zero);
-            } else {
-              float scale = factors[targetRow + i * targetRows];
-              values[4 * i] = scale * s0;
-              values[4 * i + 1] = scale * s1;
-              values[4 * i + 2] = scale * s2;
-              values[4 * i + 3] = scale * s3;
-            }
+            float scale = factors[targetRow + i * targetRows];
+            values[4 * i] = scale * sums[from];
+            values[4 * i + 1] = scale * sums[from + 8];
+            values[4 * i + 2] = scale * sums[from + 16];
+            values[4 * i + 3] = scale * sums[from + 24];
           }
           if (bf16 == 0 && add != 0) {
             add(values, 0, y0, w0);
@@ -483,15 +513,11 @@ final class TunedExpand {
             }
           }
           for (int i = 0; i < targets; i++) {
-            if (targetRow + i * targetRows < lastRow) {
+            if (bf16 == 0 && targetRow + i * targetRows < lastRow) {
               int at64 = yAt[i] + firstLong + inTargetRow;
-              if (bf16 != 0) {
-                yLongs.set(at64, old[i]);
-              } else {
-                int v = 4 * i;
-                Halves.set(yHalves, 4 * at64, Half2.fromFloats(values[v], values[v + 1]));
-                Halves.set(yHalves, 4 * at64 + 2, Half2.fromFloats(values[v + 2], values[v + 3]));
-              }
+              int v = 4 * i;
+              Halves.set(yHalves, 4 * at64, Half2.fromFloats(values[v], values[v + 1]));
+              Halves.set(yHalves, 4 * at64 + 2, Half2.fromFloats(values[v + 2], values[v + 3]));
             }
           }
         }
@@ -507,6 +533,28 @@ final class TunedExpand {
   /** Where the sums of a tile of 8 columns begin in a row. */
   private static int sumsColumn(int tile) {
     return tile * 8 + tile / 4 * 8;
+  }
+
+  /**
+   * Reads longs of a column of y, as far as there are rows.
+   *
+   * @param out longs {@code from} to {@code from + count}
+   */
+  private static void readLongs(
+      LongArray y,
+      long[] out,
+      int from,
+      int count,
+      int[] rowAt,
+      int column,
+      int targetRows,
+      int readRows) {
+    for (int j = 0; j < count; j++) {
+      int i = from + j;
+      if (i * targetRows < readRows) {
+        out[i] = y.get(rowAt[i] + column);
+      }
+    }
   }
 
   /** Adds four elements of float16 to a thread's sums. */
