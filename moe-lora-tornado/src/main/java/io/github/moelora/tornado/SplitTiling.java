@@ -99,19 +99,17 @@ record SplitTiling(
 
   /** Rows of an item of expand for blocks of 64 rows. */
   private static int largestExpandRows(MoeLoraConfig config, Projection projection) {
-    if (config.weightType() != DType.BF16) {
-      return mostExpandRows(config);
+    if (cheapB(config)) {
+      int sliceWidth = config.model().outputWidth(projection) / slices(config, projection);
+      return sliceWidth >= WIDE_SLICE ? 16 : mostExpandRows(config);
     }
-    if (config.maxRank() <= 16) {
-      // long runs of wide rows of y: reading B again for few rows costs less
-      boolean wide = sliceWidth(config, projection) >= WIDE_SLICE;
-      return wide ? 16 : mostExpandRows(config);
-    }
-    return expandBytes(config, 64, 64) > LOCAL_BYTES ? mostExpandRows(config) : 64;
+    boolean fits = expandBytes(config, 64, 64) <= LOCAL_BYTES;
+    return config.weightType() == DType.BF16 && fits ? 64 : mostExpandRows(config);
   }
 
-  private static int sliceWidth(MoeLoraConfig config, Projection projection) {
-    return config.model().outputWidth(projection) / slices(config, projection);
+  /** Whether items of few rows, which read B more often, cost less than they gain. */
+  private static boolean cheapB(MoeLoraConfig config) {
+    return config.maxRank() <= 16 && config.weightType() == DType.BF16;
   }
 
   private static SplitTiling of(MoeLoraConfig config, Projection projection, int rows) {
@@ -120,9 +118,8 @@ record SplitTiling(
     int rowTiles = rankWarps == 4 && rows > 16 ? 2 : 1;
     int rowWarps = rows / 16 / rowTiles;
     boolean narrow = narrow(config, projection);
-    boolean shortRanks = config.maxRank() <= 16 && config.weightType() == DType.BF16;
     // half the registers for sums leave room for one work-group more on a multiprocessor
-    int expandRows = narrow && shortRanks ? 16 : rows;
+    int expandRows = narrow && cheapB(config) ? 16 : rows;
     return new SplitTiling(
         rowWarps,
         rankWarps,
