@@ -216,7 +216,7 @@ final class CpuStep implements BackendStep {
         adapter.slices(layerIndex, projection(), plan.blockExpert(block));
     int panels = 0;
     for (PackedAdapter.Slice slice : slices) {
-      panels += slice.rankPanels();
+      panels += slice.a().count();
     }
     if (2 * part >= panels) {
       return;
@@ -224,7 +224,7 @@ final class CpuStep implements BackendStep {
     Scratch mine = scratch[worker];
     int rows = gatherRows(plan, block, mine);
     int width = config.model().inputWidth(projection());
-    int chunk = X_ELEMENTS / Math.min(kernels.paddedRows(rows), Kernels.ROWS);
+    int chunk = chunkColumns(kernels.paddedRows(rows));
     for (int first = 0; first < width; first += chunk) {
       int columns = Math.min(chunk, width - first);
       for (int row = 0; row < rows; row += Kernels.ROWS) {
@@ -240,6 +240,12 @@ final class CpuStep implements BackendStep {
         }
       }
     }
+  }
+
+  /** Columns of x that are widened at a time; products begin at the first of the stripes. */
+  private static int chunkColumns(int rows) {
+    int columns = X_ELEMENTS / Math.min(rows, Kernels.ROWS);
+    return columns - columns % Kernels.STRIPES;
   }
 
   private void widenRows(Scratch mine, int row, int endRow, int first, int columns) {
@@ -268,38 +274,41 @@ final class CpuStep implements BackendStep {
     MemorySegment weights = adapter.weights();
     DType type = config.weightType();
     int zFrom = panel * Kernels.LANES;
-    long at = rankPanel(slices, panel, h);
-    int width = rankPanelWidth(slices, panel);
     boolean add = h > 0;
-    if (count == 2 && width == rankPanelWidth(slices, panel + 1)) {
-      long at2 = rankPanel(slices, panel + 1, h);
-      kernels.multiplyTwo(
-          row, endRow, depth, mine.x, mine.xAt, 0, type, weights, at, at2, width, z, mine.zAt,
-          zFrom, add);
-      return;
+    PackedAdapter.Panels a = panelsOf(slices, panel);
+    int index = indexOf(slices, panel);
+    long at = a.row(index, h);
+    int width = a.width(index);
+    long stripe = a.stripe();
+    if (count == 2) {
+      PackedAdapter.Panels next = panelsOf(slices, panel + 1);
+      int nextIndex = indexOf(slices, panel + 1);
+      if (width == next.width(nextIndex) && stripe == next.stripe()) {
+        long at2 = next.row(nextIndex, h);
+        kernels.multiplyTwo(
+            row, endRow, depth, mine.x, mine.xAt, 0, type, weights, at, at2, width, stripe, z,
+            mine.zAt, zFrom, add);
+        return;
+      }
     }
     kernels.multiply(
-        row, endRow, depth, mine.x, mine.xAt, 0, type, weights, at, width, z, mine.zAt, zFrom, add);
+        row, endRow, depth, mine.x, mine.xAt, 0, type, weights, at, width, stripe, z, mine.zAt,
+        zFrom, add);
     if (count == 2) {
-      // the last panel of a slice may be narrower than the one beside it
+      // the last panel of a slice may be narrower than the one beside it, the ranks may differ
       shrinkPanels(adapter, slices, panel + 1, 1, h, depth, row, endRow, mine);
     }
   }
 
-  /** Element index of row {@code h} of a panel of A. */
-  private static long rankPanel(PackedAdapter.Slice[] slices, int panel, int h) {
-    int s = sliceOf(slices, panel);
-    return slices[s].rankPanel(s == 0 ? panel : panel - slices[0].rankPanels(), h);
+  /** A of the slice to which a panel belongs, counted over all slices of an expert. */
+  private static PackedAdapter.Panels panelsOf(PackedAdapter.Slice[] slices, int panel) {
+    return slices[panel < slices[0].a().count() ? 0 : 1].a();
   }
 
-  private static int rankPanelWidth(PackedAdapter.Slice[] slices, int panel) {
-    int s = sliceOf(slices, panel);
-    return slices[s].rankPanelWidth(s == 0 ? panel : panel - slices[0].rankPanels());
-  }
-
-  /** Index of the slice to which a panel belongs, counted over all slices of an expert. */
-  private static int sliceOf(PackedAdapter.Slice[] slices, int panel) {
-    return panel < slices[0].rankPanels() ? 0 : 1;
+  /** The index of the same panel within its slice. */
+  private static int indexOf(PackedAdapter.Slice[] slices, int panel) {
+    int first = slices[0].a().count();
+    return panel < first ? panel : panel - first;
   }
 
   /** Task: y of one block and one part of its columns. */
@@ -394,22 +403,25 @@ final class CpuStep implements BackendStep {
       Scratch mine) {
     MemorySegment weights = adapter.weights();
     DType type = config.weightType();
-    int rank = slice.rank();
+    PackedAdapter.Panels b = slice.b();
+    int rank = b.depth();
+    long stripe = b.stripe();
     int[] zAt = mine.zAt;
     float[] delta = mine.delta;
     int[] deltaAt = mine.deltaAt;
     int width = Kernels.LANES;
     for (int i = 0; i < count; i += 2) {
       int to = i * width;
-      long at = slice.columnPanel(panel + i);
+      long at = b.row(panel + i, 0);
       if (i + 1 < count) {
-        long at2 = slice.columnPanel(panel + i + 1);
+        long at2 = b.row(panel + i + 1, 0);
         kernels.multiplyTwo(
-            row, endRow, rank, z, zAt, zFrom, type, weights, at, at2, width, delta, deltaAt, to,
-            false);
+            row, endRow, rank, z, zAt, zFrom, type, weights, at, at2, width, stripe, delta, deltaAt,
+            to, false);
       } else {
         kernels.multiply(
-            row, endRow, rank, z, zAt, zFrom, type, weights, at, width, delta, deltaAt, to, false);
+            row, endRow, rank, z, zAt, zFrom, type, weights, at, width, stripe, delta, deltaAt, to,
+            false);
       }
     }
   }

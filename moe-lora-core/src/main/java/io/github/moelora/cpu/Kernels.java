@@ -13,6 +13,9 @@ import java.lang.foreign.ValueLayout;
  * depth}, so it depends neither on the rows beside it nor on the kernel that takes it. Weights are
  * widened to float32 in registers, again for every {@link #ROWS} rows: what that costs hides behind
  * the reads from memory, and widened panels would take twice the cache.
+ *
+ * <p>The rows of a panel are dealt in turn to {@link #STRIPES} places in memory. A product that
+ * reads them in order so reads as many streams, each with a hardware prefetcher of its own.
  */
 abstract class Kernels {
   /** Columns of a panel: 16 float32 are the widest vector. */
@@ -20,6 +23,9 @@ abstract class Kernels {
 
   /** Rows that a product takes at a time; block sizes of more than one pair are multiples. */
   static final int ROWS = 8;
+
+  /** Places in memory to which the rows of a panel are dealt. */
+  static final int STRIPES = 4;
 
   abstract String description();
 
@@ -49,15 +55,21 @@ abstract class Kernels {
 
   abstract void widenRowBf16(MemorySegment source, long from, int count, float[] out, int at);
 
+  /** Element of a panel at which row {@code k} begins, counted from the one of row 0. */
+  static long rowOffset(int k, int width, long stripe) {
+    return (long) (k / STRIPES) * width + k % STRIPES * stripe;
+  }
+
   /**
    * {@code out[outAt[m] + outFrom + c] (+)= sum_k in[inAt[m] + inFrom + k] * panel[k, c]} for rows
    * {@code m} in {@code [row, endRow)} and the {@link #LANES} columns {@code c} of a panel.
    *
    * @param depth length of the sum
    * @param type of the weights; fp16 ones are finite
-   * @param panel in, {@code [depth, stride]} from element {@code at}; {@link #LANES} elements must
-   *     be readable from each row
-   * @param stride columns of the panel, in {@code [1, LANES]}; sums beyond are of whatever follows
+   * @param panel in, {@code [depth, width]}, its row 0 at element {@code at} and row {@code k}
+   *     where {@link #rowOffset} says; {@link #LANES} elements must be readable from each row
+   * @param width columns of the panel, in {@code [1, LANES]}; sums beyond are of whatever follows
+   * @param stripe elements from one stripe to the next
    * @param add whether the sum goes on from what {@code out} holds
    */
   abstract void multiply(
@@ -70,7 +82,8 @@ abstract class Kernels {
       DType type,
       MemorySegment panel,
       long at,
-      int stride,
+      int width,
+      long stripe,
       float[] out,
       int[] outAt,
       int outFrom,
@@ -91,16 +104,19 @@ abstract class Kernels {
       MemorySegment panel,
       long at,
       long at2,
-      int stride,
+      int width,
+      long stripe,
       float[] out,
       int[] outAt,
       int outFrom,
       boolean add) {
     multiply(
-        row, endRow, depth, in, inAt, inFrom, type, panel, at, stride, out, outAt, outFrom, add);
+        row, endRow, depth, in, inAt, inFrom, type, panel, at, width, stripe, out, outAt, outFrom,
+        add);
     int second = outFrom + LANES;
     multiply(
-        row, endRow, depth, in, inAt, inFrom, type, panel, at2, stride, out, outAt, second, add);
+        row, endRow, depth, in, inAt, inFrom, type, panel, at2, width, stripe, out, outAt, second,
+        add);
   }
 
   /**

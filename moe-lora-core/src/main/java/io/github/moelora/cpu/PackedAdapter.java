@@ -12,38 +12,60 @@ import java.lang.foreign.MemorySegment;
 import java.util.List;
 
 /**
- * The weights of one slot as the panels that the kernels read: of each slice, A as {@code [R / 16,
- * H, 16]} and B as {@code [O / 16, R, 16]}. The last panel of A has only the columns that the rank
- * leaves, so that each slice costs its own rank; B is padded with zeros.
+ * The weights of one slot as the panels that the kernels read: of each slice, A as panels of up to
+ * 16 of its {@code R} ranks, {@code H} deep, and B as panels of 16 of its {@code O} columns, {@code
+ * R} deep. The last panel of A has only the ranks that are left, so that each slice costs its own
+ * rank; B is padded with zeros.
  */
 final class PackedAdapter implements AutoCloseable {
 
   /** Slices begin at multiples of so many elements, a cache line or more. */
   private static final int ALIGNMENT = 32;
 
-  /** One packed slice; {@code a} and {@code b} are the element indices of the first panels. */
-  record Slice(
-      int firstColumn, int columns, int inputWidth, int rank, float scale, long a, long b) {
+  /**
+   * A matrix {@code [depth, columns]} as panels of {@link Kernels#LANES} columns, the last one
+   * possibly narrower. Its stripes lie one behind the other; in each are its rows of the first
+   * panel, of the second panel, and so on.
+   *
+   * @param at element at which row 0 of the first panel begins
+   */
+  record Panels(long at, int depth, int columns) {
+    int count() {
+      return Math.ceilDiv(columns, Kernels.LANES);
+    }
+
+    /** Columns of a panel. */
+    int width(int panel) {
+      return Math.min(Kernels.LANES, columns - panel * Kernels.LANES);
+    }
+
+    /** Elements from one stripe to the next. */
+    long stripe() {
+      return (long) stripeRows() * columns;
+    }
+
+    /** Element at which row {@code k} of a panel begins. */
+    long row(int panel, int k) {
+      long panelAt = at + (long) panel * Kernels.LANES * stripeRows();
+      return panelAt + Kernels.rowOffset(k, width(panel), stripe());
+    }
+
+    /** The element behind the last one; the last stripes may end with a row that is not used. */
+    long end() {
+      return at + Math.min(depth, Kernels.STRIPES) * stripe();
+    }
+
+    private int stripeRows() {
+      return Math.ceilDiv(depth, Kernels.STRIPES);
+    }
+  }
+
+  /** One packed slice. */
+  record Slice(int firstColumn, int columns, float scale, Panels a, Panels b) {
     static final Slice[] NONE = {};
 
-    /** Number of panels of A. */
-    int rankPanels() {
-      return Math.ceilDiv(rank, Kernels.LANES);
-    }
-
-    /** Columns of a panel of A. */
-    int rankPanelWidth(int panel) {
-      return Math.min(Kernels.LANES, rank - panel * Kernels.LANES);
-    }
-
-    /** Element index of row {@code h} of a panel of A. */
-    long rankPanel(int panel, int h) {
-      return a + (long) panel * Kernels.LANES * inputWidth + (long) h * rankPanelWidth(panel);
-    }
-
-    /** Element index of a panel of B. */
-    long columnPanel(int panel) {
-      return b + (long) panel * Kernels.LANES * rank;
+    int rank() {
+      return a.columns();
     }
 
     int endColumn() {
@@ -100,18 +122,11 @@ final class PackedAdapter implements AutoCloseable {
           Slice[] targets = sources.isEmpty() ? Slice.NONE : new Slice[sources.size()];
           for (int s = 0; s < targets.length; s++) {
             LoraSlice source = sources.get(s);
-            int inputWidth = source.a().columns();
-            long b = aligned(at + (long) source.rank() * inputWidth);
-            targets[s] =
-                new Slice(
-                    source.firstColumn(),
-                    source.columns(),
-                    inputWidth,
-                    source.rank(),
-                    source.scale(),
-                    at,
-                    b);
-            at = aligned(b + (long) source.rank() * padded(source.columns()));
+            int rank = source.rank();
+            Panels a = new Panels(at, source.a().columns(), rank);
+            Panels b = new Panels(aligned(a.end()), rank, padded(source.columns()));
+            targets[s] = new Slice(source.firstColumn(), source.columns(), source.scale(), a, b);
+            at = aligned(b.end());
           }
           slices[index(layerIndex, projection, e)] = targets;
         }
@@ -127,22 +142,22 @@ final class PackedAdapter implements AutoCloseable {
 
   private void copy(LoraSlice source, Slice target) {
     Matrix a = source.a();
-    for (int panel = 0; panel < target.rankPanels(); panel++) {
-      int width = target.rankPanelWidth(panel);
-      for (int j = 0; j < width; j++) {
-        for (int h = 0; h < a.columns(); h++) {
-          float value = a.get(panel * Kernels.LANES + j, h);
-          type.set(weights, target.rankPanel(panel, h) + j, value);
-        }
+    for (int r = 0; r < a.rows(); r++) {
+      for (int h = 0; h < a.columns(); h++) {
+        set(target.a(), h, r, a.get(r, h));
       }
     }
     Matrix b = source.b();
     for (int o = 0; o < b.rows(); o++) {
-      long panel = target.columnPanel(o / Kernels.LANES);
       for (int r = 0; r < b.columns(); r++) {
-        type.set(weights, panel + (long) r * Kernels.LANES + o % Kernels.LANES, b.get(o, r));
+        set(target.b(), r, o, b.get(o, r));
       }
     }
+  }
+
+  private void set(Panels panels, int row, int column, float value) {
+    long rowAt = panels.row(column / Kernels.LANES, row);
+    type.set(weights, rowAt + column % Kernels.LANES, value);
   }
 
   static int padded(int columns) {

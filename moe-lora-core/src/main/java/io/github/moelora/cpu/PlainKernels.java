@@ -28,7 +28,8 @@ final class PlainKernels extends Kernels {
       DType type,
       MemorySegment panel,
       long at,
-      int stride,
+      int width,
+      long stripe,
       float[] out,
       int[] outAt,
       int outFrom,
@@ -42,7 +43,7 @@ final class PlainKernels extends Kernels {
       }
       for (int k = 0; k < depth; k++) {
         float factor = in[inAt[m] + inFrom + k];
-        long panelRow = at + (long) k * stride;
+        long panelRow = at + rowOffset(k, width, stripe);
         for (int c = 0; c < LANES; c++) {
           out[to + c] += factor * type.get(panel, panelRow + c);
         }

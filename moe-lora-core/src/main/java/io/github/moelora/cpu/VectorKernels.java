@@ -18,7 +18,8 @@ import jdk.incubator.vector.VectorSpecies;
  * multiply-adds. They are spelled out, because the compiler keeps vectors in registers only as
  * local variables. So is the choice between the types of weights: in a method of its own, which is
  * large once it is compiled for two of them, it would no longer be inlined and take three times as
- * long.
+ * long. Where the next rows of the four stripes begin goes round in {@code r0} to {@code r3}, which
+ * costs less than {@link #rowOffset}.
  */
 final class VectorKernels extends Kernels {
   private static final VectorSpecies<Float> F = species();
@@ -104,7 +105,8 @@ final class VectorKernels extends Kernels {
       DType type,
       MemorySegment panel,
       long at,
-      int stride,
+      int width,
+      long stripe,
       float[] out,
       int[] outAt,
       int outFrom,
@@ -113,15 +115,54 @@ final class VectorKernels extends Kernels {
       int m = row;
       for (; EIGHT_ROWS && m + 8 <= endRow; m += 8) {
         multiply8(
-            m, depth, in, inAt, inFrom, type, panel, at + c, stride, out, outAt, outFrom + c, add);
+            m,
+            depth,
+            in,
+            inAt,
+            inFrom,
+            type,
+            panel,
+            at + c,
+            width,
+            stripe,
+            out,
+            outAt,
+            outFrom + c,
+            add);
       }
       for (; m + 4 <= endRow; m += 4) {
         multiply4(
-            m, depth, in, inAt, inFrom, type, panel, at + c, stride, out, outAt, outFrom + c, add);
+            m,
+            depth,
+            in,
+            inAt,
+            inFrom,
+            type,
+            panel,
+            at + c,
+            width,
+            stripe,
+            out,
+            outAt,
+            outFrom + c,
+            add);
       }
       for (; m < endRow; m++) {
         multiply1(
-            m, depth, in, inAt, inFrom, type, panel, at + c, stride, out, outAt, outFrom + c, add);
+            m,
+            depth,
+            in,
+            inAt,
+            inFrom,
+            type,
+            panel,
+            at + c,
+            width,
+            stripe,
+            out,
+            outAt,
+            outFrom + c,
+            add);
       }
     }
   }
@@ -138,7 +179,8 @@ final class VectorKernels extends Kernels {
       MemorySegment panel,
       long at,
       long at2,
-      int stride,
+      int width,
+      long stripe,
       float[] out,
       int[] outAt,
       int outFrom,
@@ -149,13 +191,16 @@ final class VectorKernels extends Kernels {
       int o = outFrom + c;
       int m = row;
       for (; EIGHT_ROWS && m + 8 <= endRow; m += 8) {
-        multiplyTwo8(m, depth, in, inAt, inFrom, type, panel, a, a2, stride, out, outAt, o, add);
+        multiplyTwo8(
+            m, depth, in, inAt, inFrom, type, panel, a, a2, width, stripe, out, outAt, o, add);
       }
       for (; m + 4 <= endRow; m += 4) {
-        multiplyTwo4(m, depth, in, inAt, inFrom, type, panel, a, a2, stride, out, outAt, o, add);
+        multiplyTwo4(
+            m, depth, in, inAt, inFrom, type, panel, a, a2, width, stripe, out, outAt, o, add);
       }
       for (; m < endRow; m++) {
-        multiplyTwo1(m, depth, in, inAt, inFrom, type, panel, a, a2, stride, out, outAt, o, add);
+        multiplyTwo1(
+            m, depth, in, inAt, inFrom, type, panel, a, a2, width, stripe, out, outAt, o, add);
       }
     }
   }
@@ -173,7 +218,8 @@ final class VectorKernels extends Kernels {
       DType type,
       MemorySegment panel,
       long at,
-      int stride,
+      int width,
+      long stripe,
       float[] out,
       int[] outAt,
       int outFrom,
@@ -182,10 +228,18 @@ final class VectorKernels extends Kernels {
     int o0 = outAt[m] + outFrom;
     FloatVector s0 = start(out, o0, add);
     boolean bf16 = type == DType.BF16;
+    long r0 = 0;
+    long r1 = stripe;
+    long r2 = 2 * stripe;
+    long r3 = 3 * stripe;
     for (int k = 0; k < depth; k++) {
-      long i = (long) k * stride;
-      FloatVector v = bf16 ? loadBf16(panel, at + i) : loadOther(type, panel, at + i);
+      FloatVector v = bf16 ? loadBf16(panel, at + r0) : loadOther(type, panel, at + r0);
       s0 = v.fma(FloatVector.broadcast(F, in[i0 + k]), s0);
+      long next = r0 + width;
+      r0 = r1;
+      r1 = r2;
+      r2 = r3;
+      r3 = next;
     }
     s0.intoArray(out, o0);
   }
@@ -199,7 +253,8 @@ final class VectorKernels extends Kernels {
       DType type,
       MemorySegment panel,
       long at,
-      int stride,
+      int width,
+      long stripe,
       float[] out,
       int[] outAt,
       int outFrom,
@@ -217,13 +272,21 @@ final class VectorKernels extends Kernels {
     FloatVector s2 = start(out, o2, add);
     FloatVector s3 = start(out, o3, add);
     boolean bf16 = type == DType.BF16;
+    long r0 = 0;
+    long r1 = stripe;
+    long r2 = 2 * stripe;
+    long r3 = 3 * stripe;
     for (int k = 0; k < depth; k++) {
-      long i = (long) k * stride;
-      FloatVector v = bf16 ? loadBf16(panel, at + i) : loadOther(type, panel, at + i);
+      FloatVector v = bf16 ? loadBf16(panel, at + r0) : loadOther(type, panel, at + r0);
       s0 = v.fma(FloatVector.broadcast(F, in[i0 + k]), s0);
       s1 = v.fma(FloatVector.broadcast(F, in[i1 + k]), s1);
       s2 = v.fma(FloatVector.broadcast(F, in[i2 + k]), s2);
       s3 = v.fma(FloatVector.broadcast(F, in[i3 + k]), s3);
+      long next = r0 + width;
+      r0 = r1;
+      r1 = r2;
+      r2 = r3;
+      r3 = next;
     }
     s0.intoArray(out, o0);
     s1.intoArray(out, o1);
@@ -240,7 +303,8 @@ final class VectorKernels extends Kernels {
       DType type,
       MemorySegment panel,
       long at,
-      int stride,
+      int width,
+      long stripe,
       float[] out,
       int[] outAt,
       int outFrom,
@@ -270,9 +334,12 @@ final class VectorKernels extends Kernels {
     FloatVector s6 = start(out, o6, add);
     FloatVector s7 = start(out, o7, add);
     boolean bf16 = type == DType.BF16;
+    long r0 = 0;
+    long r1 = stripe;
+    long r2 = 2 * stripe;
+    long r3 = 3 * stripe;
     for (int k = 0; k < depth; k++) {
-      long i = (long) k * stride;
-      FloatVector v = bf16 ? loadBf16(panel, at + i) : loadOther(type, panel, at + i);
+      FloatVector v = bf16 ? loadBf16(panel, at + r0) : loadOther(type, panel, at + r0);
       s0 = v.fma(FloatVector.broadcast(F, in[i0 + k]), s0);
       s1 = v.fma(FloatVector.broadcast(F, in[i1 + k]), s1);
       s2 = v.fma(FloatVector.broadcast(F, in[i2 + k]), s2);
@@ -281,6 +348,11 @@ final class VectorKernels extends Kernels {
       s5 = v.fma(FloatVector.broadcast(F, in[i5 + k]), s5);
       s6 = v.fma(FloatVector.broadcast(F, in[i6 + k]), s6);
       s7 = v.fma(FloatVector.broadcast(F, in[i7 + k]), s7);
+      long next = r0 + width;
+      r0 = r1;
+      r1 = r2;
+      r2 = r3;
+      r3 = next;
     }
     s0.intoArray(out, o0);
     s1.intoArray(out, o1);
@@ -302,7 +374,8 @@ final class VectorKernels extends Kernels {
       MemorySegment panel,
       long at,
       long at2,
-      int stride,
+      int width,
+      long stripe,
       float[] out,
       int[] outAt,
       int outFrom,
@@ -312,13 +385,21 @@ final class VectorKernels extends Kernels {
     FloatVector s0 = start(out, o0, add);
     FloatVector t0 = start(out, o0 + LANES, add);
     boolean bf16 = type == DType.BF16;
+    long r0 = 0;
+    long r1 = stripe;
+    long r2 = 2 * stripe;
+    long r3 = 3 * stripe;
     for (int k = 0; k < depth; k++) {
-      long i = (long) k * stride;
-      FloatVector v = bf16 ? loadBf16(panel, at + i) : loadOther(type, panel, at + i);
-      FloatVector w = bf16 ? loadBf16(panel, at2 + i) : loadOther(type, panel, at2 + i);
+      FloatVector v = bf16 ? loadBf16(panel, at + r0) : loadOther(type, panel, at + r0);
+      FloatVector w = bf16 ? loadBf16(panel, at2 + r0) : loadOther(type, panel, at2 + r0);
       FloatVector x0 = FloatVector.broadcast(F, in[i0 + k]);
       s0 = v.fma(x0, s0);
       t0 = w.fma(x0, t0);
+      long next = r0 + width;
+      r0 = r1;
+      r1 = r2;
+      r2 = r3;
+      r3 = next;
     }
     s0.intoArray(out, o0);
     t0.intoArray(out, o0 + LANES);
@@ -334,7 +415,8 @@ final class VectorKernels extends Kernels {
       MemorySegment panel,
       long at,
       long at2,
-      int stride,
+      int width,
+      long stripe,
       float[] out,
       int[] outAt,
       int outFrom,
@@ -356,10 +438,13 @@ final class VectorKernels extends Kernels {
     FloatVector t2 = start(out, o2 + LANES, add);
     FloatVector t3 = start(out, o3 + LANES, add);
     boolean bf16 = type == DType.BF16;
+    long r0 = 0;
+    long r1 = stripe;
+    long r2 = 2 * stripe;
+    long r3 = 3 * stripe;
     for (int k = 0; k < depth; k++) {
-      long i = (long) k * stride;
-      FloatVector v = bf16 ? loadBf16(panel, at + i) : loadOther(type, panel, at + i);
-      FloatVector w = bf16 ? loadBf16(panel, at2 + i) : loadOther(type, panel, at2 + i);
+      FloatVector v = bf16 ? loadBf16(panel, at + r0) : loadOther(type, panel, at + r0);
+      FloatVector w = bf16 ? loadBf16(panel, at2 + r0) : loadOther(type, panel, at2 + r0);
       FloatVector x0 = FloatVector.broadcast(F, in[i0 + k]);
       s0 = v.fma(x0, s0);
       t0 = w.fma(x0, t0);
@@ -372,6 +457,11 @@ final class VectorKernels extends Kernels {
       FloatVector x3 = FloatVector.broadcast(F, in[i3 + k]);
       s3 = v.fma(x3, s3);
       t3 = w.fma(x3, t3);
+      long next = r0 + width;
+      r0 = r1;
+      r1 = r2;
+      r2 = r3;
+      r3 = next;
     }
     s0.intoArray(out, o0);
     s1.intoArray(out, o1);
@@ -393,7 +483,8 @@ final class VectorKernels extends Kernels {
       MemorySegment panel,
       long at,
       long at2,
-      int stride,
+      int width,
+      long stripe,
       float[] out,
       int[] outAt,
       int outFrom,
@@ -431,10 +522,13 @@ final class VectorKernels extends Kernels {
     FloatVector t6 = start(out, o6 + LANES, add);
     FloatVector t7 = start(out, o7 + LANES, add);
     boolean bf16 = type == DType.BF16;
+    long r0 = 0;
+    long r1 = stripe;
+    long r2 = 2 * stripe;
+    long r3 = 3 * stripe;
     for (int k = 0; k < depth; k++) {
-      long i = (long) k * stride;
-      FloatVector v = bf16 ? loadBf16(panel, at + i) : loadOther(type, panel, at + i);
-      FloatVector w = bf16 ? loadBf16(panel, at2 + i) : loadOther(type, panel, at2 + i);
+      FloatVector v = bf16 ? loadBf16(panel, at + r0) : loadOther(type, panel, at + r0);
+      FloatVector w = bf16 ? loadBf16(panel, at2 + r0) : loadOther(type, panel, at2 + r0);
       FloatVector x0 = FloatVector.broadcast(F, in[i0 + k]);
       s0 = v.fma(x0, s0);
       t0 = w.fma(x0, t0);
@@ -459,6 +553,11 @@ final class VectorKernels extends Kernels {
       FloatVector x7 = FloatVector.broadcast(F, in[i7 + k]);
       s7 = v.fma(x7, s7);
       t7 = w.fma(x7, t7);
+      long next = r0 + width;
+      r0 = r1;
+      r1 = r2;
+      r2 = r3;
+      r3 = next;
     }
     s0.intoArray(out, o0);
     s1.intoArray(out, o1);

@@ -31,6 +31,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** What is particular to the CPU: work, garbage, threads, limits. */
 class CpuStepTest {
@@ -67,15 +68,17 @@ class CpuStepTest {
         DType type,
         MemorySegment panel,
         long at,
-        int stride,
+        int width,
+        long stripe,
         float[] out,
         int[] outAt,
         int outFrom,
         boolean add) {
-      read += (long) depth * stride;
+      read += (long) depth * width;
       products += (long) (endRow - row) * depth * LANES;
       plain.multiply(
-          row, endRow, depth, in, inAt, inFrom, type, panel, at, stride, out, outAt, outFrom, add);
+          row, endRow, depth, in, inAt, inFrom, type, panel, at, width, stripe, out, outAt, outFrom,
+          add);
     }
 
     @Override
@@ -171,6 +174,24 @@ class CpuStepTest {
         assertThat(step.routing().blockSize()).isEqualTo(64);
         problem.check(step, ProjectionCall.gateUp(0));
         problem.check(step, ProjectionCall.down(0));
+      }
+    }
+  }
+
+  /** Rows too long for a worker's memory, of which 3 and 5 to 7 do not share it evenly. */
+  @ParameterizedTest
+  @ValueSource(ints = {1, 2, 3, 4, 5, 6, 7})
+  void piecesBeginAtTheFirstStripe(int tokens) {
+    MoeModel model = new MoeModel(8500, 40, 1, GateUp.HALVES, List.of(0));
+    Problem problem =
+        new Problem(Seeds.of("pieces"), model, tokens, 1).addAdapter(5, false).route();
+    Arrays.fill(problem.adapterIds(), 0);
+    for (Kernels kernels : List.of(new PlainKernels(), new VectorKernels())) {
+      try (MoeLora lora = open(problem.config(), kernels, 1);
+          Step step = lora.newStep()) {
+        problem.load(lora);
+        problem.plan(step);
+        problem.check(step, ProjectionCall.gateUp(0));
       }
     }
   }

@@ -74,6 +74,7 @@ class KernelsTest {
             source,
             at,
             Kernels.LANES,
+            0,
             out,
             start,
             0,
@@ -107,13 +108,13 @@ class KernelsTest {
   @ParameterizedTest
   @MethodSource("kernels")
   void multiplyIsASumOfProducts(Kernels kernels) {
-    int stride = 0;
+    int width = 0;
     for (DType type : DType.values()) {
       for (int panels = 1; panels <= 2; panels++) {
-        for (int depth : new int[] {1, 2, 7, 16, 129}) {
+        for (int depth : new int[] {1, 2, 3, 7, 16, 129}) {
           for (int rows = 1; rows <= 19; rows++) {
-            stride = stride % Kernels.LANES + 1;
-            checkMultiply(kernels, type, panels, depth, stride, rows, rows / 4, rows % 2 == 0);
+            width = width % Kernels.LANES + 1;
+            checkMultiply(kernels, type, panels, depth, width, rows, rows / 4, rows % 2 == 0);
             checkMultiply(kernels, type, panels, depth, Kernels.LANES, rows, 0, false);
           }
         }
@@ -126,7 +127,7 @@ class KernelsTest {
       DType type,
       int panels,
       int depth,
-      int stride,
+      int width,
       int endRow,
       int row,
       boolean add) {
@@ -135,9 +136,10 @@ class KernelsTest {
     int outFrom = 2;
     int outStride = 2 * Kernels.LANES + 5;
     int at = 16;
-    // the second panel does not follow the first one
-    int at2 = at + (depth + 1) * stride;
-    float[] weights = gaussians(at2 + depth * stride + Kernels.LANES);
+    // in each of the four stripes, the second panel is one row behind the first one
+    int at2 = at + (depth + 3) / 4 * width + width;
+    int stripe = 2 * (at2 - at) + 1;
+    float[] weights = gaussians(at + 4 * stripe + Kernels.LANES);
     for (int i = 0; i < weights.length; i++) {
       weights[i] = (float) rounded(weights[i], type);
     }
@@ -153,11 +155,12 @@ class KernelsTest {
     MemorySegment panel = stored(type, weights);
     if (panels == 1) {
       kernels.multiply(
-          row, endRow, depth, in, inAt, inFrom, type, panel, at, stride, out, outAt, outFrom, add);
+          row, endRow, depth, in, inAt, inFrom, type, panel, at, width, stripe, out, outAt, outFrom,
+          add);
     } else {
       kernels.multiplyTwo(
-          row, endRow, depth, in, inAt, inFrom, type, panel, at, at2, stride, out, outAt, outFrom,
-          add);
+          row, endRow, depth, in, inAt, inFrom, type, panel, at, at2, width, stripe, out, outAt,
+          outFrom, add);
     }
     boolean[] written = new boolean[out.length];
     for (int m = row; m < endRow; m++) {
@@ -167,8 +170,8 @@ class KernelsTest {
         double sum = add ? before[to] : 0;
         double magnitude = Math.abs(sum);
         for (int k = 0; k < depth; k++) {
-          int from = (c < Kernels.LANES ? at : at2) + k * stride + c % Kernels.LANES;
-          double term = (double) in[inAt[m] + inFrom + k] * weights[from];
+          int from = (c < Kernels.LANES ? at : at2) + k / 4 * width + k % 4 * stripe;
+          double term = (double) in[inAt[m] + inFrom + k] * weights[from + c % Kernels.LANES];
           sum += term;
           magnitude += Math.abs(term);
         }

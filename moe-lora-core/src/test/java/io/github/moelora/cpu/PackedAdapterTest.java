@@ -15,6 +15,7 @@ import io.github.moelora.testkit.Problem;
 import io.github.moelora.testkit.Seeds;
 import java.lang.foreign.ValueLayout;
 import java.util.List;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -47,7 +48,7 @@ class PackedAdapterTest {
             assertThat(slices).hasSameSizeAs(sources);
             for (int s = 0; s < slices.length; s++) {
               // one behind the other, so none shares memory with another
-              assertThat(slices[s].a()).isEqualTo(end);
+              assertThat(slices[s].a().at()).isEqualTo(end);
               end = assertPacked(packed, type, slices[s], sources.get(s));
             }
           }
@@ -65,35 +66,52 @@ class PackedAdapterTest {
     assertThat(slice.columns()).isEqualTo(source.columns());
     assertThat(slice.endColumn()).isEqualTo(source.endColumn());
     assertThat(slice.rank()).isEqualTo(source.rank());
-    assertThat(slice.inputWidth()).isEqualTo(source.a().columns());
     assertThat(slice.scale()).isEqualTo(source.scale());
     int inputs = source.a().columns();
     int rank = source.rank();
-    assertThat(slice.rankPanels()).isEqualTo((rank + 15) / 16);
-    for (int r = 0; r < rank; r++) {
-      int panel = r / 16;
-      int width = Math.min(16, rank - 16 * panel);
-      assertThat(slice.rankPanelWidth(panel)).isEqualTo(width);
-      for (int h = 0; h < inputs; h++) {
-        long row = slice.a() + 16L * panel * inputs + (long) h * width;
-        assertThat(slice.rankPanel(panel, h)).isEqualTo(row);
-        assertThat(type.get(packed.weights(), row + r % 16)).isEqualTo(source.a().get(r, h));
-      }
-    }
-    assertThat(slice.b()).isEqualTo(aligned(slice.a() + (long) rank * inputs));
-    int panels = (source.columns() + 15) / 16;
-    for (int panel = 0; panel < panels; panel++) {
-      assertThat(slice.columnPanel(panel)).isEqualTo(slice.b() + 16L * panel * rank);
+    assertThat(slice.a()).isEqualTo(new PackedAdapter.Panels(slice.a().at(), inputs, rank));
+    int padded = (source.columns() + 15) / 16 * 16;
+    long bAt = aligned(slice.a().at() + 4L * ((inputs + 3) / 4) * rank);
+    assertThat(slice.b()).isEqualTo(new PackedAdapter.Panels(bAt, rank, padded));
+    for (int h = 0; h < inputs; h++) {
       for (int r = 0; r < rank; r++) {
-        for (int c = 0; c < 16; c++) {
-          int o = panel * 16 + c;
-          float expected = o < source.columns() ? source.b().get(o, r) : 0;
-          long at = slice.b() + ((long) panel * rank + r) * 16 + c;
-          assertThat(type.get(packed.weights(), at)).isEqualTo(expected);
-        }
+        assertThat(type.get(packed.weights(), element(slice.a(), h, r)))
+            .isEqualTo(source.a().get(r, h));
       }
     }
-    return aligned(slice.b() + (long) panels * 16 * rank);
+    for (int r = 0; r < rank; r++) {
+      for (int o = 0; o < padded; o++) {
+        float expected = o < source.columns() ? source.b().get(o, r) : 0;
+        assertThat(type.get(packed.weights(), element(slice.b(), r, o))).isEqualTo(expected);
+      }
+    }
+    return aligned(bAt + 4L * ((rank + 3) / 4) * padded);
+  }
+
+  private static long element(PackedAdapter.Panels panels, int row, int column) {
+    return panels.row(column / 16, row) + column % 16;
+  }
+
+  /** Seven rows of a panel of 16 and one of 2, in four stripes of two rows. */
+  @Test
+  void rowsAreDealtToFourStripes() {
+    PackedAdapter.Panels panels = new PackedAdapter.Panels(1000, 7, 18);
+    assertThat(panels.count()).isEqualTo(2);
+    assertThat(panels.width(0)).isEqualTo(16);
+    assertThat(panels.width(1)).isEqualTo(2);
+    assertThat(panels.stripe()).isEqualTo(36);
+    assertThat(IntStream.range(0, 7).mapToLong(k -> panels.row(0, k)))
+        .containsExactly(1000L, 1036L, 1072L, 1108L, 1016L, 1052L, 1088L);
+    assertThat(IntStream.range(0, 7).mapToLong(k -> panels.row(1, k)))
+        .containsExactly(1032L, 1068L, 1104L, 1140L, 1034L, 1070L, 1106L);
+    assertThat(panels.end()).isEqualTo(1144);
+  }
+
+  /** The usual ranks cost no padding: up to four, and multiples of four. */
+  @ParameterizedTest
+  @CsvSource({"1, 1", "2, 2", "3, 3", "4, 4", "5, 8", "8, 8", "9, 12", "16, 16", "256, 256"})
+  void stripesAreEquallyLong(int depth, int rows) {
+    assertThat(new PackedAdapter.Panels(0, depth, 48).end()).isEqualTo(48L * rows);
   }
 
   /** Slices begin at multiples of 32 elements. */
