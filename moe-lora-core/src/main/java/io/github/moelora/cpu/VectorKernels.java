@@ -112,57 +112,17 @@ final class VectorKernels extends Kernels {
       int outFrom,
       boolean add) {
     for (int c = 0; c < LANES; c += W) {
+      long a = at + c;
+      int o = outFrom + c;
       int m = row;
       for (; EIGHT_ROWS && m + 8 <= endRow; m += 8) {
-        multiply8(
-            m,
-            depth,
-            in,
-            inAt,
-            inFrom,
-            type,
-            panel,
-            at + c,
-            width,
-            stripe,
-            out,
-            outAt,
-            outFrom + c,
-            add);
+        multiply8(m, depth, in, inAt, inFrom, type, panel, a, width, stripe, out, outAt, o, add);
       }
       for (; m + 4 <= endRow; m += 4) {
-        multiply4(
-            m,
-            depth,
-            in,
-            inAt,
-            inFrom,
-            type,
-            panel,
-            at + c,
-            width,
-            stripe,
-            out,
-            outAt,
-            outFrom + c,
-            add);
+        multiply4(m, depth, in, inAt, inFrom, type, panel, a, width, stripe, out, outAt, o, add);
       }
       for (; m < endRow; m++) {
-        multiply1(
-            m,
-            depth,
-            in,
-            inAt,
-            inFrom,
-            type,
-            panel,
-            at + c,
-            width,
-            stripe,
-            out,
-            outAt,
-            outFrom + c,
-            add);
+        multiply1(m, depth, in, inAt, inFrom, type, panel, a, width, stripe, out, outAt, o, add);
       }
     }
   }
