@@ -42,11 +42,14 @@ final class VectorKernels extends Kernels {
     return "Vector API, " + F.vectorBitSize() + " bits";
   }
 
-  /** Eight rows take as long as five single ones, four as long as one and a half. */
+  /**
+   * There are products of one, two, four and eight rows: rows of padding that make one product of
+   * what would be two or three cost less.
+   */
   @Override
   int paddedRows(int rows) {
     int rest = rows % ROWS;
-    if (rest <= 1) {
+    if (rest <= 2) {
       return rows;
     }
     return rows - rest + (rest <= 4 ? 4 : ROWS);
@@ -121,6 +124,9 @@ final class VectorKernels extends Kernels {
       for (; m + 4 <= endRow; m += 4) {
         multiply4(m, depth, in, inAt, inFrom, type, panel, a, width, stripe, out, outAt, o, add);
       }
+      for (; m + 2 <= endRow; m += 2) {
+        multiply2(m, depth, in, inAt, inFrom, type, panel, a, width, stripe, out, outAt, o, add);
+      }
       for (; m < endRow; m++) {
         multiply1(m, depth, in, inAt, inFrom, type, panel, a, width, stripe, out, outAt, o, add);
       }
@@ -156,6 +162,10 @@ final class VectorKernels extends Kernels {
       }
       for (; m + 4 <= endRow; m += 4) {
         multiplyTwo4(
+            m, depth, in, inAt, inFrom, type, panel, a, a2, width, stripe, out, outAt, o, add);
+      }
+      for (; m + 2 <= endRow; m += 2) {
+        multiplyTwo2(
             m, depth, in, inAt, inFrom, type, panel, a, a2, width, stripe, out, outAt, o, add);
       }
       for (; m < endRow; m++) {
@@ -202,6 +212,46 @@ final class VectorKernels extends Kernels {
       r3 = next;
     }
     s0.intoArray(out, o0);
+  }
+
+  private static void multiply2(
+      int m,
+      int depth,
+      float[] in,
+      int[] inAt,
+      int inFrom,
+      DType type,
+      MemorySegment panel,
+      long at,
+      int width,
+      long stripe,
+      float[] out,
+      int[] outAt,
+      int outFrom,
+      boolean add) {
+    int i0 = inAt[m] + inFrom;
+    int i1 = inAt[m + 1] + inFrom;
+    int o0 = outAt[m] + outFrom;
+    int o1 = outAt[m + 1] + outFrom;
+    FloatVector s0 = start(out, o0, add);
+    FloatVector s1 = start(out, o1, add);
+    boolean bf16 = type == DType.BF16;
+    long r0 = 0;
+    long r1 = stripe;
+    long r2 = 2 * stripe;
+    long r3 = 3 * stripe;
+    for (int k = 0; k < depth; k++) {
+      FloatVector v = bf16 ? loadBf16(panel, at + r0) : loadOther(type, panel, at + r0);
+      s0 = v.fma(FloatVector.broadcast(F, in[i0 + k]), s0);
+      s1 = v.fma(FloatVector.broadcast(F, in[i1 + k]), s1);
+      long next = r0 + width;
+      r0 = r1;
+      r1 = r2;
+      r2 = r3;
+      r3 = next;
+    }
+    s0.intoArray(out, o0);
+    s1.intoArray(out, o1);
   }
 
   private static void multiply4(
@@ -363,6 +413,56 @@ final class VectorKernels extends Kernels {
     }
     s0.intoArray(out, o0);
     t0.intoArray(out, o0 + LANES);
+  }
+
+  private static void multiplyTwo2(
+      int m,
+      int depth,
+      float[] in,
+      int[] inAt,
+      int inFrom,
+      DType type,
+      MemorySegment panel,
+      long at,
+      long at2,
+      int width,
+      long stripe,
+      float[] out,
+      int[] outAt,
+      int outFrom,
+      boolean add) {
+    int i0 = inAt[m] + inFrom;
+    int i1 = inAt[m + 1] + inFrom;
+    int o0 = outAt[m] + outFrom;
+    int o1 = outAt[m + 1] + outFrom;
+    FloatVector s0 = start(out, o0, add);
+    FloatVector s1 = start(out, o1, add);
+    FloatVector t0 = start(out, o0 + LANES, add);
+    FloatVector t1 = start(out, o1 + LANES, add);
+    boolean bf16 = type == DType.BF16;
+    long r0 = 0;
+    long r1 = stripe;
+    long r2 = 2 * stripe;
+    long r3 = 3 * stripe;
+    for (int k = 0; k < depth; k++) {
+      FloatVector v = bf16 ? loadBf16(panel, at + r0) : loadOther(type, panel, at + r0);
+      FloatVector w = bf16 ? loadBf16(panel, at2 + r0) : loadOther(type, panel, at2 + r0);
+      FloatVector x0 = FloatVector.broadcast(F, in[i0 + k]);
+      s0 = v.fma(x0, s0);
+      t0 = w.fma(x0, t0);
+      FloatVector x1 = FloatVector.broadcast(F, in[i1 + k]);
+      s1 = v.fma(x1, s1);
+      t1 = w.fma(x1, t1);
+      long next = r0 + width;
+      r0 = r1;
+      r1 = r2;
+      r2 = r3;
+      r3 = next;
+    }
+    s0.intoArray(out, o0);
+    s1.intoArray(out, o1);
+    t0.intoArray(out, o0 + LANES);
+    t1.intoArray(out, o1 + LANES);
   }
 
   private static void multiplyTwo4(
