@@ -15,33 +15,45 @@ final class VectorLoops {
 
   private static final VectorSpecies<Float> F = FloatVector.SPECIES_PREFERRED;
   private static final VectorSpecies<Long> L = LongVector.SPECIES_PREFERRED;
-  private static final int BYTES = L.vectorByteSize();
 
   private VectorLoops() {}
-
-  /** Bytes that one round of {@link #read} takes. */
-  static long readUnit() {
-    return 4L * BYTES;
-  }
 
   /** Floating-point operations of one turn of {@link #fma}: a multiplication and an addition. */
   static long flopsPerTurn() {
     return 2L * SUMS * F.length();
   }
 
-  /** Bitwise or of all bytes, whose number is a multiple of {@link #readUnit}. */
+  /**
+   * Bitwise or of all bytes, whose number is a multiple of 512. Reads eight parts side by side,
+   * each with a hardware prefetcher of its own: one stream gets 0.8 of their rate, sixteen hardly
+   * more.
+   */
   static long read(MemorySegment memory) {
+    long part = memory.byteSize() / 8;
     LongVector s0 = LongVector.zero(L);
     LongVector s1 = s0;
     LongVector s2 = s0;
     LongVector s3 = s0;
-    for (long i = 0; i < memory.byteSize(); i += 4L * BYTES) {
-      s0 = s0.or(LongVector.fromMemorySegment(L, memory, i, LITTLE_ENDIAN));
-      s1 = s1.or(LongVector.fromMemorySegment(L, memory, i + BYTES, LITTLE_ENDIAN));
-      s2 = s2.or(LongVector.fromMemorySegment(L, memory, i + 2L * BYTES, LITTLE_ENDIAN));
-      s3 = s3.or(LongVector.fromMemorySegment(L, memory, i + 3L * BYTES, LITTLE_ENDIAN));
+    LongVector s4 = s0;
+    LongVector s5 = s0;
+    LongVector s6 = s0;
+    LongVector s7 = s0;
+    for (long i = 0; i < part; i += L.vectorByteSize()) {
+      s0 = s0.or(load(memory, i));
+      s1 = s1.or(load(memory, i + part));
+      s2 = s2.or(load(memory, i + 2 * part));
+      s3 = s3.or(load(memory, i + 3 * part));
+      s4 = s4.or(load(memory, i + 4 * part));
+      s5 = s5.or(load(memory, i + 5 * part));
+      s6 = s6.or(load(memory, i + 6 * part));
+      s7 = s7.or(load(memory, i + 7 * part));
     }
-    return s0.or(s1).or(s2.or(s3)).reduceLanes(VectorOperators.OR);
+    LongVector low = s0.or(s1).or(s2.or(s3));
+    return low.or(s4.or(s5).or(s6.or(s7))).reduceLanes(VectorOperators.OR);
+  }
+
+  private static LongVector load(MemorySegment memory, long at) {
+    return LongVector.fromMemorySegment(L, memory, at, LITTLE_ENDIAN);
   }
 
   /** {@link #SUMS} independent chains of fused multiply-adds, all in registers. */
