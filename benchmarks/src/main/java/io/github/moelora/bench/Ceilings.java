@@ -23,11 +23,15 @@ public final class Ceilings implements AutoCloseable {
   /** Several times the last-level cache of a large server. */
   private static final long MOST_READ_BYTES = 2L << 30;
 
+  /**
+   * Parts of that memory which are read and timed one after the other: about 20 ms each, as long as
+   * the windows of {@link Meter}, so that a busy machine interrupts both as often.
+   */
+  private static final int WINDOWS = 4;
+
   private static final int PAGE = 4096;
 
-  /**
-   * About 20 ms, as long as the windows of {@link Meter}: interrupted as often on a busy machine.
-   */
+  /** About 20 ms too. */
   private static final int TURNS = 12_000_000;
 
   private final Arena arena = Arena.ofShared();
@@ -45,7 +49,7 @@ public final class Ceilings implements AutoCloseable {
     int threads = Runtime.getRuntime().availableProcessors();
     pool = Executors.newFixedThreadPool(threads, Thread.ofPlatform().daemon().factory());
     vectors = ModuleLayer.boot().findModule("jdk.incubator.vector").isPresent();
-    long bytesPerThread = bytes / threads / PAGE * PAGE;
+    long bytesPerThread = bytes / threads / (WINDOWS * PAGE) * (WINDOWS * PAGE);
     for (int i = 0; i < threads; i++) {
       // written, so that no page is the shared zero page
       parts.add(arena.allocate(bytesPerThread, PAGE).fill((byte) 1));
@@ -71,13 +75,23 @@ public final class Ceilings implements AutoCloseable {
     }
   }
 
-  /** Bytes per second at which all cores read, each its own memory. */
+  /** Bytes per second at which all cores read, each its own memory, in the best window. */
   public double readBytesPerSecond() {
+    double best = 0;
+    for (int window = 0; window < WINDOWS; window++) {
+      best = Math.max(best, readBytesPerSecond(window));
+    }
+    return best;
+  }
+
+  private double readBytesPerSecond(int window) {
     long bytes = 0;
     List<Callable<Boolean>> readers = new ArrayList<>();
     for (MemorySegment part : parts) {
-      bytes += part.byteSize();
-      readers.add(vectors ? () -> VectorLoops.read(part) != 0 : () -> halvesAreEqual(part));
+      long windowBytes = part.byteSize() / WINDOWS;
+      MemorySegment piece = part.asSlice(window * windowBytes, windowBytes);
+      bytes += windowBytes;
+      readers.add(vectors ? () -> VectorLoops.read(piece) != 0 : () -> halvesAreEqual(piece));
     }
     return bytes * 1e9 / nanos(readers);
   }
