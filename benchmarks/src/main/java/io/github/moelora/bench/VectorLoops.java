@@ -25,8 +25,7 @@ final class VectorLoops {
 
   /**
    * Bitwise or of all bytes, whose number is a multiple of 512. Reads eight parts side by side,
-   * each with a hardware prefetcher of its own: one stream gets 0.8 of their rate, sixteen hardly
-   * more.
+   * each with a hardware prefetcher of its own.
    */
   static long read(MemorySegment memory) {
     long part = memory.byteSize() / 8;
