@@ -30,12 +30,6 @@ final class CpuStep implements BackendStep {
 
   private static final int SMALL_BLOCK = 16;
 
-  /** Elements of x that are widened at a time, 32 KiB: 1024 columns of eight rows, 2048 of four. */
-  private static final int X_ELEMENTS = 8192;
-
-  /** Between the rows of x, which a power of two apart would compete for the same cache sets. */
-  private static final int X_PADDING = 16;
-
   /** Elements of B that serve all rows of a block before the next ones are read, 256 KiB. */
   private static final int TILE_ELEMENTS = 131_072;
 
@@ -76,13 +70,12 @@ final class CpuStep implements BackendStep {
 
   /** Memory of one worker; rows of x and delta are those of the {@link Kernels#ROWS} at hand. */
   private static final class Scratch {
-    /** {@code [ROWS, columns]}, as many columns as there is room for. */
-    final float[] x = new float[X_ELEMENTS + Kernels.ROWS * X_PADDING];
+    /** Rows of x or z, each {@link Kernels#IN_STRIDE} behind the one before. */
+    final float[] in = new float[Kernels.ROWS * Kernels.IN_STRIDE];
 
     /** {@code [ROWS, DELTA_COLUMNS]}. */
     final float[] delta = new float[Kernels.ROWS * DELTA_COLUMNS];
 
-    final int[] xAt = new int[LARGE_BLOCK];
     final int[] zAt = new int[LARGE_BLOCK];
     final int[] deltaAt = new int[LARGE_BLOCK];
     final int[] pairs = new int[LARGE_BLOCK];
@@ -230,9 +223,6 @@ final class CpuStep implements BackendStep {
       for (int row = 0; row < rows; row += Kernels.ROWS) {
         int endRow = Math.min(row + Kernels.ROWS, rows);
         int paddedEnd = row + kernels.paddedRows(endRow - row);
-        for (int m = row; m < paddedEnd; m++) {
-          mine.xAt[m] = (m - row) * (chunk + X_PADDING);
-        }
         widenRows(mine, row, endRow, first, columns);
         for (int panel = 2 * part; panel < panels; panel += 2 * rankParts) {
           int count = Math.min(2, panels - panel);
@@ -242,9 +232,12 @@ final class CpuStep implements BackendStep {
     }
   }
 
-  /** Columns of x that are widened at a time; products begin at the first of the stripes. */
+  /**
+   * Columns of x that are widened at a time, 32 KiB of all rows; products begin at the first of the
+   * stripes.
+   */
   private static int chunkColumns(int rows) {
-    int columns = X_ELEMENTS / Math.min(rows, Kernels.ROWS);
+    int columns = Kernels.IN_COLUMNS / Math.min(rows, Kernels.ROWS);
     return columns - columns % Kernels.STRIPES;
   }
 
@@ -252,8 +245,9 @@ final class CpuStep implements BackendStep {
     Matrix source = x();
     for (int m = row; m < endRow; m++) {
       int xRow = call().pairRows() ? mine.pairs[m] : mine.pairs[m] / config.expertsPerToken();
+      int at = (m - row) * Kernels.IN_STRIDE;
       kernels.widenRow(
-          source.type(), source.data(), source.index(xRow, first), columns, mine.x, mine.xAt[m]);
+          source.type(), source.data(), source.index(xRow, first), columns, mine.in, at);
     }
   }
 
@@ -286,14 +280,13 @@ final class CpuStep implements BackendStep {
       if (width == next.width(nextIndex) && stripe == next.stripe()) {
         long at2 = next.row(nextIndex, h);
         kernels.multiplyTwo(
-            row, endRow, depth, mine.x, mine.xAt, 0, type, weights, at, at2, width, stripe, z,
-            mine.zAt, zFrom, add);
+            row, endRow, depth, mine.in, type, weights, at, at2, width, stripe, z, mine.zAt, zFrom,
+            add);
         return;
       }
     }
     kernels.multiply(
-        row, endRow, depth, mine.x, mine.xAt, 0, type, weights, at, width, stripe, z, mine.zAt,
-        zFrom, add);
+        row, endRow, depth, mine.in, type, weights, at, width, stripe, z, mine.zAt, zFrom, add);
     if (count == 2) {
       // the last panel of a slice may be narrower than the one beside it, the ranks may differ
       shrinkPanels(adapter, slices, panel + 1, 1, h, depth, row, endRow, mine);
@@ -382,10 +375,12 @@ final class CpuStep implements BackendStep {
     int paddedEnd = row + kernels.paddedRows(endRow - row);
     for (int m = row; m < endRow; m++) {
       mine.factors[m] = mine.weights[m] * slice.scale();
+      int at = (m - row) * Kernels.IN_STRIDE;
+      System.arraycopy(z, mine.zAt[m] + zFrom, mine.in, at, slice.rank());
     }
     for (int panel = first; panel < end; panel += DELTA_PANELS) {
       int count = Math.min(DELTA_PANELS, end - panel);
-      multiplyPanels(adapter, slice, panel, count, zFrom, row, paddedEnd, mine);
+      multiplyPanels(adapter, slice, panel, count, row, paddedEnd, mine);
       int column = panel * Kernels.LANES;
       int columns = Math.min(count * Kernels.LANES, slice.columns() - column);
       writeDelta(mine, row, endRow, slice.firstColumn() + column, columns);
@@ -397,7 +392,6 @@ final class CpuStep implements BackendStep {
       PackedAdapter.Slice slice,
       int panel,
       int count,
-      int zFrom,
       int row,
       int endRow,
       Scratch mine) {
@@ -406,7 +400,6 @@ final class CpuStep implements BackendStep {
     PackedAdapter.Panels b = slice.b();
     int rank = b.depth();
     long stripe = b.stripe();
-    int[] zAt = mine.zAt;
     float[] delta = mine.delta;
     int[] deltaAt = mine.deltaAt;
     int width = Kernels.LANES;
@@ -416,11 +409,11 @@ final class CpuStep implements BackendStep {
       if (i + 1 < count) {
         long at2 = b.row(panel + i + 1, 0);
         kernels.multiplyTwo(
-            row, endRow, rank, z, zAt, zFrom, type, weights, at, at2, width, stripe, delta, deltaAt,
-            to, false);
+            row, endRow, rank, mine.in, type, weights, at, at2, width, stripe, delta, deltaAt, to,
+            false);
       } else {
         kernels.multiply(
-            row, endRow, rank, z, zAt, zFrom, type, weights, at, width, stripe, delta, deltaAt, to,
+            row, endRow, rank, mine.in, type, weights, at, width, stripe, delta, deltaAt, to,
             false);
       }
     }

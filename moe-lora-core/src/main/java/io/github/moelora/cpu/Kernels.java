@@ -24,6 +24,15 @@ abstract class Kernels {
   /** Rows that a product takes at a time; block sizes of more than one pair are multiples. */
   static final int ROWS = 8;
 
+  /** Scalars that a row has at most. */
+  static final int IN_COLUMNS = 8192;
+
+  /**
+   * From one row of scalars to the next: a constant, so that one register addresses the scalars of
+   * eight rows; not a power of two, because the rows would compete for the same cache sets.
+   */
+  static final int IN_STRIDE = IN_COLUMNS + LANES;
+
   /** Places in memory to which the rows of a panel are dealt. */
   static final int STRIPES = 4;
 
@@ -61,10 +70,10 @@ abstract class Kernels {
   }
 
   /**
-   * {@code out[outAt[m] + outFrom + c] (+)= sum_k in[inAt[m] + inFrom + k] * panel[k, c]} for rows
-   * {@code m} in {@code [row, endRow)} and the {@link #LANES} columns {@code c} of a panel.
+   * {@code out[outAt[m] + outFrom + c] (+)= sum_k in[(m - row) * IN_STRIDE + k] * panel[k, c]} for
+   * rows {@code m} in {@code [row, endRow)} and the {@link #LANES} columns {@code c} of a panel.
    *
-   * @param depth length of the sum
+   * @param depth length of the sum, at most {@link #IN_COLUMNS}
    * @param type of the weights; fp16 ones are finite
    * @param panel in, {@code [depth, width]}, its row 0 at element {@code at} and row {@code k}
    *     where {@link #rowOffset} says; {@link #LANES} elements must be readable from each row
@@ -77,8 +86,6 @@ abstract class Kernels {
       int endRow,
       int depth,
       float[] in,
-      int[] inAt,
-      int inFrom,
       DType type,
       MemorySegment panel,
       long at,
@@ -98,8 +105,6 @@ abstract class Kernels {
       int endRow,
       int depth,
       float[] in,
-      int[] inAt,
-      int inFrom,
       DType type,
       MemorySegment panel,
       long at,
@@ -110,13 +115,9 @@ abstract class Kernels {
       int[] outAt,
       int outFrom,
       boolean add) {
-    multiply(
-        row, endRow, depth, in, inAt, inFrom, type, panel, at, width, stripe, out, outAt, outFrom,
-        add);
+    multiply(row, endRow, depth, in, type, panel, at, width, stripe, out, outAt, outFrom, add);
     int second = outFrom + LANES;
-    multiply(
-        row, endRow, depth, in, inAt, inFrom, type, panel, at2, width, stripe, out, outAt, second,
-        add);
+    multiply(row, endRow, depth, in, type, panel, at2, width, stripe, out, outAt, second, add);
   }
 
   /**

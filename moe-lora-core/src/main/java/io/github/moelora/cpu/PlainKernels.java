@@ -23,8 +23,6 @@ final class PlainKernels extends Kernels {
       int endRow,
       int depth,
       float[] in,
-      int[] inAt,
-      int inFrom,
       DType type,
       MemorySegment panel,
       long at,
@@ -42,7 +40,7 @@ final class PlainKernels extends Kernels {
         }
       }
       for (int k = 0; k < depth; k++) {
-        float factor = in[inAt[m] + inFrom + k];
+        float factor = in[(m - row) * IN_STRIDE + k];
         long panelRow = at + rowOffset(k, width, stripe);
         for (int c = 0; c < LANES; c++) {
           out[to + c] += factor * type.get(panel, panelRow + c);

@@ -103,8 +103,6 @@ final class VectorKernels extends Kernels {
       int endRow,
       int depth,
       float[] in,
-      int[] inAt,
-      int inFrom,
       DType type,
       MemorySegment panel,
       long at,
@@ -119,16 +117,16 @@ final class VectorKernels extends Kernels {
       int o = outFrom + c;
       int m = row;
       for (; EIGHT_ROWS && m + 8 <= endRow; m += 8) {
-        multiply8(m, depth, in, inAt, inFrom, type, panel, a, width, stripe, out, outAt, o, add);
+        multiply8(m, m - row, depth, in, type, panel, a, width, stripe, out, outAt, o, add);
       }
       for (; m + 4 <= endRow; m += 4) {
-        multiply4(m, depth, in, inAt, inFrom, type, panel, a, width, stripe, out, outAt, o, add);
+        multiply4(m, m - row, depth, in, type, panel, a, width, stripe, out, outAt, o, add);
       }
       for (; m + 2 <= endRow; m += 2) {
-        multiply2(m, depth, in, inAt, inFrom, type, panel, a, width, stripe, out, outAt, o, add);
+        multiply2(m, m - row, depth, in, type, panel, a, width, stripe, out, outAt, o, add);
       }
       for (; m < endRow; m++) {
-        multiply1(m, depth, in, inAt, inFrom, type, panel, a, width, stripe, out, outAt, o, add);
+        multiply1(m, m - row, depth, in, type, panel, a, width, stripe, out, outAt, o, add);
       }
     }
   }
@@ -139,8 +137,6 @@ final class VectorKernels extends Kernels {
       int endRow,
       int depth,
       float[] in,
-      int[] inAt,
-      int inFrom,
       DType type,
       MemorySegment panel,
       long at,
@@ -157,20 +153,16 @@ final class VectorKernels extends Kernels {
       int o = outFrom + c;
       int m = row;
       for (; EIGHT_ROWS && m + 8 <= endRow; m += 8) {
-        multiplyTwo8(
-            m, depth, in, inAt, inFrom, type, panel, a, a2, width, stripe, out, outAt, o, add);
+        multiplyTwo8(m, m - row, depth, in, type, panel, a, a2, width, stripe, out, outAt, o, add);
       }
       for (; m + 4 <= endRow; m += 4) {
-        multiplyTwo4(
-            m, depth, in, inAt, inFrom, type, panel, a, a2, width, stripe, out, outAt, o, add);
+        multiplyTwo4(m, m - row, depth, in, type, panel, a, a2, width, stripe, out, outAt, o, add);
       }
       for (; m + 2 <= endRow; m += 2) {
-        multiplyTwo2(
-            m, depth, in, inAt, inFrom, type, panel, a, a2, width, stripe, out, outAt, o, add);
+        multiplyTwo2(m, m - row, depth, in, type, panel, a, a2, width, stripe, out, outAt, o, add);
       }
       for (; m < endRow; m++) {
-        multiplyTwo1(
-            m, depth, in, inAt, inFrom, type, panel, a, a2, width, stripe, out, outAt, o, add);
+        multiplyTwo1(m, m - row, depth, in, type, panel, a, a2, width, stripe, out, outAt, o, add);
       }
     }
   }
@@ -181,10 +173,9 @@ final class VectorKernels extends Kernels {
 
   private static void multiply1(
       int m,
+      int inRow,
       int depth,
       float[] in,
-      int[] inAt,
-      int inFrom,
       DType type,
       MemorySegment panel,
       long at,
@@ -194,7 +185,6 @@ final class VectorKernels extends Kernels {
       int[] outAt,
       int outFrom,
       boolean add) {
-    int i0 = inAt[m] + inFrom;
     int o0 = outAt[m] + outFrom;
     FloatVector s0 = start(out, o0, add);
     boolean bf16 = type == DType.BF16;
@@ -202,9 +192,10 @@ final class VectorKernels extends Kernels {
     long r1 = stripe;
     long r2 = 2 * stripe;
     long r3 = 3 * stripe;
-    for (int k = 0; k < depth; k++) {
+    int end = inRow * IN_STRIDE + depth;
+    for (int k = inRow * IN_STRIDE; k < end; k++) {
       FloatVector v = bf16 ? loadBf16(panel, at + r0) : loadOther(type, panel, at + r0);
-      s0 = v.fma(FloatVector.broadcast(F, in[i0 + k]), s0);
+      s0 = v.fma(FloatVector.broadcast(F, in[k]), s0);
       long next = r0 + width;
       r0 = r1;
       r1 = r2;
@@ -216,10 +207,9 @@ final class VectorKernels extends Kernels {
 
   private static void multiply2(
       int m,
+      int inRow,
       int depth,
       float[] in,
-      int[] inAt,
-      int inFrom,
       DType type,
       MemorySegment panel,
       long at,
@@ -229,8 +219,6 @@ final class VectorKernels extends Kernels {
       int[] outAt,
       int outFrom,
       boolean add) {
-    int i0 = inAt[m] + inFrom;
-    int i1 = inAt[m + 1] + inFrom;
     int o0 = outAt[m] + outFrom;
     int o1 = outAt[m + 1] + outFrom;
     FloatVector s0 = start(out, o0, add);
@@ -240,10 +228,11 @@ final class VectorKernels extends Kernels {
     long r1 = stripe;
     long r2 = 2 * stripe;
     long r3 = 3 * stripe;
-    for (int k = 0; k < depth; k++) {
+    int end = inRow * IN_STRIDE + depth;
+    for (int k = inRow * IN_STRIDE; k < end; k++) {
       FloatVector v = bf16 ? loadBf16(panel, at + r0) : loadOther(type, panel, at + r0);
-      s0 = v.fma(FloatVector.broadcast(F, in[i0 + k]), s0);
-      s1 = v.fma(FloatVector.broadcast(F, in[i1 + k]), s1);
+      s0 = v.fma(FloatVector.broadcast(F, in[k]), s0);
+      s1 = v.fma(FloatVector.broadcast(F, in[k + IN_STRIDE]), s1);
       long next = r0 + width;
       r0 = r1;
       r1 = r2;
@@ -256,10 +245,9 @@ final class VectorKernels extends Kernels {
 
   private static void multiply4(
       int m,
+      int inRow,
       int depth,
       float[] in,
-      int[] inAt,
-      int inFrom,
       DType type,
       MemorySegment panel,
       long at,
@@ -269,10 +257,6 @@ final class VectorKernels extends Kernels {
       int[] outAt,
       int outFrom,
       boolean add) {
-    int i0 = inAt[m] + inFrom;
-    int i1 = inAt[m + 1] + inFrom;
-    int i2 = inAt[m + 2] + inFrom;
-    int i3 = inAt[m + 3] + inFrom;
     int o0 = outAt[m] + outFrom;
     int o1 = outAt[m + 1] + outFrom;
     int o2 = outAt[m + 2] + outFrom;
@@ -286,12 +270,13 @@ final class VectorKernels extends Kernels {
     long r1 = stripe;
     long r2 = 2 * stripe;
     long r3 = 3 * stripe;
-    for (int k = 0; k < depth; k++) {
+    int end = inRow * IN_STRIDE + depth;
+    for (int k = inRow * IN_STRIDE; k < end; k++) {
       FloatVector v = bf16 ? loadBf16(panel, at + r0) : loadOther(type, panel, at + r0);
-      s0 = v.fma(FloatVector.broadcast(F, in[i0 + k]), s0);
-      s1 = v.fma(FloatVector.broadcast(F, in[i1 + k]), s1);
-      s2 = v.fma(FloatVector.broadcast(F, in[i2 + k]), s2);
-      s3 = v.fma(FloatVector.broadcast(F, in[i3 + k]), s3);
+      s0 = v.fma(FloatVector.broadcast(F, in[k]), s0);
+      s1 = v.fma(FloatVector.broadcast(F, in[k + IN_STRIDE]), s1);
+      s2 = v.fma(FloatVector.broadcast(F, in[k + 2 * IN_STRIDE]), s2);
+      s3 = v.fma(FloatVector.broadcast(F, in[k + 3 * IN_STRIDE]), s3);
       long next = r0 + width;
       r0 = r1;
       r1 = r2;
@@ -306,10 +291,9 @@ final class VectorKernels extends Kernels {
 
   private static void multiply8(
       int m,
+      int inRow,
       int depth,
       float[] in,
-      int[] inAt,
-      int inFrom,
       DType type,
       MemorySegment panel,
       long at,
@@ -319,14 +303,6 @@ final class VectorKernels extends Kernels {
       int[] outAt,
       int outFrom,
       boolean add) {
-    int i0 = inAt[m] + inFrom;
-    int i1 = inAt[m + 1] + inFrom;
-    int i2 = inAt[m + 2] + inFrom;
-    int i3 = inAt[m + 3] + inFrom;
-    int i4 = inAt[m + 4] + inFrom;
-    int i5 = inAt[m + 5] + inFrom;
-    int i6 = inAt[m + 6] + inFrom;
-    int i7 = inAt[m + 7] + inFrom;
     int o0 = outAt[m] + outFrom;
     int o1 = outAt[m + 1] + outFrom;
     int o2 = outAt[m + 2] + outFrom;
@@ -348,16 +324,17 @@ final class VectorKernels extends Kernels {
     long r1 = stripe;
     long r2 = 2 * stripe;
     long r3 = 3 * stripe;
-    for (int k = 0; k < depth; k++) {
+    int end = inRow * IN_STRIDE + depth;
+    for (int k = inRow * IN_STRIDE; k < end; k++) {
       FloatVector v = bf16 ? loadBf16(panel, at + r0) : loadOther(type, panel, at + r0);
-      s0 = v.fma(FloatVector.broadcast(F, in[i0 + k]), s0);
-      s1 = v.fma(FloatVector.broadcast(F, in[i1 + k]), s1);
-      s2 = v.fma(FloatVector.broadcast(F, in[i2 + k]), s2);
-      s3 = v.fma(FloatVector.broadcast(F, in[i3 + k]), s3);
-      s4 = v.fma(FloatVector.broadcast(F, in[i4 + k]), s4);
-      s5 = v.fma(FloatVector.broadcast(F, in[i5 + k]), s5);
-      s6 = v.fma(FloatVector.broadcast(F, in[i6 + k]), s6);
-      s7 = v.fma(FloatVector.broadcast(F, in[i7 + k]), s7);
+      s0 = v.fma(FloatVector.broadcast(F, in[k]), s0);
+      s1 = v.fma(FloatVector.broadcast(F, in[k + IN_STRIDE]), s1);
+      s2 = v.fma(FloatVector.broadcast(F, in[k + 2 * IN_STRIDE]), s2);
+      s3 = v.fma(FloatVector.broadcast(F, in[k + 3 * IN_STRIDE]), s3);
+      s4 = v.fma(FloatVector.broadcast(F, in[k + 4 * IN_STRIDE]), s4);
+      s5 = v.fma(FloatVector.broadcast(F, in[k + 5 * IN_STRIDE]), s5);
+      s6 = v.fma(FloatVector.broadcast(F, in[k + 6 * IN_STRIDE]), s6);
+      s7 = v.fma(FloatVector.broadcast(F, in[k + 7 * IN_STRIDE]), s7);
       long next = r0 + width;
       r0 = r1;
       r1 = r2;
@@ -376,10 +353,9 @@ final class VectorKernels extends Kernels {
 
   private static void multiplyTwo1(
       int m,
+      int inRow,
       int depth,
       float[] in,
-      int[] inAt,
-      int inFrom,
       DType type,
       MemorySegment panel,
       long at,
@@ -390,7 +366,6 @@ final class VectorKernels extends Kernels {
       int[] outAt,
       int outFrom,
       boolean add) {
-    int i0 = inAt[m] + inFrom;
     int o0 = outAt[m] + outFrom;
     FloatVector s0 = start(out, o0, add);
     FloatVector t0 = start(out, o0 + LANES, add);
@@ -399,10 +374,11 @@ final class VectorKernels extends Kernels {
     long r1 = stripe;
     long r2 = 2 * stripe;
     long r3 = 3 * stripe;
-    for (int k = 0; k < depth; k++) {
+    int end = inRow * IN_STRIDE + depth;
+    for (int k = inRow * IN_STRIDE; k < end; k++) {
       FloatVector v = bf16 ? loadBf16(panel, at + r0) : loadOther(type, panel, at + r0);
       FloatVector w = bf16 ? loadBf16(panel, at2 + r0) : loadOther(type, panel, at2 + r0);
-      FloatVector x0 = FloatVector.broadcast(F, in[i0 + k]);
+      FloatVector x0 = FloatVector.broadcast(F, in[k]);
       s0 = v.fma(x0, s0);
       t0 = w.fma(x0, t0);
       long next = r0 + width;
@@ -417,10 +393,9 @@ final class VectorKernels extends Kernels {
 
   private static void multiplyTwo2(
       int m,
+      int inRow,
       int depth,
       float[] in,
-      int[] inAt,
-      int inFrom,
       DType type,
       MemorySegment panel,
       long at,
@@ -431,8 +406,6 @@ final class VectorKernels extends Kernels {
       int[] outAt,
       int outFrom,
       boolean add) {
-    int i0 = inAt[m] + inFrom;
-    int i1 = inAt[m + 1] + inFrom;
     int o0 = outAt[m] + outFrom;
     int o1 = outAt[m + 1] + outFrom;
     FloatVector s0 = start(out, o0, add);
@@ -444,13 +417,14 @@ final class VectorKernels extends Kernels {
     long r1 = stripe;
     long r2 = 2 * stripe;
     long r3 = 3 * stripe;
-    for (int k = 0; k < depth; k++) {
+    int end = inRow * IN_STRIDE + depth;
+    for (int k = inRow * IN_STRIDE; k < end; k++) {
       FloatVector v = bf16 ? loadBf16(panel, at + r0) : loadOther(type, panel, at + r0);
       FloatVector w = bf16 ? loadBf16(panel, at2 + r0) : loadOther(type, panel, at2 + r0);
-      FloatVector x0 = FloatVector.broadcast(F, in[i0 + k]);
+      FloatVector x0 = FloatVector.broadcast(F, in[k]);
       s0 = v.fma(x0, s0);
       t0 = w.fma(x0, t0);
-      FloatVector x1 = FloatVector.broadcast(F, in[i1 + k]);
+      FloatVector x1 = FloatVector.broadcast(F, in[k + IN_STRIDE]);
       s1 = v.fma(x1, s1);
       t1 = w.fma(x1, t1);
       long next = r0 + width;
@@ -467,10 +441,9 @@ final class VectorKernels extends Kernels {
 
   private static void multiplyTwo4(
       int m,
+      int inRow,
       int depth,
       float[] in,
-      int[] inAt,
-      int inFrom,
       DType type,
       MemorySegment panel,
       long at,
@@ -481,10 +454,6 @@ final class VectorKernels extends Kernels {
       int[] outAt,
       int outFrom,
       boolean add) {
-    int i0 = inAt[m] + inFrom;
-    int i1 = inAt[m + 1] + inFrom;
-    int i2 = inAt[m + 2] + inFrom;
-    int i3 = inAt[m + 3] + inFrom;
     int o0 = outAt[m] + outFrom;
     int o1 = outAt[m + 1] + outFrom;
     int o2 = outAt[m + 2] + outFrom;
@@ -502,19 +471,20 @@ final class VectorKernels extends Kernels {
     long r1 = stripe;
     long r2 = 2 * stripe;
     long r3 = 3 * stripe;
-    for (int k = 0; k < depth; k++) {
+    int end = inRow * IN_STRIDE + depth;
+    for (int k = inRow * IN_STRIDE; k < end; k++) {
       FloatVector v = bf16 ? loadBf16(panel, at + r0) : loadOther(type, panel, at + r0);
       FloatVector w = bf16 ? loadBf16(panel, at2 + r0) : loadOther(type, panel, at2 + r0);
-      FloatVector x0 = FloatVector.broadcast(F, in[i0 + k]);
+      FloatVector x0 = FloatVector.broadcast(F, in[k]);
       s0 = v.fma(x0, s0);
       t0 = w.fma(x0, t0);
-      FloatVector x1 = FloatVector.broadcast(F, in[i1 + k]);
+      FloatVector x1 = FloatVector.broadcast(F, in[k + IN_STRIDE]);
       s1 = v.fma(x1, s1);
       t1 = w.fma(x1, t1);
-      FloatVector x2 = FloatVector.broadcast(F, in[i2 + k]);
+      FloatVector x2 = FloatVector.broadcast(F, in[k + 2 * IN_STRIDE]);
       s2 = v.fma(x2, s2);
       t2 = w.fma(x2, t2);
-      FloatVector x3 = FloatVector.broadcast(F, in[i3 + k]);
+      FloatVector x3 = FloatVector.broadcast(F, in[k + 3 * IN_STRIDE]);
       s3 = v.fma(x3, s3);
       t3 = w.fma(x3, t3);
       long next = r0 + width;
@@ -535,10 +505,9 @@ final class VectorKernels extends Kernels {
 
   private static void multiplyTwo8(
       int m,
+      int inRow,
       int depth,
       float[] in,
-      int[] inAt,
-      int inFrom,
       DType type,
       MemorySegment panel,
       long at,
@@ -549,14 +518,6 @@ final class VectorKernels extends Kernels {
       int[] outAt,
       int outFrom,
       boolean add) {
-    int i0 = inAt[m] + inFrom;
-    int i1 = inAt[m + 1] + inFrom;
-    int i2 = inAt[m + 2] + inFrom;
-    int i3 = inAt[m + 3] + inFrom;
-    int i4 = inAt[m + 4] + inFrom;
-    int i5 = inAt[m + 5] + inFrom;
-    int i6 = inAt[m + 6] + inFrom;
-    int i7 = inAt[m + 7] + inFrom;
     int o0 = outAt[m] + outFrom;
     int o1 = outAt[m + 1] + outFrom;
     int o2 = outAt[m + 2] + outFrom;
@@ -586,31 +547,32 @@ final class VectorKernels extends Kernels {
     long r1 = stripe;
     long r2 = 2 * stripe;
     long r3 = 3 * stripe;
-    for (int k = 0; k < depth; k++) {
+    int end = inRow * IN_STRIDE + depth;
+    for (int k = inRow * IN_STRIDE; k < end; k++) {
       FloatVector v = bf16 ? loadBf16(panel, at + r0) : loadOther(type, panel, at + r0);
       FloatVector w = bf16 ? loadBf16(panel, at2 + r0) : loadOther(type, panel, at2 + r0);
-      FloatVector x0 = FloatVector.broadcast(F, in[i0 + k]);
+      FloatVector x0 = FloatVector.broadcast(F, in[k]);
       s0 = v.fma(x0, s0);
       t0 = w.fma(x0, t0);
-      FloatVector x1 = FloatVector.broadcast(F, in[i1 + k]);
+      FloatVector x1 = FloatVector.broadcast(F, in[k + IN_STRIDE]);
       s1 = v.fma(x1, s1);
       t1 = w.fma(x1, t1);
-      FloatVector x2 = FloatVector.broadcast(F, in[i2 + k]);
+      FloatVector x2 = FloatVector.broadcast(F, in[k + 2 * IN_STRIDE]);
       s2 = v.fma(x2, s2);
       t2 = w.fma(x2, t2);
-      FloatVector x3 = FloatVector.broadcast(F, in[i3 + k]);
+      FloatVector x3 = FloatVector.broadcast(F, in[k + 3 * IN_STRIDE]);
       s3 = v.fma(x3, s3);
       t3 = w.fma(x3, t3);
-      FloatVector x4 = FloatVector.broadcast(F, in[i4 + k]);
+      FloatVector x4 = FloatVector.broadcast(F, in[k + 4 * IN_STRIDE]);
       s4 = v.fma(x4, s4);
       t4 = w.fma(x4, t4);
-      FloatVector x5 = FloatVector.broadcast(F, in[i5 + k]);
+      FloatVector x5 = FloatVector.broadcast(F, in[k + 5 * IN_STRIDE]);
       s5 = v.fma(x5, s5);
       t5 = w.fma(x5, t5);
-      FloatVector x6 = FloatVector.broadcast(F, in[i6 + k]);
+      FloatVector x6 = FloatVector.broadcast(F, in[k + 6 * IN_STRIDE]);
       s6 = v.fma(x6, s6);
       t6 = w.fma(x6, t6);
-      FloatVector x7 = FloatVector.broadcast(F, in[i7 + k]);
+      FloatVector x7 = FloatVector.broadcast(F, in[k + 7 * IN_STRIDE]);
       s7 = v.fma(x7, s7);
       t7 = w.fma(x7, t7);
       long next = r0 + width;

@@ -61,8 +61,6 @@ class CpuStepTest {
         int endRow,
         int depth,
         float[] in,
-        int[] inAt,
-        int inFrom,
         DType type,
         MemorySegment panel,
         long at,
@@ -75,8 +73,7 @@ class CpuStepTest {
       read += (long) depth * width;
       products += (long) (endRow - row) * depth * LANES;
       plain.multiply(
-          row, endRow, depth, in, inAt, inFrom, type, panel, at, width, stripe, out, outAt, outFrom,
-          add);
+          row, endRow, depth, in, type, panel, at, width, stripe, out, outAt, outFrom, add);
     }
 
     @Override

@@ -64,21 +64,7 @@ class KernelsTest {
         // added to negative zero, each number stays as it is
         Arrays.fill(out, -0f);
         kernels.multiply(
-            0,
-            1,
-            1,
-            new float[] {1},
-            start,
-            0,
-            type,
-            source,
-            at,
-            Kernels.LANES,
-            0,
-            out,
-            start,
-            0,
-            true);
+            0, 1, 1, new float[] {1}, type, source, at, Kernels.LANES, 0, out, start, 0, true);
         for (int c = 0; c < Kernels.LANES; c++) {
           float expected = type.get(source, at + c);
           if (Float.isFinite(expected)) {
@@ -131,8 +117,6 @@ class KernelsTest {
       int endRow,
       int row,
       boolean add) {
-    int inFrom = 3;
-    int inStride = depth + 4;
     int outFrom = 2;
     int outStride = 2 * Kernels.LANES + 5;
     int at = 16;
@@ -143,24 +127,23 @@ class KernelsTest {
     for (int i = 0; i < weights.length; i++) {
       weights[i] = (float) rounded(weights[i], type);
     }
-    float[] in = gaussians(endRow * inStride);
+    float[] in = nans((endRow - row) * Kernels.IN_STRIDE);
+    for (int m = 0; m < endRow - row; m++) {
+      System.arraycopy(gaussians(depth), 0, in, m * Kernels.IN_STRIDE, depth);
+    }
     float[] out = add ? gaussians(endRow * outStride) : nans(endRow * outStride);
     float[] before = out.clone();
-    int[] inAt = new int[endRow];
     int[] outAt = new int[endRow];
     for (int m = 0; m < endRow; m++) {
-      inAt[m] = (m + 1) % endRow * inStride;
       outAt[m] = (endRow - 1 - m) * outStride;
     }
     MemorySegment panel = stored(type, weights);
     if (panels == 1) {
       kernels.multiply(
-          row, endRow, depth, in, inAt, inFrom, type, panel, at, width, stripe, out, outAt, outFrom,
-          add);
+          row, endRow, depth, in, type, panel, at, width, stripe, out, outAt, outFrom, add);
     } else {
       kernels.multiplyTwo(
-          row, endRow, depth, in, inAt, inFrom, type, panel, at, at2, width, stripe, out, outAt,
-          outFrom, add);
+          row, endRow, depth, in, type, panel, at, at2, width, stripe, out, outAt, outFrom, add);
     }
     boolean[] written = new boolean[out.length];
     for (int m = row; m < endRow; m++) {
@@ -171,7 +154,8 @@ class KernelsTest {
         double magnitude = Math.abs(sum);
         for (int k = 0; k < depth; k++) {
           int from = (c < Kernels.LANES ? at : at2) + k / 4 * width + k % 4 * stripe;
-          double term = (double) in[inAt[m] + inFrom + k] * weights[from + c % Kernels.LANES];
+          double term =
+              (double) in[(m - row) * Kernels.IN_STRIDE + k] * weights[from + c % Kernels.LANES];
           sum += term;
           magnitude += Math.abs(term);
         }
