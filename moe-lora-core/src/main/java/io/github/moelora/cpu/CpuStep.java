@@ -74,9 +74,9 @@ final class CpuStep implements BackendStep {
   private int rankParts;
   private int columnParts;
 
-  /** Memory of one worker; rows of x and delta are those of the {@link Kernels#ROWS} at hand. */
+  /** Memory of one worker; rows of in and delta are those of the {@link Kernels#ROWS} at hand. */
   private static final class Scratch {
-    /** Rows of x or z, each {@link Kernels#IN_STRIDE} behind the one before. */
+    /** Rows of x, widened, or of z, copied, as far apart as products want them. */
     final float[] in = new float[Kernels.ROWS * Kernels.IN_STRIDE];
 
     /** {@code [ROWS, DELTA_COLUMNS]}. */

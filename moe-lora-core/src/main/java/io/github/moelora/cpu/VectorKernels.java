@@ -19,7 +19,8 @@ import jdk.incubator.vector.VectorSpecies;
  * local variables. So is the choice between the types of weights: in a method of its own, which is
  * large once it is compiled for two of them, it would no longer be inlined and take three times as
  * long. Where the next rows of the four stripes begin goes round in {@code r0} to {@code r3}, which
- * costs less than {@link #rowOffset}.
+ * costs less than {@link #rowOffset}. A product's first row is row {@code inRow} of {@code in}, and
+ * its sums go where {@code outAt[m]} says.
  */
 final class VectorKernels extends Kernels {
   private static final VectorSpecies<Float> F = species();
