@@ -1,8 +1,7 @@
-package io.github.moelora.cli;
+package io.github.moelora.cli.golden;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import io.github.moelora.MoeModel;
-import io.github.moelora.cli.VerifyCommand.Case;
 import io.github.moelora.peft.AdapterFormatException;
 import io.github.moelora.peft.PeftAdapter;
 import java.io.IOException;
@@ -15,17 +14,17 @@ import java.util.List;
 final class HostileAdapters {
   private HostileAdapters() {}
 
-  static List<Case> replay(Path folder, JsonNode manifest) throws IOException {
+  static List<GoldenCase> replay(Path folder, JsonNode manifest) throws IOException {
     Path base = folder.resolveSibling(manifest.path("base_model").asText());
     if (!Files.isRegularFile(base.resolve("manifest.json"))) {
       throw new IllegalArgumentException(
           "the base model of %s must be in %s, got nothing there".formatted(folder, base));
     }
     MoeModel model;
-    try (GoldenModel golden = GoldenModel.open(base, VerifyCommand.manifest(base))) {
+    try (GoldenModel golden = GoldenModel.open(base, GoldenFolder.manifest(base))) {
       model = golden.model();
     }
-    List<Case> cases = new ArrayList<>();
+    List<GoldenCase> cases = new ArrayList<>();
     for (JsonNode item : manifest.path("cases")) {
       String name = item.path("name").asText();
       cases.add(replay(folder, name, model));
@@ -33,15 +32,16 @@ final class HostileAdapters {
     return cases;
   }
 
-  private static Case replay(Path folder, String name, MoeModel model) {
+  private static GoldenCase replay(Path folder, String name, MoeModel model) {
     String directory = String.valueOf(folder.getFileName());
     try (PeftAdapter adapter = PeftAdapter.open(folder.resolve(name))) {
       adapter.toLoraAdapter(model);
-      return new Case(directory, name, Double.POSITIVE_INFINITY, "was accepted");
+      return new GoldenCase(directory, name, Double.POSITIVE_INFINITY, "was accepted");
     } catch (AdapterFormatException e) {
-      return new Case(directory, name, 0, "refused: %s, got %s".formatted(e.rule(), e.value()));
+      return new GoldenCase(
+          directory, name, 0, "refused: %s, got %s".formatted(e.rule(), e.value()));
     } catch (RuntimeException | IOException e) {
-      return new Case(directory, name, Double.POSITIVE_INFINITY, "failed: " + e);
+      return new GoldenCase(directory, name, Double.POSITIVE_INFINITY, "failed: " + e);
     }
   }
 }

@@ -1,7 +1,9 @@
-package io.github.moelora.cli;
+package io.github.moelora.cli.golden;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.github.moelora.cli.CommandRun;
+import io.github.moelora.cli.Output;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;

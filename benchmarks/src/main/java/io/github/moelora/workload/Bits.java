@@ -1,4 +1,4 @@
-package io.github.moelora.bench;
+package io.github.moelora.workload;
 
 import io.github.moelora.DType;
 import io.github.moelora.Matrix;

@@ -1,4 +1,4 @@
-package io.github.moelora.cli;
+package io.github.moelora.cli.golden;
 
 import io.github.moelora.GateUp;
 import io.github.moelora.Matrix;

@@ -1,4 +1,4 @@
-package io.github.moelora.cli;
+package io.github.moelora.cli.golden;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import io.github.moelora.DType;
@@ -12,16 +12,16 @@ import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Step;
-import io.github.moelora.bench.Bits;
-import io.github.moelora.bench.Check;
-import io.github.moelora.cli.VerifyCommand.Case;
 import io.github.moelora.reference.Reference;
+import io.github.moelora.workload.Bits;
+import io.github.moelora.workload.Check;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -66,9 +66,9 @@ final class KernelCases {
     call = manifest.path("add_inputs").asBoolean() ? gateUp : gateUp.deltaOnly();
   }
 
-  static List<Case> replay(Path folder, JsonNode manifest, @Nullable String backend)
+  static List<GoldenCase> replay(Path folder, JsonNode manifest, @Nullable String backend)
       throws IOException {
-    List<Case> cases = new ArrayList<>();
+    List<GoldenCase> cases = new ArrayList<>();
     for (JsonNode item : manifest.path("cases")) {
       String name = item.path("name").asText();
       try (GoldenTensors tensors = GoldenTensors.open(folder.resolve(name + ".safetensors"))) {
@@ -80,7 +80,7 @@ final class KernelCases {
     return cases;
   }
 
-  private Case replay(String directory, String name, @Nullable String backend) {
+  private GoldenCase replay(String directory, String name, @Nullable String backend) {
     DType type = tensors.matrix("lora_a").type();
     int rank = tensors.size("lora_a", 3);
     MoeLoraConfig config =
@@ -152,7 +152,7 @@ final class KernelCases {
     return builder.build();
   }
 
-  private Case judge(String directory, String name, Reference.Result bounds, Matrix y) {
+  private GoldenCase judge(String directory, String name, Reference.Result bounds, Matrix y) {
     double[] reference = tensors.doubles("ref_f64");
     Matrix vllm = tensors.matrix("out_vllm");
     Check check = new Check();
@@ -179,7 +179,8 @@ final class KernelCases {
     String note =
         theirs == 0
             ? "no pair has an adapter"
-            : Output.format("error %.3f of vLLM's", Math.sqrt(ours) / Math.sqrt(theirs));
-    return new Case(directory, name, better ? check.worst() : Double.POSITIVE_INFINITY, note);
+            : String.format(
+                Locale.ROOT, "error %.3f of vLLM's", Math.sqrt(ours) / Math.sqrt(theirs));
+    return new GoldenCase(directory, name, better ? check.worst() : Double.POSITIVE_INFINITY, note);
   }
 }

@@ -1,4 +1,4 @@
-package io.github.moelora.bench;
+package io.github.moelora.workload;
 
 import io.github.moelora.DType;
 import io.github.moelora.GateUp;
@@ -118,22 +118,22 @@ public final class Workload implements AutoCloseable {
   }
 
   /** A further random adapter, not loaded. */
-  LoraAdapter adapter(String name) {
+  public LoraAdapter adapter(String name) {
     return randomAdapters.next(name);
   }
 
   /** The adapter that {@link #open} loaded into a slot. */
-  LoraAdapter loaded(int slot) {
+  public LoraAdapter loaded(int slot) {
     return adapters.get(slot);
   }
 
   /** The slots. */
-  MoeLora lora() {
+  public MoeLora lora() {
     return lora;
   }
 
   /** The step whose plan {@link #plan} replaces. */
-  Step step() {
+  public Step step() {
     return step;
   }
 

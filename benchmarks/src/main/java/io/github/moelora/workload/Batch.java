@@ -1,4 +1,4 @@
-package io.github.moelora.bench;
+package io.github.moelora.workload;
 
 import java.util.HashSet;
 import java.util.List;

@@ -1,12 +1,13 @@
-package io.github.moelora.cli;
+package io.github.moelora.cli.golden;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.github.moelora.cli.GoldenWriter.Adapter;
-import io.github.moelora.cli.GoldenWriter.Experts;
-import io.github.moelora.cli.GoldenWriter.Family;
-import io.github.moelora.cli.GoldenWriter.Layout;
-import io.github.moelora.cli.GoldenWriter.Shared;
+import io.github.moelora.cli.CommandRun;
+import io.github.moelora.cli.golden.GoldenWriter.Adapter;
+import io.github.moelora.cli.golden.GoldenWriter.Experts;
+import io.github.moelora.cli.golden.GoldenWriter.Family;
+import io.github.moelora.cli.golden.GoldenWriter.Layout;
+import io.github.moelora.cli.golden.GoldenWriter.Shared;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Arrays;
@@ -24,7 +25,7 @@ import org.junit.jupiter.params.provider.FieldSource;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /** {@code moe-lora verify} on model families that are not among the golden ones. */
-final class GoldenModelTest {
+public final class GoldenModelTest {
   private static final String MODEL = "base_model.model.model.layers.";
 
   private static final Family QWEN2_MOE =
@@ -126,7 +127,7 @@ final class GoldenModelTest {
           "base_model.model.model.language_model.layers.",
           "mlp");
 
-  static final List<Family> FAMILIES =
+  public static final List<Family> FAMILIES =
       List.of(QWEN2_MOE, DEEPSEEK_V3, OLMOE, GPT_OSS, GPT_OSS_NARROW, MIXTRAL, NEMOTRON_H, NESTED);
 
   @TempDir private Path directory;

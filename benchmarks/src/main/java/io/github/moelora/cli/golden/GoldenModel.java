@@ -1,4 +1,4 @@
-package io.github.moelora.cli;
+package io.github.moelora.cli.golden;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import io.github.moelora.DType;
@@ -11,12 +11,11 @@ import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Step;
-import io.github.moelora.bench.Bits;
-import io.github.moelora.bench.Check;
-import io.github.moelora.cli.VerifyCommand.Case;
 import io.github.moelora.peft.AdapterFormatException;
 import io.github.moelora.peft.PeftAdapter;
 import io.github.moelora.reference.Reference;
+import io.github.moelora.workload.Bits;
+import io.github.moelora.workload.Check;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -107,8 +106,8 @@ final class GoldenModel implements AutoCloseable {
     return model;
   }
 
-  List<Case> replay(@Nullable String backend) throws IOException {
-    List<Case> cases = new ArrayList<>();
+  List<GoldenCase> replay(@Nullable String backend) throws IOException {
+    List<GoldenCase> cases = new ArrayList<>();
     List<String> names = new ArrayList<>();
     List<LoraAdapter> adapters = new ArrayList<>();
     List<PeftAdapter> files = new ArrayList<>();
@@ -121,7 +120,8 @@ final class GoldenModel implements AutoCloseable {
           adapter = files.getLast().toLoraAdapter(model);
         } catch (AdapterFormatException e) {
           cases.add(
-              new Case(directory, name, Double.POSITIVE_INFINITY, "refused: " + e.getMessage()));
+              new GoldenCase(
+                  directory, name, Double.POSITIVE_INFINITY, "refused: " + e.getMessage()));
           continue;
         }
         names.add(name);
@@ -143,7 +143,7 @@ final class GoldenModel implements AutoCloseable {
     return types.size() == 1 ? types.getFirst() : DType.F32;
   }
 
-  private Case replayAlone(
+  private GoldenCase replayAlone(
       String name, LoraAdapter adapter, PeftAdapter file, @Nullable String backend) {
     int[] slots = new int[tokens];
     Check deltas = new Check();
@@ -164,16 +164,16 @@ final class GoldenModel implements AutoCloseable {
     StringBuilder note = new StringBuilder(type(file).name().toLowerCase(Locale.ROOT));
     note.append(" weights, deltas");
     if (routed >= 0) {
-      note.append(Output.format(", routed experts within %.1e", routed));
+      note.append(String.format(Locale.ROOT, ", routed experts within %.1e", routed));
     }
     if (block >= 0) {
-      note.append(Output.format(", block within %.1e", block));
+      note.append(String.format(Locale.ROOT, ", block within %.1e", block));
     }
     double worst = Math.max(deltas.worst(), Math.max(routed, block) / BLOCK_TOLERANCE);
-    return new Case(directory, name, worst, note.toString());
+    return new GoldenCase(directory, name, worst, note.toString());
   }
 
-  private Case replayMixed(
+  private GoldenCase replayMixed(
       List<String> names, List<LoraAdapter> adapters, @Nullable String backend) {
     int[] slots = new int[tokens];
     for (int t = 0; t < tokens; t++) {
@@ -185,7 +185,8 @@ final class GoldenModel implements AutoCloseable {
         replay.layer(layer, slots, names, check);
       }
     }
-    return new Case(directory, "all adapters in one batch", check.worst(), "f32 weights, deltas");
+    return new GoldenCase(
+        directory, "all adapters in one batch", check.worst(), "f32 weights, deltas");
   }
 
   private boolean hasBaseWeights(int layer) {

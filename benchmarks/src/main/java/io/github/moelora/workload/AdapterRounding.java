@@ -1,4 +1,4 @@
-package io.github.moelora.cli;
+package io.github.moelora.workload;
 
 import io.github.moelora.DType;
 import io.github.moelora.LoraAdapter;
@@ -8,13 +8,14 @@ import io.github.moelora.Projection;
 import java.lang.foreign.MemorySegment;
 
 /** Copies of adapters in another type. */
-final class AdapterRounding {
+public final class AdapterRounding {
   /** No model has more experts than this; an adapter does not tell how many it has. */
   private static final int MOST_EXPERTS = 4096;
 
   private AdapterRounding() {}
 
-  static LoraAdapter toType(LoraAdapter adapter, DType type) {
+  /** A copy whose weights are rounded to a type. */
+  public static LoraAdapter toType(LoraAdapter adapter, DType type) {
     LoraAdapter.Builder builder = LoraAdapter.builder(adapter.name());
     for (int layer : adapter.layers()) {
       for (Projection projection : Projection.values()) {

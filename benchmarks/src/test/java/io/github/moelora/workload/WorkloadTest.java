@@ -1,4 +1,4 @@
-package io.github.moelora.bench;
+package io.github.moelora.workload;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
@@ -55,41 +55,5 @@ final class WorkloadTest {
       assertThat(workload.flops(call, batch)).isEqualTo(2 * 2 * (gateUp / 2));
       assertThat(workload.flops(ProjectionCall.down(0), batch)).isEqualTo(2 * 2 * (down / 2));
     }
-  }
-
-  @Test
-  void stepsRunThroughLayersAndReportTheirRates() {
-    try (LayerSteps steps = new LayerSteps(sizes(3, 7), 2, "cpu")) {
-      long end = System.nanoTime() + 100_000_000;
-      while (System.nanoTime() < end) {
-        steps.run();
-      }
-    }
-    assertThat(Meter.shared().weightBytesPerSecond()).isPositive();
-    assertThat(Meter.shared().flopsPerSecond()).isPositive();
-  }
-
-  @Test
-  void routingBenchmarkChecksItsPlan() {
-    RoutingBenchmark benchmark = new RoutingBenchmark();
-    benchmark.tokens = 33;
-    benchmark.open();
-    benchmark.plan();
-    benchmark.close();
-  }
-
-  @Test
-  void ceilingsArePlausible() {
-    // the first rounds are not compiled yet, which costs a factor of a thousand
-    double read = 0;
-    double fma = 0;
-    try (Ceilings ceilings = new Ceilings(4 << 20)) {
-      for (int round = 0; round < 20; round++) {
-        read = Math.max(read, ceilings.readBytesPerSecond());
-        fma = Math.max(fma, ceilings.fmaFlopsPerSecond());
-      }
-    }
-    assertThat(read).isBetween(1e7, 1e13);
-    assertThat(fma).isBetween(1e7, 1e15);
   }
 }

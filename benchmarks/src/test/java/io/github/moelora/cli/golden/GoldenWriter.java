@@ -1,5 +1,6 @@
-package io.github.moelora.cli;
+package io.github.moelora.cli.golden;
 
+import io.github.moelora.cli.Output;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -20,9 +21,9 @@ import org.jspecify.annotations.Nullable;
  * computed in float64 by plain loops, from matrices per expert that are laid out in a file only
  * afterwards; nothing is shared with the reader, the library or the command.
  */
-final class GoldenWriter {
+public final class GoldenWriter {
   /** What the experts compute. */
-  enum Experts {
+  public enum Experts {
     /** {@code silu(gate) * up}, gate rows first. */
     GATED,
     /** As gpt-oss: transposed base weights, gate and up in turn, biases, a cut activation. */
@@ -32,7 +33,7 @@ final class GoldenWriter {
   }
 
   /** What stands beside the routed experts. */
-  enum Shared {
+  public enum Shared {
     NONE,
     /** {@code sigmoid(x . shared_expert_gate) * shared_expert(x)}. */
     GATED,
@@ -47,7 +48,7 @@ final class GoldenWriter {
    * @param prefix what stands before the layer number in an adapter's keys
    * @param block name of the MoE block in an adapter's keys
    */
-  record Family(
+  public record Family(
       String name,
       int hidden,
       int intermediate,
@@ -67,7 +68,7 @@ final class GoldenWriter {
   }
 
   /** How an adapter is stored. */
-  enum Layout {
+  public enum Layout {
     /** Parameters of all experts, oriented as the projection. */
     FUSED,
     /** Parameters of all experts, in and out exchanged. */
@@ -79,7 +80,7 @@ final class GoldenWriter {
   }
 
   /** An adapter to be made; the defaults are changed by the methods. */
-  static final class Adapter {
+  public static final class Adapter {
     private final String name;
     private final Layout layout;
     private final Map<String, Object> config = new LinkedHashMap<>();
@@ -91,7 +92,7 @@ final class GoldenWriter {
     private ScaleRule scale = (layer, linear, expert, r) -> 8.0 / r;
     private final List<String> strangers = new ArrayList<>();
 
-    Adapter(String name, Layout layout) {
+    public Adapter(String name, Layout layout) {
       this.name = name;
       this.layout = layout;
       config.put("peft_type", "LORA");
@@ -144,12 +145,12 @@ final class GoldenWriter {
   }
 
   /** Rank of a pair. */
-  interface RankRule {
+  public interface RankRule {
     int rank(int layer, String linear, int expert);
   }
 
   /** Scale of a pair. */
-  interface ScaleRule {
+  public interface ScaleRule {
     double scale(int layer, String linear, int expert, int rank);
   }
 
@@ -180,7 +181,7 @@ final class GoldenWriter {
   private final Map<String, Map<String, Object>> configs = new LinkedHashMap<>();
   private final Map<String, Object> modelConfig = new LinkedHashMap<>();
 
-  GoldenWriter(Family family, long seed) {
+  public GoldenWriter(Family family, long seed) {
     this.family = family;
     this.random = new Random(seed);
     modelConfig.put("hidden_act", "silu");
@@ -193,17 +194,17 @@ final class GoldenWriter {
   }
 
   /** The golden tensors, to be damaged. */
-  TensorFile golden() {
+  public TensorFile golden() {
     return golden;
   }
 
   /** An adapter's tensors, to be damaged. */
-  TensorFile adapter(String name) {
+  public TensorFile adapter(String name) {
     return Objects.requireNonNull(adapterFiles.get(name), name);
   }
 
   /** An adapter's config, to be damaged. */
-  Map<String, Object> config(String name) {
+  public Map<String, Object> config(String name) {
     return Objects.requireNonNull(configs.get(name), name);
   }
 
@@ -423,7 +424,7 @@ final class GoldenWriter {
   }
 
   /** Adds an adapter and all its expected values. */
-  GoldenWriter add(Adapter adapter) {
+  public GoldenWriter add(Adapter adapter) {
     TensorFile file = new TensorFile();
     adapterFiles.put(adapter.name, file);
     configs.put(adapter.name, adapter.config);
@@ -563,7 +564,7 @@ final class GoldenWriter {
   }
 
   /** Writes the directory. */
-  Path write(Path directory) throws IOException {
+  public Path write(Path directory) throws IOException {
     golden.write(directory.resolve("golden.safetensors"));
     List<Map<String, String>> adapters = new ArrayList<>();
     for (String name : adapterFiles.keySet()) {

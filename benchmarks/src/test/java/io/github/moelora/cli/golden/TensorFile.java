@@ -1,4 +1,4 @@
-package io.github.moelora.cli;
+package io.github.moelora.cli.golden;
 
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -15,7 +15,7 @@ import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 
 /** Writes safetensors files from float64 values that may be changed until then. */
-final class TensorFile {
+public final class TensorFile {
 
   /**
    * One tensor.
@@ -28,21 +28,21 @@ final class TensorFile {
   private final Map<String, Tensor> tensors = new LinkedHashMap<>();
 
   /** Appends a tensor of zeros, to be filled by the caller. */
-  double[] add(String name, String dtype, int... shape) {
+  public double[] add(String name, String dtype, int... shape) {
     double[] values = new double[IntStream.of(shape).reduce(1, Math::multiplyExact)];
     tensors.put(name, new Tensor(dtype, shape, values));
     return values;
   }
 
-  double[] values(String name) {
+  public double[] values(String name) {
     return Objects.requireNonNull(tensors.get(name), name).values();
   }
 
-  void remove(String name) {
+  public void remove(String name) {
     Objects.requireNonNull(tensors.remove(name), name);
   }
 
-  void write(Path path) throws IOException {
+  public void write(Path path) throws IOException {
     List<String> entries = new ArrayList<>();
     List<byte[]> bodies = new ArrayList<>();
     long at = 0;

@@ -1,4 +1,4 @@
-package io.github.moelora.cli;
+package io.github.moelora.cli.golden;
 
 import io.github.moelora.DType;
 import io.github.moelora.Matrix;
