@@ -1,6 +1,7 @@
 package io.github.moelora.cli.golden;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import io.github.moelora.AdapterFormatException;
 import io.github.moelora.DType;
 import io.github.moelora.GateUp;
 import io.github.moelora.LoraAdapter;
@@ -11,7 +12,6 @@ import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Step;
-import io.github.moelora.peft.AdapterFormatException;
 import io.github.moelora.peft.PeftAdapter;
 import io.github.moelora.reference.Reference;
 import io.github.moelora.workload.Bits;
