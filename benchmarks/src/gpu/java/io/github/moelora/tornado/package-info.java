@@ -1,4 +1,4 @@
 @NullMarked
-package io.github.moelora.cli;
+package io.github.moelora.tornado;
 
 import org.jspecify.annotations.NullMarked;

@@ -16,6 +16,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /** The report of the GPU benchmark: what it counts, merges, prints and draws; no device needed. */
+@Tag("tornado")
 @Tag("no-device")
 class BenchReportTest {
   private static final String CEILINGS =

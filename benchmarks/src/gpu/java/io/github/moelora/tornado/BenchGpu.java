@@ -1,6 +1,7 @@
 package io.github.moelora.tornado;
 
 import io.github.moelora.DType;
+import io.github.moelora.cli.Options;
 import io.github.moelora.spi.Availability;
 import java.io.BufferedReader;
 import java.io.IOException;
@@ -78,13 +79,6 @@ final class BenchGpu implements Callable<Integer> {
       description = "Show an earlier run's JSON file instead of measuring; needs no device.")
   private @Nullable Path from;
 
-  @Option(
-      names = "--measures",
-      description =
-          "Measure what each measure of vLLM's PR #32770 is worth instead; only --seed and --json"
-              + " go with it.")
-  private boolean measures;
-
   private BenchReport report =
       new BenchReport(
           List.of(), "", "", "", "", 0, new BenchReport.Ceilings(0, false, null, null), List.of());
@@ -123,9 +117,6 @@ final class BenchGpu implements Callable<Integer> {
 
   @Override
   public Integer call() throws Exception {
-    if (measures) {
-      return compareMeasures();
-    }
     if (from != null) {
       if (vllm != null || json != null) {
         throw new IllegalArgumentException("--from shows what was measured: no --vllm, no --json");
@@ -141,8 +132,8 @@ final class BenchGpu implements Callable<Integer> {
             .distinct()
             .collect(
                 Collectors.toMap(type -> type, BenchGpu::dtype, (a, b) -> a, LinkedHashMap::new));
-    requirePositive("--ranks", ranks);
-    requirePositive("--tokens", tokens);
+    Options.requireAtLeastOne("--ranks", ranks);
+    Options.requireAtLeastOne("--tokens", tokens);
     if (vllm != null && !Files.isReadable(vllm)) {
       throw new IllegalArgumentException("--vllm must be a readable file, got " + vllm);
     }
@@ -171,15 +162,6 @@ final class BenchGpu implements Callable<Integer> {
     };
   }
 
-  private static void requirePositive(String option, List<Integer> values) {
-    for (int value : values) {
-      if (value < 1) {
-        throw new IllegalArgumentException(
-            "%s must be at least 1, got %d".formatted(option, value));
-      }
-    }
-  }
-
   private static Availability.Usable device() {
     Availability availability = new TornadoBackendProvider().probe();
     if (!(availability instanceof Availability.Usable usable)) {
@@ -194,36 +176,6 @@ final class BenchGpu implements Callable<Integer> {
 
   private static String now() {
     return Instant.now().truncatedTo(ChronoUnit.SECONDS).toString();
-  }
-
-  private int compareMeasures() throws IOException {
-    if (vllm != null || plot != null || from != null) {
-      throw new IllegalArgumentException("--measures goes without --vllm, --plot and --from");
-    }
-    Availability.Usable usable = device();
-    String started = now();
-    List<MeasureReport.Cell> cells = new ArrayList<>();
-    for (int count : BenchMeasures.TOKENS) {
-      cells.addAll(BenchMeasures.measure(count, seed));
-    }
-    MeasureReport measured =
-        new MeasureReport(
-            arguments,
-            started,
-            usable.device(),
-            DeviceTraits.version(),
-            Runtime.version().toString(),
-            seed,
-            BenchMeasures.SHAPE.name(),
-            "bf16",
-            BenchMeasures.RANK,
-            MeasureKernels.ROWS,
-            cells);
-    System.out.print(measured.table());
-    if (json != null) {
-      BenchReport.write(json, measured);
-    }
-    return measured.valid() ? 0 : 1;
   }
 
   /** Measures the copy, after which the report can take cells. */

@@ -1,4 +1,4 @@
-package io.github.moelora.cli;
+package io.github.moelora.bench.gpu;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
@@ -6,19 +6,18 @@ import ch.qos.logback.classic.Level;
 import ch.qos.logback.classic.Logger;
 import ch.qos.logback.classic.spi.ILoggingEvent;
 import ch.qos.logback.core.read.ListAppender;
-import java.io.PrintWriter;
-import java.io.StringWriter;
+import io.github.moelora.cli.CommandRun;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.slf4j.LoggerFactory;
-import picocli.CommandLine;
 
 /** {@code moe-lora tune} from end to end on the TornadoVM device, then a command with its file. */
+@Tag("tornado")
 final class TuneOnDeviceTest {
   @TempDir private Path directory;
 
@@ -41,19 +40,10 @@ final class TuneOnDeviceTest {
   }
 
   private static List<String> run(Object... args) {
-    StringWriter out = new StringWriter();
-    StringWriter err = new StringWriter();
-    CommandLine commandLine = MoeLoraCli.newCommandLine();
-    commandLine.setOut(new PrintWriter(out, true));
-    commandLine.setErr(new PrintWriter(err, true));
-    List<String> words = new ArrayList<>();
-    for (Object arg : args) {
-      words.add(arg.toString());
-    }
-    int exitCode = commandLine.execute(words.toArray(String[]::new));
-    assertThat(err.toString()).isEmpty();
-    assertThat(exitCode).isZero();
-    return out.toString().lines().toList();
+    CommandRun run = CommandRun.of(args);
+    assertThat(run.err()).isEmpty();
+    assertThat(run.exitCode()).isZero();
+    return run.out().lines().toList();
   }
 
   @Test
