@@ -1,4 +1,0 @@
-@NullMarked
-package io.github.moelora.tornado;
-
-import org.jspecify.annotations.NullMarked;
