@@ -1,6 +1,7 @@
 package io.github.moelora;
 
 import io.github.moelora.spi.BackendStep;
+import io.github.moelora.spi.HostPlanner;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 
@@ -11,6 +12,7 @@ import java.util.Arrays;
 public final class Step implements AutoCloseable {
   private final MoeLora lora;
   private final BackendStep backendStep;
+  private final HostPlanner planner;
   private final Routing routing;
   private final long[] plannedGenerations;
   private boolean planned;
@@ -19,7 +21,8 @@ public final class Step implements AutoCloseable {
   Step(MoeLora lora, BackendStep backendStep) {
     this.lora = lora;
     this.backendStep = backendStep;
-    this.routing = new Routing(lora.config(), backendStep);
+    this.planner = new HostPlanner(lora.config(), backendStep);
+    this.routing = planner.routing();
     this.plannedGenerations = new long[lora.config().slots()];
   }
 
@@ -38,7 +41,7 @@ public final class Step implements AutoCloseable {
     long stamp = lora.lock().readLock();
     try {
       requireOpen();
-      routing.plan(tokens, expertIds, routingWeights, adapterIds, lora.active());
+      planner.plan(tokens, expertIds, routingWeights, adapterIds, lora.active());
       // should the backend fail to take the plan, there is none
       planned = false;
       backendStep.planned(routing);

@@ -3,7 +3,8 @@ package io.github.moelora.tornado.step;
 import io.github.moelora.Matrix;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
-import io.github.moelora.tornado.layout.DeviceRouting;
+import io.github.moelora.spi.PlanFormat;
+import io.github.moelora.tornado.layout.DevicePlan;
 import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
@@ -13,12 +14,12 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
  * row {@code i} of {@code x} and {@code y}. TornadoVM transfers whole arrays, hence chunks of few
  * fixed sizes.
  */
-sealed interface Chunk permits FloatChunk, PackedChunk {
+sealed interface Chunk permits FloatChunk, NarrowChunk {
 
   /** Positions that the chunk holds. */
   int rows();
 
-  DeviceRouting routing();
+  DevicePlan routing();
 
   /** Whether this chunk can take such a call. */
   boolean accepts(ProjectionCall call, Matrix x, Matrix y, int blockSize);
@@ -45,14 +46,14 @@ sealed interface Chunk permits FloatChunk, PackedChunk {
     int rows = count * size;
     int active = Math.clamp(plan.activeBlocks() - firstBlock, 0, count);
     IntArray counts = routing().counts();
-    counts.set(Routing.NUM_TOKENS_POST_PADDED, active * size);
-    counts.set(Routing.ACTIVE_BLOCKS, active);
-    counts.set(Routing.ALL_BLOCKS, count);
-    counts.set(Routing.PAIRS, rows);
-    counts.set(Routing.BLOCK_SIZE, size);
+    counts.set(PlanFormat.NUM_TOKENS_POST_PADDED, active * size);
+    counts.set(PlanFormat.ACTIVE_BLOCKS, active);
+    counts.set(PlanFormat.ALL_BLOCKS, count);
+    counts.set(PlanFormat.PAIRS, rows);
+    counts.set(PlanFormat.BLOCK_SIZE, size);
     for (int b = 0; b < count; b++) {
-      routing().expertIds().set(b, plan.blockExpert(firstBlock + b));
-      routing().adapterIds().set(b, plan.blockAdapter(firstBlock + b));
+      routing().blockExperts().set(b, plan.blockExpert(firstBlock + b));
+      routing().blockAdapters().set(b, plan.blockAdapter(firstBlock + b));
     }
     for (int row = 0; row < rows; row++) {
       int pair = plan.sortedTokenId(firstBlock * size + row);

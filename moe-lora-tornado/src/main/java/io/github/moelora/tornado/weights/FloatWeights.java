@@ -6,7 +6,7 @@ import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.Projection;
 import io.github.moelora.tornado.device.Rounding;
-import io.github.moelora.tornado.kernels.PortableKernels;
+import io.github.moelora.tornado.kernels.FloatLoops;
 import io.github.moelora.tornado.layout.PoolSizes;
 import io.github.moelora.tornado.layout.SliceTable;
 import java.lang.foreign.MemorySegment;
@@ -18,10 +18,10 @@ import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 
 /**
- * Weights for the portable kernels, as float32: of each expert and slice A {@code [R, H]}, then B
- * {@code [O, R]}.
+ * Weights for the plain loops, as float32: of each expert and slice A {@code [R, H]}, then B {@code
+ * [O, R]}.
  */
-public final class PortableWeights implements ProjectionWeights {
+public final class FloatWeights implements ProjectionWeights {
   /**
    * Most elements of the staging array, 16 MiB: TornadoVM transfers whole arrays, so a large one
    * would make small adapters dear.
@@ -41,8 +41,7 @@ public final class PortableWeights implements ProjectionWeights {
    * @param staging of {@link #newStaging}, shared by all projections
    * @throws IllegalArgumentException if the pool exceeds an array of 2^31 - 1 elements
    */
-  public PortableWeights(
-      MoeLoraConfig config, int layer, Projection projection, FloatArray staging) {
+  public FloatWeights(MoeLoraConfig config, int layer, Projection projection, FloatArray staging) {
     this.config = config;
     this.layer = layer;
     this.projection = projection;
@@ -53,7 +52,7 @@ public final class PortableWeights implements ProjectionWeights {
     range.init(0);
   }
 
-  private PortableWeights(PortableWeights owner) {
+  private FloatWeights(FloatWeights owner) {
     config = owner.config;
     layer = owner.layer;
     projection = owner.projection;
@@ -64,8 +63,8 @@ public final class PortableWeights implements ProjectionWeights {
   }
 
   @Override
-  public PortableWeights handles() {
-    return new PortableWeights(this);
+  public FloatWeights handles() {
+    return new FloatWeights(this);
   }
 
   /** Staging array for any projection. */
@@ -115,7 +114,7 @@ public final class PortableWeights implements ProjectionWeights {
     return new TaskGraph(uploadName())
         .transferToDevice(
             DataTransferMode.EVERY_EXECUTION, staging, range, table.slices(), table.scales())
-        .task("store", PortableKernels::storeSlot, staging, range, pool)
+        .task("store", FloatLoops::storeSlot, staging, range, pool)
         .persistOnDevice(resident());
   }
 

@@ -27,7 +27,7 @@ import uk.ac.manchester.tornado.api.TornadoExecutionResult;
  * <p>All graphs of a plan hold the pool: TornadoVM hands device buffers from the graph that ran
  * last to the next one, and only from that. Not thread-safe.
  */
-public final class ProjectionPlan implements AutoCloseable {
+public final class ProjectionGraphs implements AutoCloseable {
   /** Rows of the small chunk. */
   public static final int SMALL_CHUNK = 64;
 
@@ -46,7 +46,8 @@ public final class ProjectionPlan implements AutoCloseable {
   /**
    * @param tuning measured choices, null for the built-in ones
    */
-  public ProjectionPlan(MoeLoraConfig config, ProjectionWeights weights, @Nullable Tuning tuning) {
+  public ProjectionGraphs(
+      MoeLoraConfig config, ProjectionWeights weights, @Nullable Tuning tuning) {
     this.config = config;
     this.weights = weights;
     chunks = chunks(config, weights, tuning);
@@ -78,15 +79,15 @@ public final class ProjectionPlan implements AutoCloseable {
     if (weights instanceof PackedWeights packed) {
       Tiling pairs = Tuning.split(OneShotTiling.pairs(), tuning);
       Tiling twoRows = Tuning.split(OneShotTiling.twoRows(), tuning);
-      list.add(new PackedChunk(config, packed, pairs, 1, CHUNK_ROWS[0]));
-      list.add(new PackedChunk(config, packed, twoRows, 1, CHUNK_ROWS[0]));
-      list.add(new PackedChunk(config, packed, twoRows, 1, CHUNK_ROWS[1]));
+      list.add(new NarrowChunk(config, packed, pairs, 1, CHUNK_ROWS[0]));
+      list.add(new NarrowChunk(config, packed, twoRows, 1, CHUNK_ROWS[0]));
+      list.add(new NarrowChunk(config, packed, twoRows, 1, CHUNK_ROWS[1]));
       List<SplitTiling> split = SplitTiling.all(config, weights.projection());
       // smaller blocks would be mostly padding in a kernel for larger ones
       int fewest = twoRows.rows() + 1;
-      list.add(new PackedChunk(config, packed, split.getFirst(), fewest, CHUNK_ROWS[0]));
+      list.add(new NarrowChunk(config, packed, split.getFirst(), fewest, CHUNK_ROWS[0]));
       for (Tiling tiling : split) {
-        list.add(new PackedChunk(config, packed, tiling, fewest, CHUNK_ROWS[1]));
+        list.add(new NarrowChunk(config, packed, tiling, fewest, CHUNK_ROWS[1]));
         fewest = tiling.rows() + 1;
       }
     }

@@ -2,38 +2,40 @@ package io.github.moelora.tornado.plan;
 
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.Routing;
+import io.github.moelora.spi.PlanArrays;
+import io.github.moelora.spi.PlanFormat;
 import io.github.moelora.tornado.choice.BlockChoice;
-import io.github.moelora.tornado.kernels.EngineKernels;
-import io.github.moelora.tornado.layout.DeviceRouting;
-import java.lang.foreign.MemorySegment;
+import io.github.moelora.tornado.kernels.SmallKernels;
+import io.github.moelora.tornado.layout.DevicePlan;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
-import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 
 /**
  * The arrays through which plans of up to {@code maxTokens} tokens travel to an engine's graphs.
  * TornadoVM transfers whole arrays, so graphs for few tokens have small ones of their own.
  */
-public final class EnginePlan {
+public final class HostPlan {
   private final int maxTokens;
   private final int maxPairs;
   private final int fewPairs;
   private final int groups;
   private final int rows;
-  private final DeviceRouting arrays;
-  private final DeviceRouting handles = DeviceRouting.handles();
+  private final DevicePlan arrays;
+  private final PlanArrays hostArrays;
+  private final DevicePlan handles = DevicePlan.handles();
   private final IntArray pairs = new IntArray(1);
   private boolean engineTransfers;
 
-  public EnginePlan(MoeLoraConfig config, int maxTokens, int maxBlockSize) {
+  public HostPlan(MoeLoraConfig config, int maxTokens, int maxBlockSize) {
     this.maxTokens = maxTokens;
     MoeLoraConfig limits = config.withMaxTokens(maxTokens);
     maxPairs = limits.maxPairs();
     fewPairs = BlockChoice.FEW_TOKENS * config.expertsPerToken();
     groups = config.slots() * config.expertMap().localExperts();
-    rows = Routing.sortedCapacity(limits, maxBlockSize);
-    arrays = DeviceRouting.of(rows, maxPairs, maxPairs);
+    rows = PlanFormat.sortedCapacity(limits, maxBlockSize);
+    arrays = DevicePlan.of(rows, maxPairs, maxPairs);
+    hostArrays = arrays.hostArrays();
     arrays.counts().init(0);
   }
 
@@ -61,7 +63,7 @@ public final class EnginePlan {
   }
 
   /** What the kernels of the engine's graphs read. */
-  public DeviceRouting handles() {
+  public DevicePlan handles() {
     return handles;
   }
 
@@ -74,7 +76,7 @@ public final class EnginePlan {
   public TaskGraph graph() {
     return new TaskGraph(name())
         .transferToDevice(DataTransferMode.EVERY_EXECUTION, arrays.plan())
-        .task("readPairs", EngineKernels::readPairs, arrays.counts(), pairs)
+        .task("readPairs", SmallKernels::readPairs, arrays.counts(), pairs)
         .persistOnDevice(arrays.plan());
   }
 
@@ -87,25 +89,12 @@ public final class EnginePlan {
     return engineTransfers;
   }
 
-  /**
-   * Takes over a plan; one that is too large becomes a plan without any work.
-   *
-   * @param from the buffers that hold the plan
-   */
-  public void write(Routing plan, Routing.Buffers from) {
-    if (plan.tokens() > maxTokens) {
+  /** Takes over a plan; one that is too large becomes a plan without any work. */
+  public void write(Routing plan) {
+    if (plan.tokens() <= maxTokens) {
+      plan.copyTo(hostArrays);
+    } else {
       arrays.counts().init(0);
-      return;
     }
-    int blocks = plan.allBlocks();
-    copy(from.sortedTokenIds(), arrays.sortedTokenIds(), blocks * plan.blockSize());
-    copy(from.expertIds(), arrays.expertIds(), blocks);
-    copy(from.adapterIds(), arrays.adapterIds(), blocks);
-    copy(from.routingWeights(), arrays.routingWeights(), plan.pairs());
-    copy(from.counts(), arrays.counts(), Routing.COUNTS);
-  }
-
-  private static void copy(MemorySegment from, TornadoNativeArray to, int count) {
-    MemorySegment.copy(from, 0, to.getSegment(), 0, (long) count * Integer.BYTES);
   }
 }
