@@ -1,4 +1,4 @@
 @NullMarked
-package io.github.moelora.tornado;
+package io.github.moelora.build;
 
 import org.jspecify.annotations.NullMarked;
