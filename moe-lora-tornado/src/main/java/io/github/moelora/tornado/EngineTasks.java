@@ -6,9 +6,9 @@ import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.StalePlanException;
 import io.github.moelora.Step;
-import io.github.moelora.tornado.choice.BlockChoice;
-import io.github.moelora.tornado.choice.SplitTiling;
 import io.github.moelora.tornado.choice.Tiling;
+import io.github.moelora.tornado.engine.EngineChanges;
+import io.github.moelora.tornado.engine.EngineMemory;
 import io.github.moelora.tornado.kernels.SmallKernels;
 import io.github.moelora.tornado.launch.LoopLaunch;
 import io.github.moelora.tornado.launch.NarrowArrays;
@@ -18,22 +18,16 @@ import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.SliceTable;
 import io.github.moelora.tornado.plan.HostPlan;
-import io.github.moelora.tornado.step.SlotStore;
 import io.github.moelora.tornado.step.TornadoBackend;
 import io.github.moelora.tornado.step.TornadoStep;
 import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
-import java.util.ArrayList;
 import java.util.HashSet;
-import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Map;
 import java.util.NavigableMap;
 import java.util.Set;
 import java.util.TreeMap;
-import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.ImmutableTaskGraph;
-import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
@@ -72,37 +66,17 @@ import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
  * class are called by the thread that runs the engine's plan.
  */
 public final class EngineTasks {
-  private static final String SCRATCH = "lora_scratch";
-
-  /** An array in a graph of the engine, and the array of ours whose memory it gets. */
-  private record Mapping(Object handle, int engineGraph, Object array, String owner) {}
-
   private final MoeLoraConfig config;
   private final TornadoBackend backend;
 
   /** By the most tokens that they take. */
   private final NavigableMap<Integer, HostPlan> routings = new TreeMap<>();
 
-  /** Those with tasks, by the name of their upload graph. */
-  private final Map<String, ProjectionWeights> weights = new LinkedHashMap<>();
-
-  private final List<Mapping> mappings = new ArrayList<>();
+  private final EngineMemory memory = new EngineMemory();
+  private final EngineChanges changes = new EngineChanges(memory);
   private final Set<Integer> graphsWithTasks = new HashSet<>();
   private final Set<Integer> graphsWithPlan = new HashSet<>();
-  private final FloatArray scratchHandle = new FloatArray(1);
-  private int scratchFloats;
   private int appended;
-
-  /** Names of our graphs, in order; empty until {@link #graphs}. */
-  private final List<String> ownGraphs = new ArrayList<>();
-
-  private @Nullable TornadoExecutionPlan plan;
-  private int firstGraph;
-
-  /** By slot, in the order of the changes; an empty list empties the slot. */
-  private final Map<Integer, List<ProjectionWeights.Packed>> changes = new LinkedHashMap<>();
-
-  private volatile boolean closed;
 
   private EngineTasks(MoeLoraConfig config, TornadoBackend backend) {
     this.config = config;
@@ -121,7 +95,7 @@ public final class EngineTasks {
           "lora must use the tornado backend, got " + lora.backendName());
     }
     EngineTasks tasks = new EngineTasks(lora.config(), backend);
-    backend.embed(tasks.new Changes());
+    backend.embed(tasks.changes);
     return tasks;
   }
 
@@ -148,7 +122,7 @@ public final class EngineTasks {
         .transferToDevice(DataTransferMode.FIRST_EXECUTION, reads.sizes())
         .transferToDevice(DataTransferMode.UNDER_DEMAND, handles.resident())
         .transferToDevice(DataTransferMode.UNDER_DEMAND, reads.plan())
-        .transferToDevice(DataTransferMode.UNDER_DEMAND, scratchHandle);
+        .transferToDevice(DataTransferMode.UNDER_DEMAND, memory.scratch());
     boolean gateUp = call.projection() == Projection.GATE_UP;
     String name = "lora" + appended++ + (gateUp ? "GateUp" : "Down");
     if (narrow) {
@@ -156,11 +130,8 @@ public final class EngineTasks {
     } else {
       appendFloats(to, name, call, handles, reads, arrays);
     }
-    weights.put(owner.uploadName(), owner);
     graphsWithTasks.add(to.index());
-    map(to, handles.resident(), owner.resident(), owner.uploadName());
-    map(to, reads.plan(), routing.transferred(), routing.name());
-    mappings.add(new Mapping(scratchHandle, to.index(), scratchHandle, SCRATCH));
+    memory.map(to.index(), owner, handles, routing);
   }
 
   private void appendFloats(
@@ -172,7 +143,7 @@ public final class EngineTasks {
       EngineArrays arrays) {
     int rows = routing(to).rows();
     int zStride = SliceTable.maxStack(config);
-    needScratch(Math.multiplyExact(rows, zStride));
+    memory.needScratch(Math.multiplyExact(rows, zStride));
     Sizes.write(reads.sizes(), config, call, arrays.yWidth());
     LoopLaunch.append(
         to.graph(),
@@ -180,7 +151,7 @@ public final class EngineTasks {
         handles,
         new LoopLaunch.Bounds(rows, zStride, config.model().outputWidth(call.projection())),
         new LoopLaunch.Arrays(
-            reads, (FloatArray) arrays.x(), scratchHandle, (FloatArray) arrays.y()));
+            reads, (FloatArray) arrays.x(), memory.scratch(), (FloatArray) arrays.y()));
   }
 
   private void appendNarrow(
@@ -190,8 +161,8 @@ public final class EngineTasks {
       PackedWeights handles,
       DevicePlan reads,
       EngineArrays arrays) {
-    Tiling tiling = tiling(to.maxTokens(), call);
-    needScratch(tiling.zElements(config, routing(to).maxActiveBlocks()));
+    Tiling tiling = backend.choice().ofGraph(to.maxTokens(), call.projection());
+    memory.needScratch(tiling.zElements(config, routing(to).maxActiveBlocks()));
     NarrowLaunch.writeSizes(reads.sizes(), config, call, arrays.yWidth(), tiling);
     if (!call.add()) {
       appendZero(to, name + "Zero", call, reads, arrays.y());
@@ -202,16 +173,7 @@ public final class EngineTasks {
         config,
         handles,
         tiling,
-        new NarrowArrays(reads, (HalfFloatArray) arrays.x(), scratchHandle, arrays.y()));
-  }
-
-  private Tiling tiling(int maxTokens, ProjectionCall call) {
-    if (maxTokens <= BlockChoice.FEW_TOKENS) {
-      return backend.pairsTiling();
-    }
-    return maxTokens <= BlockChoice.SMALL_TOKENS
-        ? SplitTiling.small(config, call.projection())
-        : SplitTiling.large(config, call.projection());
+        new NarrowArrays(reads, (HalfFloatArray) arrays.x(), memory.scratch(), arrays.y()));
   }
 
   /** The narrow kernels only add, so a delta alone is added to zeros. */
@@ -259,24 +221,11 @@ public final class EngineTasks {
     first.graph().transferToDevice(DataTransferMode.EVERY_EXECUTION, routing.transferred());
     routing.leaveTransferToEngine();
     graphsWithPlan.add(first.index());
-    map(first, routing.transferred(), routing.transferred(), routing.name());
-  }
-
-  private void map(EngineGraph to, Object[] handles, Object[] arrays, String owner) {
-    for (int i = 0; i < handles.length; i++) {
-      mappings.add(new Mapping(handles[i], to.index(), arrays[i], owner));
-    }
-  }
-
-  private void needScratch(int floats) {
-    scratchFloats = Math.max(scratchFloats, floats);
+    memory.mapTransfer(first.index(), routing);
   }
 
   private HostPlan routing(EngineGraph graph) {
-    requireOpen();
-    if (!ownGraphs.isEmpty()) {
-      throw new IllegalStateException("tasks must be appended before graphs() is called");
-    }
+    memory.requireNoGraphs();
     int tokens = graph.maxTokens();
     if (tokens > config.maxTokens()) {
       throw new IllegalArgumentException(
@@ -284,7 +233,7 @@ public final class EngineTasks {
               .formatted(config.maxTokens(), tokens));
     }
     return routings.computeIfAbsent(
-        tokens, most -> new HostPlan(config, most, backend.largeBlock()));
+        tokens, most -> new HostPlan(config, most, backend.choice().largeBlock()));
   }
 
   /**
@@ -295,25 +244,7 @@ public final class EngineTasks {
    * @throws IllegalStateException if there are no tasks, or at a second call
    */
   public List<ImmutableTaskGraph> graphs() {
-    requireOpen();
-    if (weights.isEmpty() || !ownGraphs.isEmpty()) {
-      throw new IllegalStateException("graphs() must be called once, after append");
-    }
-    List<TaskGraph> list = new ArrayList<>();
-    weights.values().forEach(each -> list.add(each.uploadGraph()));
-    FloatArray scratch = new FloatArray(scratchFloats);
-    mappings.replaceAll(
-        each ->
-            each.owner().equals(SCRATCH)
-                ? new Mapping(each.handle(), each.engineGraph(), scratch, SCRATCH)
-                : each);
-    list.add(
-        new TaskGraph(SCRATCH)
-            .task("clear", SmallKernels::clear, scratch)
-            .persistOnDevice(scratch));
-    routings.values().forEach(each -> list.add(each.graph()));
-    list.forEach(graph -> ownGraphs.add(graph.getTaskGraphName()));
-    return list.stream().map(TaskGraph::snapshot).toList();
+    return memory.graphs(routings.values());
   }
 
   /**
@@ -325,23 +256,7 @@ public final class EngineTasks {
    * @throws IllegalStateException before {@link #graphs} or at a second call
    */
   public void attach(TornadoExecutionPlan enginePlan, int first) {
-    requireOpen();
-    if (ownGraphs.isEmpty() || plan != null) {
-      throw new IllegalStateException("attach must be called once, after graphs()");
-    }
-    for (int i = 0; i < ownGraphs.size(); i++) {
-      enginePlan.withGraph(first + i).execute();
-    }
-    for (Mapping mapping : mappings) {
-      enginePlan.mapOnDeviceMemoryRegion(
-          mapping.handle(),
-          mapping.array(),
-          0,
-          first + ownGraphs.indexOf(mapping.owner()),
-          mapping.engineGraph());
-    }
-    plan = enginePlan;
-    firstGraph = first;
+    memory.attach(enginePlan, first);
   }
 
   /**
@@ -357,15 +272,12 @@ public final class EngineTasks {
    *     closed
    */
   public void begin(Step step) {
-    requireOpen();
-    if (plan == null) {
-      throw new IllegalStateException("attach must be called before begin");
-    }
+    memory.requireAttached();
     if (!(step.backendStep() instanceof TornadoStep tornadoStep)
         || tornadoStep.backend() != backend) {
       throw new IllegalArgumentException("step must be of the instance that the tasks are of");
     }
-    applyChanges(plan);
+    changes.apply(backend.weights());
     // after the changes: it waits for a load that has just handed one over
     step.requireFresh();
     if (step.routing().tokens() > routings.lastKey()) {
@@ -376,68 +288,8 @@ public final class EngineTasks {
     for (HostPlan routing : routings.values()) {
       routing.write(step.routing());
       if (!routing.engineTransfers()) {
-        run(plan, routing.name());
+        memory.transfer(routing);
       }
-    }
-  }
-
-  private void applyChanges(TornadoExecutionPlan enginePlan) {
-    Map<Integer, List<ProjectionWeights.Packed>> taken;
-    synchronized (changes) {
-      taken = new LinkedHashMap<>(changes);
-      changes.clear();
-    }
-    taken.forEach((slot, packed) -> apply(enginePlan, slot, packed));
-  }
-
-  private void apply(
-      TornadoExecutionPlan enginePlan, int slot, List<ProjectionWeights.Packed> packed) {
-    for (int i = 0; i < backend.weights().size(); i++) {
-      ProjectionWeights each = backend.weights().get(i);
-      if (weights.containsKey(each.uploadName())) {
-        if (packed.isEmpty()) {
-          each.stageEmpty(slot);
-        } else {
-          packed.get(i).stage(slot);
-        }
-        do {
-          run(enginePlan, each.uploadName());
-        } while (!packed.isEmpty() && packed.get(i).stageNext());
-      }
-    }
-  }
-
-  private void run(TornadoExecutionPlan enginePlan, String graph) {
-    try {
-      enginePlan.withGraph(firstGraph + ownGraphs.indexOf(graph)).execute();
-    } catch (RuntimeException e) {
-      // what is on the device is unknown now
-      closed = true;
-      throw e;
-    }
-  }
-
-  /** What the backend hands over. */
-  private final class Changes implements SlotStore {
-
-    @Override
-    public void change(int slot, List<ProjectionWeights.Packed> packed) {
-      synchronized (changes) {
-        changes.remove(slot);
-        changes.put(slot, packed);
-      }
-    }
-
-    /** The memory is the engine's plan's, which the engine closes. */
-    @Override
-    public void close() {
-      closed = true;
-    }
-  }
-
-  private void requireOpen() {
-    if (closed) {
-      throw new IllegalStateException("the instance is closed, or its device has failed");
     }
   }
 }

@@ -4,8 +4,7 @@ import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
-import io.github.moelora.tornado.choice.OneShotTiling;
-import io.github.moelora.tornado.choice.SplitTiling;
+import io.github.moelora.tornado.choice.BlockChoice;
 import io.github.moelora.tornado.choice.Tiling;
 import io.github.moelora.tornado.choice.Tuning;
 import io.github.moelora.tornado.device.DeviceTraits;
@@ -77,12 +76,13 @@ public final class ProjectionGraphs implements AutoCloseable {
       MoeLoraConfig config, ProjectionWeights weights, @Nullable Tuning tuning) {
     List<Chunk> list = new ArrayList<>();
     if (weights instanceof PackedWeights packed) {
-      Tiling pairs = Tuning.split(OneShotTiling.pairs(), tuning);
-      Tiling twoRows = Tuning.split(OneShotTiling.twoRows(), tuning);
+      List<Tiling> kernels = BlockChoice.kernels(config, weights.projection(), tuning);
+      Tiling pairs = kernels.getFirst();
+      Tiling twoRows = kernels.get(1);
       list.add(new NarrowChunk(config, packed, pairs, 1, CHUNK_ROWS[0]));
       list.add(new NarrowChunk(config, packed, twoRows, 1, CHUNK_ROWS[0]));
       list.add(new NarrowChunk(config, packed, twoRows, 1, CHUNK_ROWS[1]));
-      List<SplitTiling> split = SplitTiling.all(config, weights.projection());
+      List<Tiling> split = kernels.subList(2, kernels.size());
       // smaller blocks would be mostly padding in a kernel for larger ones
       int fewest = twoRows.rows() + 1;
       list.add(new NarrowChunk(config, packed, split.getFirst(), fewest, CHUNK_ROWS[0]));

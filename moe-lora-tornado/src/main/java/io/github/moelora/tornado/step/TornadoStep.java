@@ -22,7 +22,7 @@ public final class TornadoStep implements BackendStep {
 
   @Override
   public int maxBlockSize() {
-    return backend.maxBlockSize();
+    return backend.choice().maxBlockSize();
   }
 
   @Override
