@@ -92,8 +92,7 @@ class LoraAdapterTest {
             .add(1, Projection.GATE_UP, 2, slice(1, 1, 3, 1, 1));
     assertThatIllegalArgumentException()
         .isThrownBy(() -> builder.add(1, Projection.GATE_UP, 2, slice(2, 1, 3, 1, 1)))
-        .withMessage(
-            "layer 1, GATE_UP, expert 2: an expert must have at most 2 slices, got one more");
+        .withMessage("layer 1, GATE_UP, expert 2: it must have at most 2 slices, got one more");
   }
 
   @ParameterizedTest
