@@ -1,6 +1,7 @@
 package io.github.moelora.cli;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import io.github.moelora.AdapterFormatException;
 import io.github.moelora.DType;
 import io.github.moelora.GateUp;
 import io.github.moelora.LoraAdapter;
@@ -14,7 +15,6 @@ import io.github.moelora.Step;
 import io.github.moelora.bench.Bits;
 import io.github.moelora.bench.Check;
 import io.github.moelora.cli.VerifyCommand.Case;
-import io.github.moelora.peft.AdapterFormatException;
 import io.github.moelora.peft.PeftAdapter;
 import io.github.moelora.reference.Reference;
 import java.io.IOException;

@@ -2,8 +2,8 @@ package io.github.moelora.cli;
 
 import io.github.moelora.DType;
 import io.github.moelora.Matrix;
-import io.github.moelora.peft.SafeTensorsFile;
-import io.github.moelora.peft.SafeTensorsFile.Tensor;
+import io.github.moelora.safetensors.SafeTensorsFile;
+import io.github.moelora.safetensors.SafeTensorsFile.Tensor;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;

@@ -1,9 +1,9 @@
 package io.github.moelora.cli;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import io.github.moelora.AdapterFormatException;
 import io.github.moelora.MoeModel;
 import io.github.moelora.cli.VerifyCommand.Case;
-import io.github.moelora.peft.AdapterFormatException;
 import io.github.moelora.peft.PeftAdapter;
 import java.io.IOException;
 import java.nio.file.Files;

@@ -1,10 +1,13 @@
 package io.github.moelora.peft;
 
+import io.github.moelora.AdapterFormatException;
 import io.github.moelora.DType;
 import io.github.moelora.peft.ExpertKey.UnreadableException;
 import io.github.moelora.peft.PeftAdapter.Entry;
 import io.github.moelora.peft.PeftAdapter.Linear;
-import io.github.moelora.peft.SafeTensorsFile.Tensor;
+import io.github.moelora.safetensors.FiniteScan;
+import io.github.moelora.safetensors.SafeTensorsFile;
+import io.github.moelora.safetensors.SafeTensorsFile.Tensor;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Comparator;

@@ -1,4 +1,4 @@
-package io.github.moelora.peft;
+package io.github.moelora.testkit;
 
 import com.code_intelligence.jazzer.api.FuzzedDataProvider;
 import java.util.List;
@@ -8,7 +8,7 @@ import java.util.Random;
  * Choices of a fuzzer, and random ones once its input is used up, so that short inputs, with which
  * a fuzzer begins, reach as deep as long ones.
  */
-final class Choices {
+public final class Choices {
   private static final List<String> SNIPPETS =
       List.of(
           "{",
@@ -43,7 +43,7 @@ final class Choices {
   private final FuzzedDataProvider data;
   private final Random random;
 
-  Choices(FuzzedDataProvider data) {
+  public Choices(FuzzedDataProvider data) {
     this.data = data;
     this.random = new Random(data.consumeLong());
   }
@@ -53,20 +53,20 @@ final class Choices {
   }
 
   /** A number in {@code [least, most]}. */
-  int number(int least, int most) {
+  public int number(int least, int most) {
     return isUsedUp() ? random.nextInt(least, most + 1) : data.consumeInt(least, most);
   }
 
-  <T> T oneOf(List<T> values) {
+  public <T> T oneOf(List<T> values) {
     return values.get(number(0, values.size() - 1));
   }
 
   /** True once in so many times. */
-  boolean rarely(int times) {
+  public boolean rarely(int times) {
     return number(1, times) == times;
   }
 
-  String text(int length) {
+  public String text(int length) {
     if (!isUsedUp()) {
       return data.consumeString(length);
     }
@@ -77,12 +77,12 @@ final class Choices {
     return text.toString();
   }
 
-  byte[] rest() {
+  public byte[] rest() {
     return data.consumeRemainingAsBytes();
   }
 
   /** A sound text with up to four pieces cut out, doubled or put in. */
-  String mutated(String sound) {
+  public String mutated(String sound) {
     StringBuilder text = new StringBuilder(sound);
     for (int i = number(0, 4); i > 0; i--) {
       int from = number(0, text.length());

@@ -1,4 +1,4 @@
-package io.github.moelora.peft;
+package io.github.moelora.safetensors;
 
 import io.github.moelora.DType;
 import java.lang.foreign.MemorySegment;
@@ -9,7 +9,7 @@ import java.lang.foreign.ValueLayout;
  * is, if adding one at the lowest exponent bit carries into the sign bit; so a word of two or four
  * elements takes an {@code and} and an {@code add}, and a block is judged by the {@code or} of all.
  */
-final class FiniteScan {
+public final class FiniteScan {
   private static final ValueLayout.OfLong WORD = ValueLayout.JAVA_LONG_UNALIGNED;
 
   /** Words between two looks at what was gathered: small enough to be in cache for the search. */
@@ -17,8 +17,12 @@ final class FiniteScan {
 
   private FiniteScan() {}
 
-  /** Index of the first element that is NaN or infinite, or -1. */
-  static long firstNonFinite(MemorySegment data, DType type) {
+  /**
+   * Index of the first element that is NaN or infinite, or -1.
+   *
+   * @param data in, elements of {@code type} without gaps
+   */
+  public static long firstNonFinite(MemorySegment data, DType type) {
     long words = data.byteSize() / Long.BYTES;
     long first = 0;
     for (; first < words; first += BLOCK_WORDS) {

@@ -1,4 +1,4 @@
-package io.github.moelora.peft;
+package io.github.moelora.testkit;
 
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -8,17 +8,17 @@ import java.util.List;
 import java.util.stream.Stream;
 
 /** What this process has mapped, as Linux tells; elsewhere nothing. */
-final class Mappings {
+public final class Mappings {
   private static final Path MAPS = Path.of("/proc/self/maps");
 
   private Mappings() {}
 
-  static boolean areKnown() {
+  public static boolean areKnown() {
     return Files.isReadable(MAPS);
   }
 
   /** Mappings of a file. */
-  static List<String> of(Path file) {
+  public static List<String> of(Path file) {
     if (!areKnown()) {
       return List.of();
     }

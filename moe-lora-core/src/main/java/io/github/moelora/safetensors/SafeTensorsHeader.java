@@ -1,7 +1,9 @@
-package io.github.moelora.peft;
+package io.github.moelora.safetensors;
 
 import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonToken;
+import io.github.moelora.AdapterFormatException;
+import io.github.moelora.json.Json;
 import java.io.IOException;
 import java.io.InputStream;
 import java.lang.foreign.MemorySegment;

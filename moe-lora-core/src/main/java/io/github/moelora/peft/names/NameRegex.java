@@ -1,4 +1,4 @@
-package io.github.moelora.peft;
+package io.github.moelora.peft.names;
 
 import java.util.List;
 import java.util.function.IntPredicate;

@@ -1,4 +1,4 @@
-package io.github.moelora.peft;
+package io.github.moelora.peft.names;
 
 import java.util.regex.Pattern;
 import java.util.regex.PatternSyntaxException;
@@ -7,7 +7,7 @@ import java.util.regex.PatternSyntaxException;
  * A regular expression of a hostile file. Every step of a match is paid from a budget that all
  * expressions of a file share, so that many names and many expressions cannot hang the load.
  */
-final class NamePattern {
+public final class NamePattern {
   /** Longest expression; the known ones have a few hundred characters. */
   static final int MAX_LENGTH = 8192;
 
@@ -15,14 +15,20 @@ final class NamePattern {
   private static final Pattern PLAIN = Pattern.compile("[A-Za-z0-9_.-]+");
 
   /** Steps that may still be taken. */
-  static final class Budget {
+  public static final class Budget {
     private long left;
 
-    Budget(long steps) {
+    /** A budget of so many steps, at least 0. */
+    public Budget(long steps) {
       left = steps;
     }
 
-    void spend(long steps) {
+    /**
+     * Pays for some work.
+     *
+     * @throws ExhaustedException if fewer steps are left
+     */
+    public void spend(long steps) {
       left -= steps;
       if (left < 0) {
         throw new ExhaustedException();
@@ -31,7 +37,7 @@ final class NamePattern {
   }
 
   /** An expression takes too much work. */
-  static final class ExhaustedException extends RuntimeException {
+  public static final class ExhaustedException extends RuntimeException {
     private static final long serialVersionUID = 1;
 
     ExhaustedException() {
@@ -58,7 +64,7 @@ final class NamePattern {
    *
    * @throws PatternSyntaxException if it is none
    */
-  static NamePattern whole(String regex, Budget budget) {
+  public static NamePattern whole(String regex, Budget budget) {
     return new NamePattern(regex, false, compile(regex, regex), budget);
   }
 
@@ -67,7 +73,7 @@ final class NamePattern {
    *
    * @throws PatternSyntaxException if it is none
    */
-  static NamePattern suffix(String regex, Budget budget) {
+  public static NamePattern suffix(String regex, Budget budget) {
     return new NamePattern(regex, true, compile("(.*\\.)?(" + regex + ")$", regex), budget);
   }
 
@@ -83,7 +89,7 @@ final class NamePattern {
    *
    * @throws ExhaustedException if that took too much work
    */
-  boolean matches(String name) {
+  public boolean matches(String name) {
     if (plain) {
       return matchesPlain(name);
     }

@@ -1,4 +1,4 @@
-package io.github.moelora.peft;
+package io.github.moelora;
 
 import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;
@@ -15,7 +15,15 @@ public final class AdapterFormatException extends RuntimeException {
   private final String rule;
   private final String value;
 
-  AdapterFormatException(Path file, @Nullable String tensor, String rule, @Nullable Object value) {
+  /**
+   * A message of file, tensor, rule and value; names and values from the file are made printable.
+   *
+   * @param tensor name as the file has it, or null if it is not one tensor's fault
+   * @param rule what should hold
+   * @param value what was found
+   */
+  public AdapterFormatException(
+      Path file, @Nullable String tensor, String rule, @Nullable Object value) {
     super(
         "%s%s: %s, got %s"
             .formatted(
@@ -29,8 +37,12 @@ public final class AdapterFormatException extends RuntimeException {
     this.value = printable(String.valueOf(value));
   }
 
-  /** Shortens, and replaces what could steer a terminal or fake a line of a log. */
-  static String printable(String text) {
+  /**
+   * A text from a hostile file as messages may show it.
+   *
+   * @return the text, shortened, and without what could steer a terminal or fake a line of a log
+   */
+  public static String printable(String text) {
     StringBuilder shown = new StringBuilder();
     text.codePoints()
         .limit(MAX_SHOWN)

@@ -1,5 +1,6 @@
-package io.github.moelora.peft;
+package io.github.moelora.safetensors;
 
+import io.github.moelora.AdapterFormatException;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -76,8 +77,12 @@ public final class SafeTensorsFile implements AutoCloseable {
     }
   }
 
-  /** Opening a pipe would wait for its writer. */
-  static void requireRegularFile(Path path) {
+  /**
+   * Refuses what is not a regular file: opening a pipe would wait for its writer.
+   *
+   * @throws AdapterFormatException if it is something else, or does not exist
+   */
+  public static void requireRegularFile(Path path) {
     if (!Files.isRegularFile(path)) {
       throw new AdapterFormatException(
           path,

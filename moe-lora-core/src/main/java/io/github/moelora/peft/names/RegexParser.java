@@ -1,12 +1,12 @@
-package io.github.moelora.peft;
+package io.github.moelora.peft.names;
 
-import io.github.moelora.peft.NameRegex.Accept;
-import io.github.moelora.peft.NameRegex.Ahead;
-import io.github.moelora.peft.NameRegex.Condition;
-import io.github.moelora.peft.NameRegex.Fork;
-import io.github.moelora.peft.NameRegex.Instruction;
-import io.github.moelora.peft.NameRegex.One;
-import io.github.moelora.peft.NameRegex.Where;
+import io.github.moelora.peft.names.NameRegex.Accept;
+import io.github.moelora.peft.names.NameRegex.Ahead;
+import io.github.moelora.peft.names.NameRegex.Condition;
+import io.github.moelora.peft.names.NameRegex.Fork;
+import io.github.moelora.peft.names.NameRegex.Instruction;
+import io.github.moelora.peft.names.NameRegex.One;
+import io.github.moelora.peft.names.NameRegex.Where;
 import java.util.ArrayList;
 import java.util.BitSet;
 import java.util.HashMap;

@@ -1,4 +1,4 @@
-package io.github.moelora.peft;
+package io.github.moelora.testkit;
 
 import io.github.moelora.DType;
 import java.io.IOException;
@@ -14,9 +14,9 @@ import java.util.List;
 import java.util.Map;
 
 /** Writes adapter directories, sound ones and damaged ones. */
-final class AdapterFiles {
+public final class AdapterFiles {
   /** A function of row and column. */
-  interface Element {
+  public interface Element {
     double at(int row, int column);
   }
 
@@ -25,7 +25,7 @@ final class AdapterFiles {
   private final List<byte[]> bodies = new ArrayList<>();
   private long bodyBytes;
 
-  AdapterFiles() {
+  public AdapterFiles() {
     config("peft_type", "\"LORA\"");
     config("peft_version", "\"0.21.0\"");
     config("r", "2");
@@ -33,18 +33,18 @@ final class AdapterFiles {
   }
 
   /** Sets an option to a JSON value. */
-  AdapterFiles config(String option, String json) {
+  public AdapterFiles config(String option, String json) {
     config.put(option, json);
     return this;
   }
 
-  AdapterFiles withoutConfig(String option) {
+  public AdapterFiles withoutConfig(String option) {
     config.remove(option);
     return this;
   }
 
   /** Appends a tensor. */
-  AdapterFiles tensor(String name, DType type, int rows, int columns, Element element) {
+  public AdapterFiles tensor(String name, DType type, int rows, int columns, Element element) {
     byte[] bytes = new byte[rows * columns * type.bytes()];
     MemorySegment data = MemorySegment.ofArray(bytes);
     for (int i = 0; i < rows; i++) {
@@ -56,17 +56,17 @@ final class AdapterFiles {
   }
 
   /** Appends a tensor of zeros. */
-  AdapterFiles zeros(String name, int rows, int columns) {
+  public AdapterFiles zeros(String name, int rows, int columns) {
     return tensor(name, DType.F32, rows, columns, (i, j) -> 0);
   }
 
   /** Appends A {@code [rank, in]} and B {@code [out, rank]} of zeros of one module. */
-  AdapterFiles pair(String module, int rank, int in, int out) {
+  public AdapterFiles pair(String module, int rank, int in, int out) {
     return zeros(module + ".lora_A.weight", rank, in).zeros(module + ".lora_B.weight", out, rank);
   }
 
   /** Appends a header entry for the bytes that follow. */
-  AdapterFiles entry(String name, String dtype, String shape, byte[] bytes) {
+  public AdapterFiles entry(String name, String dtype, String shape, byte[] bytes) {
     entries.add(
         "\"%s\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%d,%d]}"
             .formatted(name, dtype, shape, bodyBytes, bodyBytes + bytes.length));
@@ -76,30 +76,30 @@ final class AdapterFiles {
   }
 
   /** Appends a header entry as it stands; no bytes are added. */
-  AdapterFiles rawEntry(String json) {
+  public AdapterFiles rawEntry(String json) {
     entries.add(json);
     return this;
   }
 
   /** Appends bytes that no entry claims. */
-  AdapterFiles bytes(int count) {
+  public AdapterFiles bytes(int count) {
     bodies.add(new byte[count]);
     bodyBytes += count;
     return this;
   }
 
-  String configJson() {
+  public String configJson() {
     List<String> fields = new ArrayList<>();
     config.forEach((option, json) -> fields.add("\"%s\": %s".formatted(option, json)));
     return "{" + String.join(",\n", fields) + "}";
   }
 
-  byte[] weights() {
+  public byte[] weights() {
     byte[] header = ("{" + String.join(",", entries) + "}").getBytes(StandardCharsets.UTF_8);
     return weights(header.length, header, bodies);
   }
 
-  static byte[] weights(long headerLength, byte[] header, List<byte[]> bodies) {
+  public static byte[] weights(long headerLength, byte[] header, List<byte[]> bodies) {
     int size = 8 + header.length + bodies.stream().mapToInt(body -> body.length).sum();
     ByteBuffer file = ByteBuffer.allocate(size).order(ByteOrder.LITTLE_ENDIAN);
     file.putLong(headerLength).put(header);
@@ -108,13 +108,13 @@ final class AdapterFiles {
   }
 
   /** A weights file with this header and nothing else. */
-  static byte[] headerOnly(String header) {
+  public static byte[] headerOnly(String header) {
     byte[] bytes = header.getBytes(StandardCharsets.UTF_8);
     return weights(bytes.length, bytes, List.of());
   }
 
   /** Writes both files into a directory. */
-  Path write(Path directory) throws IOException {
+  public Path write(Path directory) throws IOException {
     Files.createDirectories(directory);
     Files.writeString(directory.resolve("adapter_config.json"), configJson());
     Files.write(directory.resolve("adapter_model.safetensors"), weights());

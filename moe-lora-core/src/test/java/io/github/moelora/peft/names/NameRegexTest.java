@@ -1,10 +1,10 @@
-package io.github.moelora.peft;
+package io.github.moelora.peft.names;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.github.moelora.peft.NamePattern.Budget;
-import io.github.moelora.peft.NamePattern.ExhaustedException;
+import io.github.moelora.peft.names.NamePattern.Budget;
+import io.github.moelora.peft.names.NamePattern.ExhaustedException;
 import java.util.regex.Pattern;
 import java.util.regex.PatternSyntaxException;
 import net.jqwik.api.Arbitraries;

@@ -1,4 +1,4 @@
-package io.github.moelora.peft;
+package io.github.moelora.json;
 
 import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.core.JsonLocation;
@@ -21,7 +21,7 @@ import org.jspecify.annotations.Nullable;
  * Reads hostile JSON: strict UTF-8, bounded depth and lengths; {@link #object} also takes duplicate
  * keys and trailing content for errors.
  */
-final class Json {
+public final class Json {
   private static final int MAX_DEPTH = 32;
   private static final int MAX_STRING = 1 << 20;
   private static final int MAX_NAME = 4096;
@@ -44,7 +44,7 @@ final class Json {
   private Json() {}
 
   /** A parser whose input must be UTF-8; Jackson alone would also take UTF-16 and UTF-32. */
-  static JsonParser parser(InputStream utf8) throws IOException {
+  public static JsonParser parser(InputStream utf8) throws IOException {
     // a decoder, unlike a charset, reports what is malformed
     return FACTORY.createParser(new InputStreamReader(utf8, StandardCharsets.UTF_8.newDecoder()));
   }
@@ -56,7 +56,7 @@ final class Json {
    *     {@code Boolean} or null
    * @throws IOException if the bytes are not one JSON object, within the limits above
    */
-  static Map<String, @Nullable Object> object(InputStream utf8) throws IOException {
+  public static Map<String, @Nullable Object> object(InputStream utf8) throws IOException {
     try (JsonParser parser = parser(utf8)) {
       requireObject(parser);
       Map<String, @Nullable Object> object = readObject(parser);
@@ -65,13 +65,23 @@ final class Json {
     }
   }
 
-  static void requireObject(JsonParser parser) throws IOException {
+  /**
+   * Reads the first token.
+   *
+   * @throws IOException if it does not begin an object
+   */
+  public static void requireObject(JsonParser parser) throws IOException {
     if (parser.nextToken() != JsonToken.START_OBJECT) {
       throw new IOException("a JSON object must stand here");
     }
   }
 
-  static void requireEnd(JsonParser parser) throws IOException {
+  /**
+   * Reads behind the last token.
+   *
+   * @throws IOException if anything follows
+   */
+  public static void requireEnd(JsonParser parser) throws IOException {
     if (parser.nextToken() != null) {
       throw new IOException("nothing must follow the JSON object");
     }
@@ -98,8 +108,8 @@ final class Json {
     return array;
   }
 
-  /** Reads the value whose first token is the current one. */
-  static @Nullable Object readValue(JsonParser parser) throws IOException {
+  /** Reads the value whose first token is the current one, as {@link #object} has values. */
+  public static @Nullable Object readValue(JsonParser parser) throws IOException {
     return switch (parser.currentToken()) {
       case START_OBJECT -> readObject(parser);
       case START_ARRAY -> readArray(parser);
@@ -113,7 +123,7 @@ final class Json {
   }
 
   /** What is wrong and where, in one line. */
-  static String explain(IOException e) {
+  public static String explain(IOException e) {
     if (e instanceof CharacterCodingException) {
       return "bytes that are not UTF-8";
     }

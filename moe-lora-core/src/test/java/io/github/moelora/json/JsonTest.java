@@ -1,4 +1,4 @@
-package io.github.moelora.peft;
+package io.github.moelora.json;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;

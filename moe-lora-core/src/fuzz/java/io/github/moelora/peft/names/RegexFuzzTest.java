@@ -1,7 +1,8 @@
-package io.github.moelora.peft;
+package io.github.moelora.peft.names;
 
 import com.code_intelligence.jazzer.api.FuzzedDataProvider;
 import com.code_intelligence.jazzer.junit.FuzzTest;
+import io.github.moelora.testkit.Choices;
 import java.util.List;
 import java.util.regex.PatternSyntaxException;
 

@@ -1,8 +1,12 @@
-package io.github.moelora.peft;
+package io.github.moelora.safetensors;
 
 import com.code_intelligence.jazzer.api.FuzzedDataProvider;
 import com.code_intelligence.jazzer.junit.FuzzTest;
-import io.github.moelora.peft.SafeTensorsFile.Tensor;
+import io.github.moelora.AdapterFormatException;
+import io.github.moelora.safetensors.SafeTensorsFile.Tensor;
+import io.github.moelora.testkit.AdapterFiles;
+import io.github.moelora.testkit.Choices;
+import io.github.moelora.testkit.Mappings;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;

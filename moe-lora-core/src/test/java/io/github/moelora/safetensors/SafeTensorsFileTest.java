@@ -1,4 +1,4 @@
-package io.github.moelora.peft;
+package io.github.moelora.safetensors;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatCode;
@@ -6,7 +6,10 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowableOfType;
 import static org.assertj.core.api.Assumptions.assumeThat;
 
+import io.github.moelora.AdapterFormatException;
 import io.github.moelora.DType;
+import io.github.moelora.testkit.AdapterFiles;
+import io.github.moelora.testkit.Mappings;
 import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.lang.foreign.MemorySegment;
