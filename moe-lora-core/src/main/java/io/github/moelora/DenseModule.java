@@ -63,8 +63,7 @@ public record DenseModule(String name, int inputWidth, int outputWidth, Split sp
     return switch (split) {
       case NONE -> this;
       case INPUT ->
-          new DenseModule(
-              name, shard.share(name + ": inputWidth", inputWidth), outputWidth, split);
+          new DenseModule(name, shard.share(name + ": inputWidth", inputWidth), outputWidth, split);
       case OUTPUT ->
           new DenseModule(
               name, inputWidth, shard.share(name + ": outputWidth", outputWidth), split);

@@ -233,6 +233,26 @@ public final class LoraAdapter {
     }
   }
 
+  /**
+   * Checks that this adapter fits a model and its limits.
+   *
+   * @throws IllegalArgumentException if it does not fit the model, its rank exceeds {@code maxRank}
+   *     or a weight exceeds the range of the weight type
+   */
+  public void requireFits(MoeLoraConfig config) {
+    requireFits(config.model());
+    if (maxRank > config.maxRank()) {
+      throw new IllegalArgumentException(
+          "adapter %s: rank must be at most maxRank %d, got %d"
+              .formatted(name, config.maxRank(), maxRank));
+    }
+    if (maxMagnitude > config.weightType().maxValue()) {
+      throw new IllegalArgumentException(
+          "adapter %s: weights must be at most %s for %s, got %s"
+              .formatted(name, config.weightType().maxValue(), config.weightType(), maxMagnitude));
+    }
+  }
+
   private IllegalArgumentException misfit(Site site, String rule, int value) {
     return new IllegalArgumentException(
         "adapter %s, %s: %s, got %d".formatted(name, site, rule, value));

@@ -86,10 +86,8 @@ final class ShardCut {
     List<Columns> all = List.of(new Columns(0, out, 0));
     return switch (module.split()) {
       case NONE -> new Cut(in, out, 0, in, all);
-      case INPUT ->
-          new Cut(in, out, shard.index() * part.inputWidth(), part.inputWidth(), all);
-      case OUTPUT ->
-          new Cut(in, out, 0, in, List.of(new Columns(first, part.outputWidth(), 0)));
+      case INPUT -> new Cut(in, out, shard.index() * part.inputWidth(), part.inputWidth(), all);
+      case OUTPUT -> new Cut(in, out, 0, in, List.of(new Columns(first, part.outputWidth(), 0)));
       case OUTPUT_HALVES ->
           new Cut(in, out, 0, in, halves(out / 2, first / 2, part.outputWidth() / 2));
     };

@@ -1,6 +1,8 @@
 package io.github.moelora;
 
 import io.github.moelora.spi.BackendStep;
+import io.github.moelora.spi.BlockRule;
+import io.github.moelora.spi.HostPlanner;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
@@ -32,12 +34,14 @@ public final class Step implements AutoCloseable {
 
   /** A block list, and the slots as they were when it was made. */
   private static final class Plan {
+    final HostPlanner planner;
     final Routing routing;
     final long[] generations;
     boolean made;
 
-    Plan(MoeLoraConfig config, Routing.Host host) {
-      routing = new Routing(config, host);
+    Plan(MoeLoraConfig config, BlockRule rule) {
+      planner = new HostPlanner(config, rule);
+      routing = planner.routing();
       generations = new long[config.slots()];
     }
 
@@ -64,10 +68,9 @@ public final class Step implements AutoCloseable {
     MoeLoraConfig config = lora.config();
     experts = new Plan(config, backendStep);
     boolean hasDense = !config.model().dense().isEmpty();
+    // the plan is of no width, so any module will do
     dense =
-        hasDense
-            ? new Plan(config.ofDense(config.model().dense().getFirst()), backendStep.denseHost())
-            : null;
+        hasDense ? new Plan(config.ofDense(config.model().dense().getFirst()), backendStep) : null;
     denseAdapterIds = MemorySegment.ofArray(new int[hasDense ? config.maxTokens() : 0]);
     zeros = MemorySegment.ofArray(new int[hasDense ? config.maxTokens() : 0]);
   }
@@ -88,7 +91,7 @@ public final class Step implements AutoCloseable {
     long stamp = lora.lock().readLock();
     try {
       requireOpen();
-      experts.routing.plan(tokens, expertIds, routingWeights, adapterIds, lora.active());
+      experts.planner.plan(tokens, expertIds, routingWeights, adapterIds, lora.active());
       // should the backend fail to take the plan, there is none
       experts.made = false;
       backendStep.planned(experts.routing);
@@ -131,7 +134,7 @@ public final class Step implements AutoCloseable {
         && Arrays.equals(lora.generations(), plan.generations)) {
       return;
     }
-    plan.routing.plan(tokens, zeros, zeros, adapterIds, lora.active());
+    plan.planner.plan(tokens, zeros, zeros, adapterIds, lora.active());
     plan.made = false;
     MemorySegment.copy(adapterIds, 0, denseAdapterIds, 0, bytes);
     backendStep.plannedDense(plan.routing);
@@ -186,7 +189,9 @@ public final class Step implements AutoCloseable {
     return dense;
   }
 
-  /** The plan of routed experts, for engines that read it on their own device and for measurements. */
+  /**
+   * The plan of routed experts, for engines that read it on their own device and for measurements.
+   */
   public Routing routing() {
     return experts.routing;
   }

@@ -56,8 +56,7 @@ class DenseModuleTest {
     MoeModel model =
         new MoeModel(4, 3, 2, GateUp.HALVES, List.of(0))
             .withDense(List.of(new DenseModule("layers.1.q_proj", 4, 6)))
-            .withDense(
-                List.of(new DenseModule("lm_head", 4, 9), new DenseModule("head", 4, 10)));
+            .withDense(List.of(new DenseModule("lm_head", 4, 9), new DenseModule("head", 4, 10)));
     assertThat(model.dense()).extracting(DenseModule::outputWidth).containsExactly(6, 9, 10);
     assertThat(model.denseIndex("layers.1.q_proj")).isZero();
     assertThat(model.denseIndex("lm_head")).isEqualTo(1);

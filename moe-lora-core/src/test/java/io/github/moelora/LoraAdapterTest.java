@@ -87,8 +87,7 @@ class LoraAdapterTest {
     assertThat(adapter.slices("k")).isEmpty();
     assertThat(adapter.maxRank()).isEqualTo(9);
     assertThat(adapter.maxMagnitude()).isEqualTo(7);
-    assertThat(adapter)
-        .hasToString("LoraAdapter[a, layers [2], 2 dense modules, rank <= 9]");
+    assertThat(adapter).hasToString("LoraAdapter[a, layers [2], 2 dense modules, rank <= 9]");
   }
 
   @Test
@@ -139,16 +138,13 @@ class LoraAdapterTest {
 
   @Test
   void denseModulesOfAnotherWidthAreRefused() {
-    LoraAdapter adapter =
-        LoraAdapter.builder("a").addDense("q", slice(1, 2, 6, 5, 3)).build();
+    LoraAdapter adapter = LoraAdapter.builder("a").addDense("q", slice(1, 2, 6, 5, 3)).build();
     MoeModel model = new MoeModel(6, 4, 1, GateUp.HALVES, List.of(2));
     assertThatIllegalArgumentException()
-        .isThrownBy(
-            () -> adapter.requireFits(model.withDense(List.of(new DenseModule("q", 7, 6)))))
+        .isThrownBy(() -> adapter.requireFits(model.withDense(List.of(new DenseModule("q", 7, 6)))))
         .withMessage("adapter a, module q: a.columns must be 7, got 6");
     assertThatIllegalArgumentException()
-        .isThrownBy(
-            () -> adapter.requireFits(model.withDense(List.of(new DenseModule("q", 6, 5)))))
+        .isThrownBy(() -> adapter.requireFits(model.withDense(List.of(new DenseModule("q", 6, 5)))))
         .withMessage("adapter a, module q: firstColumn + b.rows must be at most 5, got 6");
   }
 
@@ -162,7 +158,8 @@ class LoraAdapterTest {
         .isThrownBy(() -> builder.addDense(" ", slice(1, 1, 3, 2, 1)))
         .withMessage("module must be the name of a module, got \" \"");
     assertThatIllegalArgumentException()
-        .isThrownBy(() -> LoraAdapter.builder("n").addDense("v", slice(0, 1, 1, 1, Float.NaN)).build())
+        .isThrownBy(
+            () -> LoraAdapter.builder("n").addDense("v", slice(0, 1, 1, 1, Float.NaN)).build())
         .withMessage("adapter n, module v: a[0,0] must be finite, got NaN");
   }
 

@@ -32,8 +32,7 @@ class ProjectionCallTest {
   @Test
   void aDenseModuleIsTheOnlyExpertOfALayer() {
     ProjectionCall call = ProjectionCall.dense(5);
-    assertThat(call)
-        .isEqualTo(new ProjectionCall(5, 0, Projection.GATE_UP, false, false, true, 0));
+    assertThat(call).isEqualTo(new ProjectionCall(5, 0, Projection.GATE_UP, false, false, true, 0));
     assertThat(call.isDense()).isTrue();
     assertThat(ProjectionCall.gateUp(5).isDense()).isFalse();
     assertThat(call.deltaOnly().withColumnOffset(7).withPairRows(true))

@@ -30,6 +30,16 @@ class ShardTest {
     return Matrix.ofFloats(rows, columns, values);
   }
 
+  private static void assertNumbered(Matrix matrix, int rows, int columns) {
+    assertThat(matrix.rows()).isEqualTo(rows);
+    assertThat(matrix.columns()).isEqualTo(columns);
+    for (int i = 0; i < rows; i++) {
+      for (int j = 0; j < columns; j++) {
+        assertThat(matrix.get(i, j)).isEqualTo(10 * i + j);
+      }
+    }
+  }
+
   private static LoraSlice slice(int firstColumn, int inputs, int outputs) {
     return new LoraSlice(firstColumn, numbered(RANK, inputs), numbered(outputs, RANK), 0.5f);
   }
@@ -114,7 +124,7 @@ class ShardTest {
     assertThat(second)
         .extracting(ShardTest::columns)
         .containsExactly(List.of(0f, 20f, 30f), List.of(2f, 20f, 30f));
-    assertThat(second).allSatisfy(part -> assertThat(part.a()).isEqualTo(numbered(RANK, H)));
+    assertThat(second).allSatisfy(part -> assertNumbered(part.a(), RANK, H));
   }
 
   @Test
@@ -155,7 +165,7 @@ class ShardTest {
     assertThat(part.a().columns()).isEqualTo(2);
     assertThat(part.a().get(1, 0)).isEqualTo(12);
     assertThat(part.a().get(1, 1)).isEqualTo(13);
-    assertThat(part.b()).isEqualTo(numbered(H, RANK));
+    assertNumbered(part.b(), H, RANK);
     assertThat(part.scale()).isEqualTo(0.5f);
   }
 

@@ -307,9 +307,7 @@ class StepTest {
   void aModelWithoutDenseModulesHasNoPlanOfThem() {
     String message = "the model must list dense modules (MoeModel.withDense), and lists none";
     MemorySegment ids = MemorySegment.ofArray(new int[1]);
-    assertThatIllegalStateException()
-        .isThrownBy(() -> step.planDense(1, ids))
-        .withMessage(message);
+    assertThatIllegalStateException().isThrownBy(() -> step.planDense(1, ids)).withMessage(message);
     assertThatIllegalStateException().isThrownBy(step::denseRouting).withMessage(message);
     plan(0);
     assertThat(backend.calls).doesNotContain("planned dense");

@@ -141,8 +141,7 @@ final class ShardedProblem {
   void check() {
     for (Sum sum : sums) {
       Matrix y = problem.random(problem.pairs(sum.call()), sum.values()[0].length, DType.F32);
-      double[][] expected =
-          Reference.compute(problem.inputs(sum.call(), sum.x(), y)).values();
+      double[][] expected = Reference.compute(problem.inputs(sum.call(), sum.x(), y)).values();
       for (int row = 0; row < expected.length; row++) {
         for (int c = 0; c < expected[row].length; c++) {
           double value = expected[row][c];
@@ -151,8 +150,7 @@ final class ShardedProblem {
           if (!(Math.abs(sum.values()[row][c] - value) <= bound)) {
             throw new AssertionError(
                 "sum of shards [%d,%d] must be %s within %s, got %s; %s; %s"
-                    .formatted(
-                        row, c, value, bound, sum.values()[row][c], sum.call(), problem));
+                    .formatted(row, c, value, bound, sum.values()[row][c], sum.call(), problem));
           }
         }
       }
