@@ -4,6 +4,7 @@ import io.github.moelora.MoeLora;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
+import io.github.moelora.Routing;
 import io.github.moelora.StalePlanException;
 import io.github.moelora.Step;
 import io.github.moelora.tornado.choice.BlockChoice;
@@ -78,8 +79,11 @@ public final class EngineTasks {
   private final MoeLoraConfig config;
   private final TornadoBackend backend;
 
-  /** By the most tokens that they take. */
+  /** Plans of routed experts, by the most tokens that they take. */
   private final NavigableMap<Integer, EnginePlan> routings = new TreeMap<>();
+
+  /** Plans of dense modules, by the most tokens that they take. */
+  private final NavigableMap<Integer, EnginePlan> denseRoutings = new TreeMap<>();
 
   /** Those with tasks, by the name of their upload graph. */
   private final Map<String, ProjectionWeights> weights = new LinkedHashMap<>();
@@ -124,7 +128,8 @@ public final class EngineTasks {
   }
 
   /**
-   * Appends the tasks of one projection, which do for every pair what {@link Step#run} does.
+   * Appends the tasks of one projection or dense module, which do for every pair what {@link
+   * Step#run} does.
    *
    * @param to graph of the engine that gets the tasks
    * @param call what to compute
@@ -133,13 +138,13 @@ public final class EngineTasks {
    * @throws IllegalStateException after {@link #graphs}
    */
   public void append(EngineGraph to, ProjectionCall call, EngineArrays arrays) {
-    EnginePlan routing = routing(to);
+    ProjectionWeights owner = backend.weights(call);
+    EnginePlan routing = routing(to, call.isDense());
     if (graphsWithPlan.contains(to.index())) {
       throw new IllegalStateException(
           "the graph that transfers the plan must not have tasks of ours, got index " + to.index());
     }
-    ProjectionWeights owner = backend.weights(call.layer(), call.projection());
-    boolean tuned = arrays.requireFit(config, owner, call, to.maxTokens());
+    boolean tuned = arrays.requireFit(owner, call, to.maxTokens());
     ProjectionWeights handles = owner.handles();
     DeviceRouting reads = routing.handles().withSizes(new IntArray(Sizes.COUNT));
     to.graph()
@@ -147,8 +152,7 @@ public final class EngineTasks {
         .transferToDevice(DataTransferMode.UNDER_DEMAND, handles.resident())
         .transferToDevice(DataTransferMode.UNDER_DEMAND, reads.plan())
         .transferToDevice(DataTransferMode.UNDER_DEMAND, scratchHandle);
-    boolean gateUp = call.projection() == Projection.GATE_UP;
-    String name = "lora" + appended++ + (gateUp ? "GateUp" : "Down");
+    String name = "lora" + appended++ + kind(call);
     if (tuned) {
       appendTuned(to, name, call, (PackedWeights) handles, reads, arrays);
     } else {
@@ -161,6 +165,13 @@ public final class EngineTasks {
     mappings.add(new Mapping(scratchHandle, to.index(), scratchHandle, SCRATCH));
   }
 
+  private static String kind(ProjectionCall call) {
+    if (call.isDense()) {
+      return "Dense";
+    }
+    return call.projection() == Projection.GATE_UP ? "GateUp" : "Down";
+  }
+
   private void appendFloats(
       EngineGraph to,
       String name,
@@ -168,15 +179,16 @@ public final class EngineTasks {
       ProjectionWeights handles,
       DeviceRouting reads,
       EngineArrays arrays) {
-    int rows = routing(to).rows();
-    int zStride = SliceTable.maxStack(config);
+    MoeLoraConfig layer = handles.config();
+    int rows = routing(to, call.isDense()).rows();
+    int zStride = SliceTable.maxStack(layer);
     needScratch(Math.multiplyExact(rows, zStride));
-    Sizes.write(reads.sizes(), config, call, arrays.yWidth());
+    Sizes.write(reads.sizes(), layer, call, arrays.yWidth());
     FloatTasks.append(
         to.graph(),
         name,
         handles,
-        new FloatTasks.Bounds(rows, zStride, config.model().outputWidth(call.projection())),
+        new FloatTasks.Bounds(rows, zStride, layer.model().outputWidth(call.projection())),
         new FloatTasks.Arrays(
             reads, (FloatArray) arrays.x(), scratchHandle, (FloatArray) arrays.y()));
   }
@@ -188,37 +200,43 @@ public final class EngineTasks {
       PackedWeights handles,
       DeviceRouting reads,
       EngineArrays arrays) {
-    Tiling tiling = tiling(to.maxTokens(), call);
-    needScratch(tiling.zElements(config, routing(to).maxActiveBlocks()));
-    TunedTasks.writeSizes(reads.sizes(), config, call, arrays.yWidth(), tiling);
+    MoeLoraConfig layer = handles.config();
+    EnginePlan routing = routing(to, call.isDense());
+    Tiling tiling = tiling(layer, to.maxTokens(), call);
+    needScratch(tiling.zElements(layer, routing.maxActiveBlocks()));
+    TunedTasks.writeSizes(reads.sizes(), layer, call, arrays.yWidth(), tiling);
     if (!call.add()) {
-      appendZero(to, name + "Zero", call, reads, arrays.y());
+      int columns = layer.model().outputWidth(call.projection());
+      appendZero(to, name + "Zero", reads, arrays.y(), routing.maxPairs(), columns);
     }
     TunedTasks.append(
         to.graph(),
         to.graph().getTaskGraphName(),
         to.scheduler(),
         name,
-        config,
+        layer,
         handles,
         tiling,
         new TunedTasks.Arrays(reads, (HalfFloatArray) arrays.x(), scratchHandle, arrays.y()));
   }
 
-  private Tiling tiling(int maxTokens, ProjectionCall call) {
+  private Tiling tiling(MoeLoraConfig layer, int maxTokens, ProjectionCall call) {
     if (maxTokens <= BlockChoice.FEW_TOKENS) {
       return backend.pairsTiling();
     }
     return maxTokens <= BlockChoice.SMALL_TOKENS
-        ? SplitTiling.small(config, call.projection())
-        : SplitTiling.large(config, call.projection());
+        ? SplitTiling.small(layer, call.projection())
+        : SplitTiling.large(layer, call.projection());
   }
 
   /** The tuned kernels only add, so a delta alone is added to zeros. */
-  private void appendZero(
-      EngineGraph to, String name, ProjectionCall call, DeviceRouting reads, TornadoNativeArray y) {
-    int pairs = routing(to).maxPairs();
-    int columns = config.model().outputWidth(call.projection());
+  private static void appendZero(
+      EngineGraph to,
+      String name,
+      DeviceRouting reads,
+      TornadoNativeArray y,
+      int pairs,
+      int columns) {
     if (y instanceof IntArray words) {
       to.graph()
           .task(
@@ -243,14 +261,20 @@ public final class EngineTasks {
   }
 
   /**
-   * Lets a graph of the engine transfer the plans of steps up to its {@code maxTokens}, so that
-   * {@link #begin} need not run a graph for that. The engine runs it before the graphs with our
-   * tasks; itself it must have none.
+   * Lets a graph of the engine transfer the plans of steps up to its {@code maxTokens}, those of
+   * dense modules too where the model lists some, so that {@link #begin} need not run a graph for
+   * that. The engine runs it before the graphs with our tasks; itself it must have none.
    *
    * @throws IllegalStateException if the graph has tasks of ours, or after {@link #graphs}
    */
   public void transferPlan(EngineGraph first) {
-    EnginePlan routing = routing(first);
+    transferPlan(first, routing(first, false));
+    if (!config.model().dense().isEmpty()) {
+      transferPlan(first, routing(first, true));
+    }
+  }
+
+  private void transferPlan(EngineGraph first, EnginePlan routing) {
     if (graphsWithTasks.contains(first.index())) {
       throw new IllegalStateException(
           "the graph that transfers the plan must not have tasks of ours, got index "
@@ -272,7 +296,7 @@ public final class EngineTasks {
     scratchFloats = Math.max(scratchFloats, floats);
   }
 
-  private EnginePlan routing(EngineGraph graph) {
+  private EnginePlan routing(EngineGraph graph, boolean dense) {
     requireOpen();
     if (!ownGraphs.isEmpty()) {
       throw new IllegalStateException("tasks must be appended before graphs() is called");
@@ -283,8 +307,14 @@ public final class EngineTasks {
           "maxTokens must be at most %d as in the config, got %d"
               .formatted(config.maxTokens(), tokens));
     }
+    if (dense) {
+      // the plan is of no width, so any module will do
+      MoeLoraConfig layer = config.ofDense(config.model().dense().getFirst());
+      return denseRoutings.computeIfAbsent(
+          tokens, most -> new EnginePlan("lora_dense_plan_", layer, most, backend.largeBlock()));
+    }
     return routings.computeIfAbsent(
-        tokens, most -> new EnginePlan(config, most, backend.largeBlock()));
+        tokens, most -> new EnginePlan("lora_plan_", config, most, backend.largeBlock()));
   }
 
   /**
@@ -312,6 +342,7 @@ public final class EngineTasks {
             .task("clear", EngineKernels::clear, scratch)
             .persistOnDevice(scratch));
     routings.values().forEach(each -> list.add(each.graph()));
+    denseRoutings.values().forEach(each -> list.add(each.graph()));
     list.forEach(graph -> ownGraphs.add(graph.getTaskGraphName()));
     return list.stream().map(TaskGraph::snapshot).toList();
   }
@@ -368,15 +399,28 @@ public final class EngineTasks {
     applyChanges(plan);
     // after the changes: it waits for a load that has just handed one over
     step.requireFresh();
-    if (step.routing().tokens() > routings.lastKey()) {
+    requireTokens(routings, step.routing());
+    if (!denseRoutings.isEmpty()) {
+      requireTokens(denseRoutings, step.denseRouting());
+      write(plan, denseRoutings, step.denseRouting());
+    }
+    write(plan, routings, step.routing());
+  }
+
+  private static void requireTokens(NavigableMap<Integer, EnginePlan> plans, Routing routing) {
+    if (!plans.isEmpty() && routing.tokens() > plans.lastKey()) {
       throw new IllegalArgumentException(
           "the step must have at most %d tokens, as the largest graph, got %d"
-              .formatted(routings.lastKey(), step.routing().tokens()));
+              .formatted(plans.lastKey(), routing.tokens()));
     }
-    for (EnginePlan routing : routings.values()) {
-      routing.write(step.routing());
-      if (!routing.engineTransfers()) {
-        run(plan, routing.name());
+  }
+
+  private void write(
+      TornadoExecutionPlan enginePlan, NavigableMap<Integer, EnginePlan> plans, Routing routing) {
+    for (EnginePlan each : plans.values()) {
+      each.write(routing);
+      if (!each.engineTransfers()) {
+        run(enginePlan, each.name());
       }
     }
   }

@@ -178,19 +178,24 @@ public final class TornadoBackend implements Backend {
   public int blockSize(int activePairs, int groups) {
     // the kernels of an engine's graphs are fixed, and its arrays hold no other plans
     int tuned = tuning == null || engine != null ? 0 : tuning.blockSize(activePairs, groups);
-    return tuned > 0 ? tuned : builtInBlockSize(activePairs, groups);
+    return tuned > 0 ? tuned : builtInBlockSize(activePairs, groups, config.expertsPerToken());
+  }
+
+  /** Rows of a block for dense modules, whose tokens are the pairs. */
+  int denseBlockSize(int activePairs, int groups) {
+    return builtInBlockSize(activePairs, groups, 1);
   }
 
   /** Rows of a block for a batch; docs/performance.md has the measurements behind it. */
-  private int builtInBlockSize(int activePairs, int groups) {
+  private int builtInBlockSize(int activePairs, int groups, int pairsPerToken) {
     if (activePairs == groups) {
       return 1;
     }
     if (engine != null) {
-      if (packed && activePairs <= BlockChoice.FEW_TOKENS * config.expertsPerToken()) {
+      if (packed && activePairs <= BlockChoice.FEW_TOKENS * pairsPerToken) {
         return 1;
       }
-      if (activePairs <= BlockChoice.SMALL_TOKENS * config.expertsPerToken()) {
+      if (activePairs <= BlockChoice.SMALL_TOKENS * pairsPerToken) {
         return BlockChoice.SMALL_BLOCK;
       }
     } else if (activePairs <= FEW_PAIRS) {
