@@ -2,7 +2,7 @@ package io.github.moelora.tornado;
 
 import io.github.moelora.Routing;
 import io.github.moelora.spi.PlanFormat;
-import io.github.moelora.tornado.layout.DeviceRouting;
+import io.github.moelora.tornado.layout.DevicePlan;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -94,7 +94,7 @@ record BenchBatch(
    * Writes the plan in blocks of {@code blockSize} rows; with 1, every pair is a block, in pair
    * order. Written apart from {@link Routing} so that one does not hide a mistake of the other.
    */
-  void write(DeviceRouting to, int blockSize) {
+  void write(DevicePlan to, int blockSize) {
     int blocks = 0;
     int rows = 0;
     for (int p = 0; p < pairs(); p++) {
@@ -103,15 +103,15 @@ record BenchBatch(
     if (blockSize == 1) {
       for (int p = 0; p < pairs(); p++) {
         to.sortedTokenIds().set(rows++, p);
-        to.adapterIds().set(blocks, adapterIds[p / shape.expertsPerToken()]);
-        to.expertIds().set(blocks++, expertIds[p]);
+        to.blockAdapters().set(blocks, adapterIds[p / shape.expertsPerToken()]);
+        to.blockExperts().set(blocks++, expertIds[p]);
       }
     } else {
       for (var group : groups().entrySet()) {
         for (int i = 0; i < group.getValue().size(); i++) {
           if (i % blockSize == 0) {
-            to.adapterIds().set(blocks, group.getKey() / shape.experts());
-            to.expertIds().set(blocks++, group.getKey() % shape.experts());
+            to.blockAdapters().set(blocks, group.getKey() / shape.experts());
+            to.blockExperts().set(blocks++, group.getKey() % shape.experts());
           }
           to.sortedTokenIds().set(rows++, group.getValue().get(i));
         }

@@ -10,8 +10,10 @@ import io.github.moelora.spi.PlanFormat;
 import io.github.moelora.tornado.choice.OneShotTiling;
 import io.github.moelora.tornado.choice.SplitTiling;
 import io.github.moelora.tornado.choice.Tiling;
-import io.github.moelora.tornado.launch.TunedTasks;
-import io.github.moelora.tornado.layout.DeviceRouting;
+import io.github.moelora.tornado.launch.NarrowArrays;
+import io.github.moelora.tornado.launch.NarrowLaunch;
+import io.github.moelora.tornado.launch.Target;
+import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.step.TornadoBackend;
 import io.github.moelora.tornado.weights.PackedWeights;
 import java.lang.foreign.Arena;
@@ -35,8 +37,9 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 
 /**
- * The tuned kernels of one shape, rank and type with everything on the device: weights, routing, x,
- * y. A graph uploads a slot, one loads a batch, and captured graphs compute it once or many times.
+ * The narrow kernels of one shape, rank and type with everything on the device: weights, routing,
+ * x, y. A graph uploads a slot, one loads a batch, and captured graphs compute it once or many
+ * times.
  */
 final class BenchPlan implements AutoCloseable {
   /** Random numbers that x and all weights are windows of. */
@@ -78,7 +81,7 @@ final class BenchPlan implements AutoCloseable {
   private final MemorySegment pool;
   private final List<LoraAdapter> adapters = new ArrayList<>();
   private final List<Tiling> tilings;
-  private final DeviceRouting routing;
+  private final DevicePlan routing;
   private final HalfFloatArray x;
   private final TornadoNativeArray y;
   private final Map<Key, Integer> graphs = new HashMap<>();
@@ -111,7 +114,7 @@ final class BenchPlan implements AutoCloseable {
     }
     FloatArray scratch = new FloatArray(z);
     routing =
-        DeviceRouting.of(PlanFormat.sortedCapacity(config, tilings.getLast().rows()), pairs, pairs);
+        DevicePlan.of(PlanFormat.sortedCapacity(config, tilings.getLast().rows()), pairs, pairs);
     x = new HalfFloatArray(shape.inputRows(maxTokens) * shape.inputWidth());
     y = PackedWeights.words(type, Math.multiplyExact(pairs, shape.outputWidth()));
     IntArray flag = new IntArray(16);
@@ -135,15 +138,13 @@ final class BenchPlan implements AutoCloseable {
       String name = "rows%d_%d".formatted(key.tiling().rows(), key.repeats);
       TaskGraph graph = new TaskGraph(name).consumeFromDevice("load", resident.toArray());
       for (int i = 0; i < key.repeats(); i++) {
-        TunedTasks.append(
-            graph,
-            name,
-            scheduler,
+        NarrowLaunch.append(
+            new Target(graph, name, scheduler),
             "t" + i,
             config,
             weights,
             key.tiling(),
-            new TunedTasks.Arrays(routing, x, scratch, y));
+            new NarrowArrays(routing, x, scratch, y));
       }
       graph.persistOnDevice(resident.toArray());
       graph.transferToHost(DataTransferMode.UNDER_DEMAND, y);
@@ -164,7 +165,7 @@ final class BenchPlan implements AutoCloseable {
     return pairs / tiling.rows() + Math.min(pairs, groups);
   }
 
-  /** The tuned kernels that suit one of the batches, by the rows of a block. */
+  /** The narrow kernels that suit one of the batches, by the rows of a block. */
   private static List<Tiling> tilings(
       MoeLoraConfig config, BenchShape shape, List<Integer> tokens) {
     List<Tiling> list = new ArrayList<>();
@@ -235,7 +236,7 @@ final class BenchPlan implements AutoCloseable {
     for (Tiling tiling : tilings(batch)) {
       int blockSize = tiling.rows();
       batch.write(routing, blockSize);
-      TunedTasks.writeSizes(
+      NarrowLaunch.writeSizes(
           routing.sizes(),
           shape.config(batch.tokens(), rank, type),
           shape.call(),

@@ -25,7 +25,7 @@ public final class TornadoStep implements BackendStep {
 
   @Override
   public int maxBlockSize() {
-    return backend.maxBlockSize();
+    return backend.choice().maxBlockSize();
   }
 
   @Override
@@ -60,12 +60,12 @@ public final class TornadoStep implements BackendStep {
   private final class DenseRule implements BlockRule {
     @Override
     public int maxBlockSize() {
-      return backend.maxBlockSize();
+      return backend.denseChoice().maxBlockSize();
     }
 
     @Override
     public int blockSize(int activePairs, int groups) {
-      return backend.denseBlockSize(activePairs, groups);
+      return backend.blockSize(backend.denseChoice(), activePairs, groups);
     }
   }
 
