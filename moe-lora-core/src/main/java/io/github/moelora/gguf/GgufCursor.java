@@ -66,7 +66,8 @@ final class GgufCursor {
   /** The next bytes, as a view. */
   MemorySegment bytes(String what, long count) {
     if (count > remaining()) {
-      throw fault("%s must lie within the file".formatted(what), "%d bytes left".formatted(remaining()));
+      throw fault(
+          "%s must lie within the file".formatted(what), "%d bytes left".formatted(remaining()));
     }
     MemorySegment bytes = file.asSlice(at, count);
     at += count;
@@ -75,7 +76,8 @@ final class GgufCursor {
 
   /** A string of at most so many bytes, which must be UTF-8. */
   String text(String what, int most) {
-    long length = count("the length of " + what, Math.min(most, Math.max(0, remaining() - Long.BYTES)));
+    long length =
+        count("the length of " + what, Math.min(most, Math.max(0, remaining() - Long.BYTES)));
     byte[] bytes = bytes(what, length).toArray(ValueLayout.JAVA_BYTE);
     try {
       return StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes)).toString();

@@ -2,8 +2,8 @@ package io.github.moelora.gguf;
 
 import io.github.moelora.gguf.GgufValue.Whole;
 import java.lang.foreign.MemorySegment;
-import java.nio.charset.StandardCharsets;
 import java.lang.foreign.ValueLayout;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collections;
@@ -234,8 +234,7 @@ final class GgufHeader {
       }
       extents.set(
           i,
-          new Extent(
-              extent.name(), extent.type(), extent.shape(), data + offset, extent.bytes()));
+          new Extent(extent.name(), extent.type(), extent.shape(), data + offset, extent.bytes()));
     }
     requireApart();
     cursor.about(null);
@@ -251,7 +250,8 @@ final class GgufHeader {
         cursor.about(extent.name());
         throw cursor.fault(
             "its bytes must not overlap those of other tensors",
-            "%d bytes of %s".formatted(before.begin() + before.bytes() - extent.begin(), before.name()));
+            "%d bytes of %s"
+                .formatted(before.begin() + before.bytes() - extent.begin(), before.name()));
       }
     }
   }
