@@ -101,7 +101,7 @@ public final class GgufWriter {
       throw new IllegalArgumentException(
           "name must have [1, %d] bytes, got %d in %s".formatted(MAX_NAME_BYTES, length, name));
     }
-    if (!names.add(name)) {
+    if (names.contains(name)) {
       throw new IllegalArgumentException("name must be new, got " + name);
     }
     if (shape.isEmpty()
@@ -117,6 +117,7 @@ public final class GgufWriter {
       boolean last = i == shape.size() - 1;
       bytes = Math.multiplyExact(bytes, last ? shape.get(i) / type.blockElements() : shape.get(i));
     }
+    names.add(name);
     entries.add(new Entry(name, type, List.copyOf(shape), bytes, body));
     return this;
   }
