@@ -2,6 +2,8 @@ package io.github.moelora.bench;
 
 import io.github.moelora.Matrix;
 import io.github.moelora.ProjectionCall;
+import io.github.moelora.workload.Batch;
+import io.github.moelora.workload.Workload;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;

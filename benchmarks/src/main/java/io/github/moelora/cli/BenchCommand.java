@@ -4,11 +4,11 @@ import io.github.moelora.DType;
 import io.github.moelora.Matrix;
 import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
-import io.github.moelora.bench.Batch;
 import io.github.moelora.bench.Ceilings;
-import io.github.moelora.bench.Preset;
 import io.github.moelora.bench.Timing;
-import io.github.moelora.bench.Workload;
+import io.github.moelora.workload.Batch;
+import io.github.moelora.workload.Preset;
+import io.github.moelora.workload.Workload;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.lang.foreign.Arena;
@@ -204,9 +204,9 @@ final class BenchCommand implements Callable<Integer> {
   }
 
   private void requireOptions() {
-    requirePositive("--tokens", tokens);
-    requirePositive("--ranks", ranks);
-    requirePositive("--adapters", List.of(adapters));
+    Options.requireAtLeastOne("--tokens", tokens);
+    Options.requireAtLeastOne("--ranks", ranks);
+    Options.requireAtLeastOne("--adapters", adapters);
     if (!(memoryGib > 0)) {
       throw new IllegalArgumentException("--memory must be more than 0, got " + memoryGib);
     }
@@ -220,14 +220,6 @@ final class BenchCommand implements Callable<Integer> {
     DevicesCommand.requireKnown(backend);
     Output.requireWritable("--json", json);
     Output.requireWritable("--plot", plot);
-  }
-
-  private static void requirePositive(String name, List<Integer> values) {
-    for (int value : values) {
-      if (value < 1) {
-        throw new IllegalArgumentException("%s must be at least 1, got %d".formatted(name, value));
-      }
-    }
   }
 
   private Workload.Sizes sizes(Preset preset, int rank) {

@@ -12,11 +12,12 @@ import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Step;
-import io.github.moelora.bench.Bits;
-import io.github.moelora.bench.Check;
 import io.github.moelora.bench.Timing;
 import io.github.moelora.peft.PeftAdapter;
 import io.github.moelora.reference.Reference;
+import io.github.moelora.workload.AdapterRounding;
+import io.github.moelora.workload.Bits;
+import io.github.moelora.workload.Check;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.lang.foreign.Arena;
@@ -117,9 +118,9 @@ final class RunCommand implements Callable<Integer> {
 
   @Override
   public Integer call() throws IOException {
-    requireAtLeastOne("--tokens", tokens);
-    requireAtLeastOne("--experts-per-token", expertsPerToken);
-    requireAtLeastOne("--experts", experts == null ? 1 : experts);
+    Options.requireAtLeastOne("--tokens", tokens);
+    Options.requireAtLeastOne("--experts-per-token", expertsPerToken);
+    Options.requireAtLeastOne("--experts", experts == null ? 1 : experts);
     DevicesCommand.requireKnown(backend);
     Output.requireWritable("--json", json);
     List<NamedFolder> folders = adapterFolders.isEmpty() ? examples() : adapterFolders;
@@ -132,12 +133,6 @@ final class RunCommand implements Callable<Integer> {
       return run(folders, files);
     } finally {
       files.forEach(PeftAdapter::close);
-    }
-  }
-
-  private static void requireAtLeastOne(String option, int value) {
-    if (value < 1) {
-      throw new IllegalArgumentException("%s must be at least 1, got %d".formatted(option, value));
     }
   }
 

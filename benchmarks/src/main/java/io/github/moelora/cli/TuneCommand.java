@@ -4,14 +4,14 @@ import io.github.moelora.Backends;
 import io.github.moelora.DType;
 import io.github.moelora.GateUp;
 import io.github.moelora.MoeModel;
-import io.github.moelora.bench.Batch;
-import io.github.moelora.bench.Preset;
-import io.github.moelora.bench.RandomAdapters;
-import io.github.moelora.bench.Workload;
 import io.github.moelora.spi.Availability;
 import io.github.moelora.spi.BackendProvider;
 import io.github.moelora.spi.Tunable;
 import io.github.moelora.spi.Tuner;
+import io.github.moelora.workload.Batch;
+import io.github.moelora.workload.Preset;
+import io.github.moelora.workload.RandomAdapters;
+import io.github.moelora.workload.Workload;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.lang.foreign.Arena;
@@ -237,19 +237,11 @@ final class TuneCommand implements Callable<Integer> {
   }
 
   private void requireOptions() {
-    for (int count : adapters) {
-      requirePositive("--adapters", count);
-    }
-    requirePositive("--max-tokens", maxTokens);
+    Options.requireAtLeastOne("--adapters", adapters);
+    Options.requireAtLeastOne("--max-tokens", maxTokens);
     DevicesCommand.requireKnown(backend);
     Output.requireWritable("--out", out);
     Output.requireWritable("--json", json);
-  }
-
-  private static void requirePositive(String name, int value) {
-    if (value < 1) {
-      throw new IllegalArgumentException("%s must be at least 1, got %d".formatted(name, value));
-    }
   }
 
   private static Tunable named(String name) {

@@ -1,0 +1,4 @@
+@NullMarked
+package io.github.moelora.bench.gpu;
+
+import org.jspecify.annotations.NullMarked;
