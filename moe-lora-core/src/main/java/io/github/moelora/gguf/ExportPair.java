@@ -44,11 +44,12 @@ final class ExportPair {
             .orElse(0);
   }
 
-  /** The pair of a linear layer outside the routed experts. */
-  static ExportPair ofModule(String weight, LoraSlice slice) {
+  /** The pair of a weight outside the routed experts; one expert for a plain linear layer. */
+  static ExportPair ofModule(String weight, List<List<LoraSlice>> experts) {
+    LoraSlice first = experts.getFirst().getFirst();
     ExportTarget all =
-        new ExportTarget(weight, Projection.DOWN, slice.columns(), GateUp.UP_ONLY, 0, true);
-    return new ExportPair(weight, List.of(List.of(slice)), all, slice.a().columns(), false);
+        new ExportTarget(weight, Projection.DOWN, first.columns(), GateUp.UP_ONLY, 0, true);
+    return new ExportPair(weight, experts, all, first.a().columns(), experts.size() > 1);
   }
 
   List<List<LoraSlice>> experts() {

@@ -33,8 +33,9 @@ import org.slf4j.LoggerFactory;
  * alpha / R} with its own rank, or by 1 where alpha is 0 or absent. The deltas are those of the
  * PEFT adapter that the file was made of, as far as the element type can hold its weights.
  *
- * <p>Opening reads and checks everything. Immutable; safe for use by several threads. The views
- * handed out live until {@link #close}, and the file must not be changed meanwhile.
+ * <p>Opening reads and checks all but the elements, of which {@link #toLoraAdapter} reads those
+ * that it hands out. Immutable; safe for use by several threads. The views handed out live until
+ * {@link #close}, and the file must not be changed meanwhile.
  */
 public final class GgufAdapter implements AutoCloseable {
   private static final Logger LOG = LoggerFactory.getLogger(GgufAdapter.class);
@@ -227,6 +228,30 @@ public final class GgufAdapter implements AutoCloseable {
   }
 
   /**
+   * Reads every element once, for those who show a file rather than load it: {@link #toLoraAdapter}
+   * refuses the same values by expert.
+   *
+   * @throws AdapterFormatException naming the first tensor with an element that is not finite
+   */
+  public void checkWeights() {
+    for (Entry entry : entries) {
+      requireFinite(entry.a());
+      requireFinite(entry.b());
+    }
+    for (GgufModule module : otherModules) {
+      requireFinite(module.tensorA());
+      requireFinite(module.tensorB());
+    }
+  }
+
+  private void requireFinite(Tensor tensor) {
+    long at = Weights.firstNonFinite(tensor);
+    if (at >= 0) {
+      throw fault(tensor.name(), "every element must be finite", "element %d is not".formatted(at));
+    }
+  }
+
+  /**
    * The routed experts' part for a model: views of the mapped file, and copies where the file is
    * quantised or the model interleaves gate and up.
    *
@@ -239,10 +264,8 @@ public final class GgufAdapter implements AutoCloseable {
     Arena copies = Arena.ofAuto();
     Interleaving interleaving = new Interleaving(builder, model, copies);
     for (Entry entry : entries) {
-      Weights a = Weights.of(entry.a(), copies);
-      Weights b = Weights.of(entry.b(), copies);
       for (int expert = 0; expert < entry.experts(); expert++) {
-        LoraSlice slice = slice(entry, expert, a, b, model);
+        LoraSlice slice = slice(entry, expert, model, copies);
         if (model.gateUp() == GateUp.INTERLEAVED && entry.linear() != Linear.DOWN) {
           interleaving.add(entry.layer(), expert, entry.linear(), slice);
         } else {
@@ -285,15 +308,14 @@ public final class GgufAdapter implements AutoCloseable {
     }
   }
 
-  private static LoraSlice slice(Entry entry, int expert, Weights a, Weights b, MoeModel model) {
-    int rank = entry.rank();
-    long fromA = (long) expert * rank * entry.in();
-    long fromB = (long) expert * rank * entry.out();
+  private static LoraSlice slice(Entry entry, int expert, MoeModel model, Arena copies) {
+    Weights a = Weights.of(entry.a(), expert, entry.experts(), copies);
+    Weights b = Weights.of(entry.b(), expert, entry.experts(), copies);
     boolean second = entry.linear() == Linear.UP && model.gateUp() == GateUp.HALVES;
     return new LoraSlice(
         second ? model.intermediateSize() : 0,
-        new Matrix(a.data(), a.type(), rank, entry.in(), fromA, entry.in(), 1),
-        new Matrix(b.data(), b.type(), entry.out(), rank, fromB, rank, 1),
+        Matrix.of(a.data(), a.type(), entry.rank(), entry.in()),
+        Matrix.of(b.data(), b.type(), entry.out(), entry.rank()),
         entry.scale());
   }
 

@@ -123,7 +123,17 @@ public final class GgufExport {
    */
   public GgufExport module(String name, Matrix a, Matrix b, float scale) {
     LoraSlice slice = new LoraSlice(0, a, b, scale);
-    modules.add(ExportPair.ofModule(name, slice));
+    modules.add(ExportPair.ofModule(name, List.of(List.of(slice))));
+    return this;
+  }
+
+  /** Adds a pair of another GGUF file on a weight outside the routed experts, as it is there. */
+  public GgufExport module(GgufModule module) {
+    List<List<LoraSlice>> experts = new ArrayList<>();
+    for (int expert = 0; expert < module.experts(); expert++) {
+      experts.add(List.of(new LoraSlice(0, module.a(expert), module.b(expert), module.scale())));
+    }
+    modules.add(ExportPair.ofModule(module.name(), experts));
     return this;
   }
 

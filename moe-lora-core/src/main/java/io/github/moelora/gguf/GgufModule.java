@@ -3,7 +3,6 @@ package io.github.moelora.gguf;
 import io.github.moelora.Matrix;
 import io.github.moelora.gguf.GgufFile.Tensor;
 import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
 
 /**
  * A pair on a weight that is not one of routed experts: attention, a shared expert, the router, the
@@ -59,10 +58,7 @@ public record GgufModule(
       throw new IllegalArgumentException(
           "expert must be in [0, %d), got %d".formatted(experts, expert));
     }
-    long bytes = tensor.data().byteSize() / experts;
-    MemorySegment data = tensor.data().asSlice(expert * bytes, bytes);
-    Tensor part = new Tensor(tensor.name(), tensor.type(), tensor.shape(), data);
-    Weights weights = Weights.of(part, Arena.ofAuto());
+    Weights weights = Weights.of(tensor, expert, experts, Arena.ofAuto());
     return new Matrix(weights.data(), weights.type(), rows, columns, 0, rowStride, columnStride);
   }
 }

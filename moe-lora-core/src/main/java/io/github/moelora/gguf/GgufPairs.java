@@ -1,11 +1,9 @@
 package io.github.moelora.gguf;
 
 import io.github.moelora.AdapterFormatException;
-import io.github.moelora.DType;
 import io.github.moelora.gguf.GgufAdapter.Entry;
 import io.github.moelora.gguf.GgufFile.Tensor;
 import io.github.moelora.peft.PeftAdapter.Linear;
-import io.github.moelora.safetensors.FiniteScan;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.LinkedHashMap;
@@ -121,10 +119,9 @@ final class GgufPairs {
     }
   }
 
-  /** The type must be one that is read, no size 0, and every element finite. */
+  /** The type must be one that is read, and no size 0. */
   private void requireSound(Tensor tensor) {
-    DType type = tensor.type().dtype();
-    if (type == null && tensor.type() != GgmlType.Q8_0) {
+    if (tensor.type().dtype() == null && tensor.type() != GgmlType.Q8_0) {
       throw fault(tensor, "its type must be F32, F16, BF16 or Q8_0", tensor.type());
     }
     for (long dimension : tensor.shape()) {
@@ -134,13 +131,6 @@ final class GgufPairs {
             "its dimensions must be in [1, %d]".formatted(Integer.MAX_VALUE),
             tensor.shape());
       }
-    }
-    long at =
-        type == null
-            ? Weights.firstBlockNotFinite(tensor) * GgmlType.Q8_0.blockElements()
-            : FiniteScan.firstNonFinite(tensor.data(), type);
-    if (at >= 0) {
-      throw fault(tensor, "every element must be finite", "element %d is not".formatted(at));
     }
   }
 

@@ -223,6 +223,41 @@ final class GgufExportTest {
     }
   }
 
+  /** A file read and written keeps its other modules. */
+  @Test
+  void modulesOfAnotherFile() throws IOException {
+    Path from = directory.resolve("from.gguf");
+    double[] a = GgufBytes.values(random, 3 * 2 * 4);
+    double[] b = GgufBytes.values(random, 3 * 6 * 2);
+    double[] table = GgufBytes.values(random, 2 * 7);
+    new GgufBytes()
+        .adapter("grovemoe")
+        .tensor("w.chexps.lora_a", GgufBytes.F32, new long[] {4, 2, 3}, GgufBytes.encode(0, a))
+        .tensor("w.chexps.lora_b", GgufBytes.F32, new long[] {2, 6, 3}, GgufBytes.encode(0, b))
+        .tensor("token_embd.weight.lora_a", 0, new long[] {2, 7}, GgufBytes.encode(0, table))
+        .tensor("token_embd.weight.lora_b", 0, new long[] {2, 7}, GgufBytes.encode(0, table))
+        .write(from);
+    try (GgufAdapter read = GgufAdapter.open(from)) {
+      GgufExport export = new GgufExport(read.architecture());
+      read.otherModules().forEach(export::module);
+      export.write(LoraAdapter.builder("none").build(), model(GateUp.HALVES), file());
+    }
+    NaiveGguf written = new NaiveGguf(file());
+    assertThat(written.tensors.keySet())
+        .containsExactly(
+            "w.chexps.lora_a",
+            "w.chexps.lora_b",
+            "token_embd.weight.lora_a",
+            "token_embd.weight.lora_b");
+    double[][] expected = {a, b, table, table};
+    int i = 0;
+    for (NaiveGguf.Tensor tensor : written.tensors.values()) {
+      assertThat(tensor.values()).containsExactly(expected[i++]);
+    }
+    // no alpha is a scale of 1, which an alpha of the rank gives, too
+    assertThat(written.metadata).containsEntry("adapter.lora.alpha", 2f);
+  }
+
   @Test
   void whatTheTypeCannotHoldIsRefusedAndNothingIsLeft() throws IOException {
     MoeModel model = model(GateUp.HALVES);

@@ -86,7 +86,8 @@ public final class TornadoBackend implements Backend {
       FloatArray staging = PortableWeights.newStaging(config);
       addWeights((layer, projection) -> new PortableWeights(config, layer, projection, staging));
     }
-    largeBlock = packed ? SplitTiling.large(config, Projection.GATE_UP).rows() : BlockChoice.SMALL_BLOCK;
+    largeBlock =
+        packed ? SplitTiling.large(config, Projection.GATE_UP).rows() : BlockChoice.SMALL_BLOCK;
     maxBlockSize = Tuning.blockSizes(config, packed).getLast();
   }
 
