@@ -374,7 +374,7 @@ public final class EngineTasks {
               .formatted(routings.lastKey(), step.routing().tokens()));
     }
     for (EnginePlan routing : routings.values()) {
-      routing.write(step.routing(), tornadoStep.buffers());
+      routing.write(step.routing());
       if (!routing.engineTransfers()) {
         run(plan, routing.name());
       }

@@ -1,6 +1,6 @@
 package io.github.moelora.tornado.kernels;
 
-import io.github.moelora.Routing;
+import io.github.moelora.spi.PlanFormat;
 import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.SliceTable;
 import uk.ac.manchester.tornado.api.annotations.Parallel;
@@ -61,10 +61,10 @@ public final class PortableKernels {
       int zStride) {
     for (@Parallel int row = 0; row < rows; row++) {
       for (@Parallel int r = 0; r < zStride; r++) {
-        if (row < counts.get(Routing.NUM_TOKENS_POST_PADDED)) {
+        if (row < counts.get(PlanFormat.NUM_TOKENS_POST_PADDED)) {
           int pair = sortedTokenIds.get(row);
-          if (pair < counts.get(Routing.PAIRS)) {
-            int block = row / counts.get(Routing.BLOCK_SIZE);
+          if (pair < counts.get(PlanFormat.PAIRS)) {
+            int block = row / counts.get(PlanFormat.BLOCK_SIZE);
             int site =
                 adapterIds.get(block) * sizes.get(Sizes.LOCAL_EXPERTS) + expertIds.get(block);
             int at = site * SliceTable.INTS;
@@ -137,9 +137,9 @@ public final class PortableKernels {
   /** Pair at a position of any block, blocks without work included; -1 where there is none. */
   static int pairOf(IntArray counts, IntArray sortedTokenIds, int row) {
     int pair = -1;
-    if (row < counts.get(Routing.ALL_BLOCKS) * counts.get(Routing.BLOCK_SIZE)) {
+    if (row < counts.get(PlanFormat.ALL_BLOCKS) * counts.get(PlanFormat.BLOCK_SIZE)) {
       int id = sortedTokenIds.get(row);
-      if (id < counts.get(Routing.PAIRS)) {
+      if (id < counts.get(PlanFormat.PAIRS)) {
         pair = id;
       }
     }
@@ -156,7 +156,7 @@ public final class PortableKernels {
       int row,
       int column) {
     int slice = -1;
-    int block = row / counts.get(Routing.BLOCK_SIZE);
+    int block = row / counts.get(PlanFormat.BLOCK_SIZE);
     int adapter = adapterIds.get(block);
     if (adapter >= 0) {
       int at = (adapter * sizes.get(Sizes.LOCAL_EXPERTS) + expertIds.get(block)) * SliceTable.INTS;

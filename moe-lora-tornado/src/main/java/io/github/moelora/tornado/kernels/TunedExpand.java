@@ -1,6 +1,6 @@
 package io.github.moelora.tornado.kernels;
 
-import io.github.moelora.Routing;
+import io.github.moelora.spi.PlanFormat;
 import io.github.moelora.tornado.device.ArrayHeaders;
 import io.github.moelora.tornado.device.Halves;
 import io.github.moelora.tornado.device.LocalTile;
@@ -153,9 +153,9 @@ public final class TunedExpand {
     boolean fewCopies = copies <= 8;
     int tilesAtOnce = fewCopies ? 4 : 8;
 
-    int blocks = counts.get(Routing.ACTIVE_BLOCKS);
-    int blockSize = counts.get(Routing.BLOCK_SIZE);
-    int pairs = counts.get(Routing.PAIRS);
+    int blocks = counts.get(PlanFormat.ACTIVE_BLOCKS);
+    int blockSize = counts.get(PlanFormat.BLOCK_SIZE);
+    int pairs = counts.get(PlanFormat.PAIRS);
     int ranges = PackedLayout.ranges(slices, sizes.get(Sizes.ITEM_RANKS));
     int parts = PackedLayout.parts(sizes, blocks * ranges);
     int partStride = blocks * blockRows * zStride;

@@ -1,6 +1,6 @@
 package io.github.moelora.tornado.kernels;
 
-import io.github.moelora.Routing;
+import io.github.moelora.spi.PlanFormat;
 import io.github.moelora.tornado.device.Halves;
 import io.github.moelora.tornado.layout.PackedLayout;
 import io.github.moelora.tornado.layout.Sizes;
@@ -116,9 +116,9 @@ public final class TunedOneShot {
     int xWidth = X_FLOATS / rows;
     int xRowWords = xWidth / 2;
 
-    int blocks = counts.get(Routing.ACTIVE_BLOCKS);
-    int blockSize = counts.get(Routing.BLOCK_SIZE);
-    int pairs = counts.get(Routing.PAIRS);
+    int blocks = counts.get(PlanFormat.ACTIVE_BLOCKS);
+    int blockSize = counts.get(PlanFormat.BLOCK_SIZE);
+    int pairs = counts.get(PlanFormat.PAIRS);
     int perSite = slices.get(SliceTable.MOST_SLICES);
     int shares = PackedLayout.shares(sizes, blocks * perSite);
     int items = blocks * perSite * shares;

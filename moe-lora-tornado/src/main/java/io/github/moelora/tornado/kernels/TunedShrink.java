@@ -1,6 +1,6 @@
 package io.github.moelora.tornado.kernels;
 
-import io.github.moelora.Routing;
+import io.github.moelora.spi.PlanFormat;
 import io.github.moelora.tornado.device.ArrayHeaders;
 import io.github.moelora.tornado.device.LocalTile;
 import io.github.moelora.tornado.layout.PackedLayout;
@@ -116,9 +116,9 @@ public final class TunedShrink {
     int lane = tid & 31;
     int xLane = (lane >> 4) * (8 * xHalf - 16) - (lane & 15) * 16;
 
-    int blocks = counts.get(Routing.ACTIVE_BLOCKS);
-    int blockSize = counts.get(Routing.BLOCK_SIZE);
-    int pairs = counts.get(Routing.PAIRS);
+    int blocks = counts.get(PlanFormat.ACTIVE_BLOCKS);
+    int blockSize = counts.get(PlanFormat.BLOCK_SIZE);
+    int pairs = counts.get(PlanFormat.PAIRS);
     int ranges = PackedLayout.ranges(slices, 8 * itemTiles);
     int stages = sizes.get(Sizes.STAGES);
     int parts = PackedLayout.parts(sizes, blocks * ranges);

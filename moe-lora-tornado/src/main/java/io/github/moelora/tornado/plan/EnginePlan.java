@@ -2,14 +2,14 @@ package io.github.moelora.tornado.plan;
 
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.Routing;
+import io.github.moelora.spi.PlanArrays;
+import io.github.moelora.spi.PlanFormat;
 import io.github.moelora.tornado.choice.BlockChoice;
 import io.github.moelora.tornado.kernels.EngineKernels;
 import io.github.moelora.tornado.layout.DeviceRouting;
-import java.lang.foreign.MemorySegment;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
-import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 
 /**
  * The arrays through which plans of up to {@code maxTokens} tokens travel to an engine's graphs.
@@ -22,6 +22,7 @@ public final class EnginePlan {
   private final int groups;
   private final int rows;
   private final DeviceRouting arrays;
+  private final PlanArrays hostArrays;
   private final DeviceRouting handles = DeviceRouting.handles();
   private final IntArray pairs = new IntArray(1);
   private boolean engineTransfers;
@@ -32,8 +33,9 @@ public final class EnginePlan {
     maxPairs = limits.maxPairs();
     fewPairs = BlockChoice.FEW_TOKENS * config.expertsPerToken();
     groups = config.slots() * config.expertMap().localExperts();
-    rows = Routing.sortedCapacity(limits, maxBlockSize);
+    rows = PlanFormat.sortedCapacity(limits, maxBlockSize);
     arrays = DeviceRouting.of(rows, maxPairs, maxPairs);
+    hostArrays = arrays.hostArrays();
     arrays.counts().init(0);
   }
 
@@ -87,25 +89,12 @@ public final class EnginePlan {
     return engineTransfers;
   }
 
-  /**
-   * Takes over a plan; one that is too large becomes a plan without any work.
-   *
-   * @param from the buffers that hold the plan
-   */
-  public void write(Routing plan, Routing.Buffers from) {
-    if (plan.tokens() > maxTokens) {
+  /** Takes over a plan; one that is too large becomes a plan without any work. */
+  public void write(Routing plan) {
+    if (plan.tokens() <= maxTokens) {
+      plan.copyTo(hostArrays);
+    } else {
       arrays.counts().init(0);
-      return;
     }
-    int blocks = plan.allBlocks();
-    copy(from.sortedTokenIds(), arrays.sortedTokenIds(), blocks * plan.blockSize());
-    copy(from.expertIds(), arrays.expertIds(), blocks);
-    copy(from.adapterIds(), arrays.adapterIds(), blocks);
-    copy(from.routingWeights(), arrays.routingWeights(), plan.pairs());
-    copy(from.counts(), arrays.counts(), Routing.COUNTS);
-  }
-
-  private static void copy(MemorySegment from, TornadoNativeArray to, int count) {
-    MemorySegment.copy(from, 0, to.getSegment(), 0, (long) count * Integer.BYTES);
   }
 }

@@ -17,9 +17,10 @@ import io.github.moelora.tornado.choice.Tuning;
 import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.PortableWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
+import io.github.moelora.tornado.weights.WeightSite;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.function.BiFunction;
+import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 
@@ -81,39 +82,64 @@ public final class TornadoBackend implements Backend {
     packed = tensorCores && PackedWeights.suits(config);
     if (packed) {
       PackedWeights.Staging staging = PackedWeights.Staging.of(config);
-      addWeights((layer, projection) -> new PackedWeights(config, layer, projection, staging));
+      // of modules whose widths the tuned kernels do not take
+      FloatArray denseStaging =
+          config.model().dense().isEmpty() ? new FloatArray(1) : PortableWeights.newStaging(config);
+      addWeights(
+          site ->
+              PackedWeights.suits(site.config())
+                  ? new PackedWeights(site, staging)
+                  : new PortableWeights(site, denseStaging));
     } else {
       FloatArray staging = PortableWeights.newStaging(config);
-      addWeights((layer, projection) -> new PortableWeights(config, layer, projection, staging));
+      addWeights(site -> new PortableWeights(site, staging));
     }
     largeBlock =
         packed ? SplitTiling.large(config, Projection.GATE_UP).rows() : BlockChoice.SMALL_BLOCK;
     maxBlockSize = Tuning.blockSizes(config, packed).getLast();
   }
 
-  private void addWeights(BiFunction<Integer, Projection, ProjectionWeights> factory) {
+  private void addWeights(Function<WeightSite, ProjectionWeights> factory) {
     for (int layer : config.model().layers()) {
       for (Projection projection : Projection.values()) {
-        weights.add(factory.apply(layer, projection));
+        weights.add(factory.apply(WeightSite.of(config, layer, projection)));
       }
+    }
+    for (int module = 0; module < config.model().dense().size(); module++) {
+      weights.add(factory.apply(WeightSite.ofDense(config, module)));
     }
   }
 
   /** Plans of all projections, made at the first call. */
   List<ProjectionPlan> plans() {
     if (plans.isEmpty()) {
-      weights.forEach(each -> plans.add(new ProjectionPlan(config, each, tuning)));
+      for (ProjectionWeights each : weights) {
+        // what was measured was measured on experts
+        Tuning measured = each.site().module() == null ? tuning : null;
+        plans.add(new ProjectionPlan(each.config(), each, measured));
+      }
     }
     return plans;
   }
 
-  /** Weights of all projections, gate/up before down of each layer. */
+  /** Weights of all projections, gate/up before down of each layer, then of dense modules. */
   public List<ProjectionWeights> weights() {
     return weights;
   }
 
   public ProjectionWeights weights(int layer, Projection projection) {
     return weights.get(index(layer, projection));
+  }
+
+  /** Weights that a call uses. */
+  public ProjectionWeights weights(ProjectionCall call) {
+    return weights.get(index(call));
+  }
+
+  private int index(ProjectionCall call) {
+    return call.isDense()
+        ? 2 * config.model().layers().size() + call.module()
+        : index(call.layer(), call.projection());
   }
 
   private int index(int layer, Projection projection) {
@@ -240,14 +266,14 @@ public final class TornadoBackend implements Backend {
 
   @Override
   public BackendStep newStep() {
-    return new TornadoStep(this, config);
+    return new TornadoStep(this);
   }
 
   synchronized void run(Routing routing, ProjectionCall call, Matrix x, Matrix y) {
     if (engine != null) {
       throw new IllegalStateException("the adapters are in an engine's plan: run that");
     }
-    plans().get(index(call.layer(), call.projection())).run(routing, call, x, y);
+    plans().get(index(call)).run(routing, call, x, y);
   }
 
   @Override

@@ -1,46 +1,24 @@
 package io.github.moelora.tornado.step;
 
 import io.github.moelora.Matrix;
-import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
 import io.github.moelora.spi.BackendStep;
-import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import org.jspecify.annotations.Nullable;
 
 /** A plan on the host; the backend takes it to the device when it runs. */
 public final class TornadoStep implements BackendStep {
   private final TornadoBackend backend;
-  private final Arena arena = Arena.ofShared();
-  private final Routing.Buffers buffers;
-  private @Nullable Routing routing;
+  private @Nullable Routing expertPlan;
+  private @Nullable Routing densePlan;
 
-  TornadoStep(TornadoBackend backend, MoeLoraConfig config) {
+  TornadoStep(TornadoBackend backend) {
     this.backend = backend;
-    int pairs = config.maxPairs();
-    buffers =
-        new Routing.Buffers(
-            ints(Routing.sortedCapacity(config, backend.maxBlockSize())),
-            ints(pairs),
-            ints(pairs),
-            ints(Routing.COUNTS),
-            ints(pairs));
   }
 
   /** The backend whose step this is. */
   public TornadoBackend backend() {
     return backend;
-  }
-
-  private MemorySegment ints(int count) {
-    return arena.allocate(ValueLayout.JAVA_INT, count);
-  }
-
-  @Override
-  public Routing.Buffers buffers() {
-    return buffers;
   }
 
   @Override
@@ -55,23 +33,25 @@ public final class TornadoStep implements BackendStep {
 
   @Override
   public void planned(Routing plan) {
-    routing = plan;
+    expertPlan = plan;
   }
 
-  private Routing requirePlan() {
-    if (routing == null) {
-      throw new IllegalStateException("plan must be called before run");
-    }
-    return routing;
+  @Override
+  public void plannedDense(Routing plan) {
+    densePlan = plan;
   }
 
   @Override
   public void run(ProjectionCall call, Matrix x, Matrix y) {
-    backend.run(requirePlan(), call, x, y);
+    Routing plan = call.isDense() ? densePlan : expertPlan;
+    if (plan == null) {
+      throw new IllegalStateException("plan must be called before run");
+    }
+    backend.run(plan, call, x, y);
   }
 
   @Override
   public void close() {
-    arena.close();
+    // the device memory is the backend's
   }
 }

@@ -4,7 +4,7 @@ import io.github.moelora.LoraAdapter;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.ProjectionCall;
-import io.github.moelora.Routing;
+import io.github.moelora.spi.PlanFormat;
 import io.github.moelora.testkit.Operands;
 import io.github.moelora.testkit.Problem;
 import io.github.moelora.tornado.choice.Tiling;
@@ -14,6 +14,7 @@ import io.github.moelora.tornado.emulator.RecordedGraph;
 import io.github.moelora.tornado.launch.TunedTasks;
 import io.github.moelora.tornado.layout.DeviceRouting;
 import io.github.moelora.tornado.weights.PackedWeights;
+import io.github.moelora.tornado.weights.WeightSite;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
@@ -76,7 +77,7 @@ final class EmulatedProjection {
     TunedTasks.writeSizes(routing.sizes(), config, call, yWidth, tiling);
     HalfFloatArray deviceX = new HalfFloatArray(x.rows() * x.columns());
     deviceX.getSegment().copyFrom(x.data());
-    z = new FloatArray(tiling.zElements(config, routing.counts().get(Routing.ACTIVE_BLOCKS)));
+    z = new FloatArray(tiling.zElements(config, routing.counts().get(PlanFormat.ACTIVE_BLOCKS)));
     y = PackedWeights.words(config.weightType(), before.length / Short.BYTES);
     RecordedGraph graph = new RecordedGraph("emulated");
     GridScheduler scheduler = new GridScheduler();
@@ -94,7 +95,8 @@ final class EmulatedProjection {
 
   private static PackedWeights load(Problem problem, MoeLoraConfig config, ProjectionCall call) {
     PackedWeights.Staging staging = PackedWeights.Staging.of(config);
-    PackedWeights weights = new PackedWeights(config, call.layer(), call.projection(), staging);
+    PackedWeights weights =
+        new PackedWeights(WeightSite.of(config, call.layer(), call.projection()), staging);
     weights.poolA().getSegment().fill(NAN);
     weights.poolB().getSegment().fill(NAN);
     for (int slot = 0; slot < problem.adapters().size(); slot++) {
@@ -153,12 +155,12 @@ final class EmulatedProjection {
       routing.routingWeights().set(p, call.routedWeight() ? weight : Float.NaN);
     }
     routing.counts().init(UNUSED);
-    routing.counts().set(Routing.NUM_TOKENS_POST_PADDED, blocks * blockSize);
-    routing.counts().set(Routing.ACTIVE_BLOCKS, blocks);
-    routing.counts().set(Routing.ALL_BLOCKS, blocks + 1);
-    routing.counts().set(Routing.TOKENS, problem.tokens());
-    routing.counts().set(Routing.PAIRS, pairs);
-    routing.counts().set(Routing.BLOCK_SIZE, blockSize);
+    routing.counts().set(PlanFormat.NUM_TOKENS_POST_PADDED, blocks * blockSize);
+    routing.counts().set(PlanFormat.ACTIVE_BLOCKS, blocks);
+    routing.counts().set(PlanFormat.ALL_BLOCKS, blocks + 1);
+    routing.counts().set(PlanFormat.TOKENS, problem.tokens());
+    routing.counts().set(PlanFormat.PAIRS, pairs);
+    routing.counts().set(PlanFormat.BLOCK_SIZE, blockSize);
     return routing;
   }
 
