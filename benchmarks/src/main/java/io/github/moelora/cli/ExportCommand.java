@@ -28,7 +28,7 @@ import picocli.CommandLine.Parameters;
     mixinStandardHelpOptions = true,
     description = {
       "Writes an adapter as a GGUF file that llama.cpp loads.",
-      "It holds the routed experts; of a GGUF file everything."
+      "It holds the routed experts, and all other linear layers of a GGUF file."
     })
 final class ExportCommand implements Callable<Integer> {
   @CommandLine.Spec
@@ -94,7 +94,7 @@ final class ExportCommand implements Callable<Integer> {
           MoeModel model = PeftAdapter.inferModel(List.of(adapter), hints);
           GgufExport export = new GgufExport(requireArchitecture());
           write(export, adapter.toLoraAdapter(model), model);
-          tellLeftOut(adapter.ignoredTensors());
+          tellLeftOut("tensors are not of routed experts", adapter.ignoredTensors());
         }
       } else {
         exportGguf(hints);
@@ -129,8 +129,9 @@ final class ExportCommand implements Callable<Integer> {
       for (GgufModule module : adapter.otherModules()) {
         export.module(module);
       }
-      write(export, adapter.toLoraAdapter(model), model);
-      tellLeftOut(adapter.ignoredTensors());
+      // its other modules are written under their own names
+      write(export, adapter.toLoraAdapter(model).withoutUnlisted(model), model);
+      tellLeftOut("tensors are norms", adapter.ignoredTensors());
     }
   }
 
@@ -147,14 +148,15 @@ final class ExportCommand implements Callable<Integer> {
           summary.foldedPairs());
     }
     out.flush();
+    tellLeftOut("modules are not routed experts", summary.leftOut());
   }
 
-  private void tellLeftOut(List<String> names) {
+  private void tellLeftOut(String what, List<String> names) {
     if (!names.isEmpty()) {
       PrintWriter out = spec.commandLine().getOut();
       out.printf(
-          "note: %d tensors are not of routed experts and were left out, the first is %s%n",
-          names.size(), Output.printable(names.getFirst()));
+          "note: %d %s and were left out, the first is %s%n",
+          names.size(), what, Output.printable(names.getFirst()));
       out.flush();
     }
   }
