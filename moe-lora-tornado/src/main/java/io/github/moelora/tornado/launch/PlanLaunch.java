@@ -94,7 +94,7 @@ public final class PlanLaunch {
   /**
    * Appends the task {@code name + "Plan"}, or three of that beginning, and enters their grids.
    *
-   * @param expertIds in, int32 {@code [T, K]}
+   * @param input what the plan is made of
    * @param plan out, all but its sizes and routing weights
    */
   public static void append(
