@@ -103,6 +103,11 @@ public final class FloatWeights implements ProjectionWeights {
     return pool;
   }
 
+  /** Where the staged weights belong, as the kernel of {@link #uploadGraph} reads it. */
+  public IntArray range() {
+    return range;
+  }
+
   @Override
   public Object[] resident() {
     return new Object[] {pool, table.slices(), table.scales()};
