@@ -2,6 +2,7 @@
  * Many LoRA adapters at once inside Mixture-of-Experts layers: API, routing, backend SPI, CPU
  * backend.
  */
+@SuppressWarnings("module") // io.github.moelora.tornado is compiled after this one
 module io.github.moelora.core {
   requires com.fasterxml.jackson.core;
   requires org.slf4j;
@@ -9,9 +10,13 @@ module io.github.moelora.core {
   requires static transitive org.jspecify;
 
   exports io.github.moelora;
+  exports io.github.moelora.gguf;
   exports io.github.moelora.peft;
   exports io.github.moelora.reference;
+  exports io.github.moelora.safetensors;
   exports io.github.moelora.spi;
+  exports io.github.moelora.json to
+      io.github.moelora.tornado;
 
   uses io.github.moelora.spi.BackendProvider;
 

@@ -1,6 +1,6 @@
 package io.github.moelora.cli;
 
-import io.github.moelora.peft.AdapterFormatException;
+import io.github.moelora.AdapterFormatException;
 import io.github.moelora.peft.PeftAdapter;
 import java.io.IOException;
 import java.io.PrintWriter;

@@ -3,7 +3,7 @@ package io.github.moelora.cli;
 import ch.qos.logback.classic.Level;
 import ch.qos.logback.classic.Logger;
 import com.fasterxml.jackson.core.JacksonException;
-import io.github.moelora.peft.AdapterFormatException;
+import io.github.moelora.AdapterFormatException;
 import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.io.PrintWriter;
@@ -28,6 +28,7 @@ import picocli.CommandLine.ScopeType;
     subcommands = {
       RunCommand.class,
       InspectCommand.class,
+      ExportCommand.class,
       VerifyCommand.class,
       DevicesCommand.class,
       BenchCommand.class,

@@ -2,12 +2,15 @@ package io.github.moelora.peft;
 
 import com.code_intelligence.jazzer.api.FuzzedDataProvider;
 import com.code_intelligence.jazzer.junit.FuzzTest;
+import io.github.moelora.AdapterFormatException;
 import io.github.moelora.DType;
 import io.github.moelora.GateUp;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.LoraSlice;
 import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
+import io.github.moelora.testkit.AdapterFiles;
+import io.github.moelora.testkit.Choices;
 import java.nio.file.Path;
 import java.util.List;
 import org.jspecify.annotations.Nullable;

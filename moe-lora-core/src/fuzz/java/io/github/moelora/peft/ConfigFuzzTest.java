@@ -2,6 +2,8 @@ package io.github.moelora.peft;
 
 import com.code_intelligence.jazzer.api.FuzzedDataProvider;
 import com.code_intelligence.jazzer.junit.FuzzTest;
+import io.github.moelora.AdapterFormatException;
+import io.github.moelora.testkit.Choices;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;

@@ -1,5 +1,9 @@
 package io.github.moelora.peft;
 
+import io.github.moelora.AdapterFormatException;
+import io.github.moelora.json.Json;
+import io.github.moelora.peft.names.NamePattern;
+import io.github.moelora.safetensors.SafeTensorsFile;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.file.Files;

@@ -1,5 +1,6 @@
 package io.github.moelora.peft;
 
+import io.github.moelora.AdapterFormatException;
 import io.github.moelora.DType;
 import io.github.moelora.GateUp;
 import io.github.moelora.LoraAdapter;
@@ -8,7 +9,8 @@ import io.github.moelora.Matrix;
 import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
 import io.github.moelora.peft.PeftVersion.Era;
-import io.github.moelora.peft.SafeTensorsFile.Tensor;
+import io.github.moelora.safetensors.SafeTensorsFile;
+import io.github.moelora.safetensors.SafeTensorsFile.Tensor;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.EnumSet;

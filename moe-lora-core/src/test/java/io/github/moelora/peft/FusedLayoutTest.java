@@ -3,6 +3,7 @@ package io.github.moelora.peft;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.github.moelora.AdapterFormatException;
 import io.github.moelora.DType;
 import io.github.moelora.GateUp;
 import io.github.moelora.LoraAdapter;
@@ -11,6 +12,8 @@ import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
 import io.github.moelora.peft.PeftAdapter.Layout;
 import io.github.moelora.peft.PeftAdapter.Linear;
+import io.github.moelora.testkit.AdapterFiles;
+import io.github.moelora.testkit.Mappings;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.List;

@@ -3,7 +3,9 @@ package io.github.moelora.peft;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.catchThrowableOfType;
 
+import io.github.moelora.AdapterFormatException;
 import io.github.moelora.testkit.Golden;
+import io.github.moelora.testkit.Mappings;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Arrays;

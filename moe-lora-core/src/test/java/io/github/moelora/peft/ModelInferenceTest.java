@@ -3,8 +3,10 @@ package io.github.moelora.peft;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.github.moelora.AdapterFormatException;
 import io.github.moelora.GateUp;
 import io.github.moelora.MoeModel;
+import io.github.moelora.testkit.AdapterFiles;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;

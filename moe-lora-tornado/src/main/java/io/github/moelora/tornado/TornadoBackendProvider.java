@@ -6,6 +6,11 @@ import io.github.moelora.spi.Backend;
 import io.github.moelora.spi.BackendProvider;
 import io.github.moelora.spi.Tunable;
 import io.github.moelora.spi.Tuner;
+import io.github.moelora.tornado.choice.Tuning;
+import io.github.moelora.tornado.device.DeviceTraits;
+import io.github.moelora.tornado.step.TornadoBackend;
+import io.github.moelora.tornado.tune.TornadoTuner;
+import io.github.moelora.tornado.weights.PackedWeights;
 import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
 import uk.ac.manchester.tornado.api.common.TornadoDevice;
 
@@ -63,7 +68,7 @@ public final class TornadoBackendProvider implements BackendProvider, Tunable {
     TornadoDevice device = requireDevice();
     boolean tensorCores = DeviceTraits.hasTensorCores(device);
     boolean packed = tensorCores && PackedWeights.suits(config);
-    Tuning tuning = Tuning.find(config, Tuning.deviceName(device), packed);
+    Tuning tuning = Tuning.find(config, DeviceTraits.name(device), packed);
     return new TornadoBackend(config, describe(device), tensorCores, tuning);
   }
 

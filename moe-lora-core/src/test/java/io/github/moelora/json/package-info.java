@@ -1,0 +1,4 @@
+@NullMarked
+package io.github.moelora.json;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,4 @@
+@NullMarked
+package io.github.moelora.peft.names;
+
+import org.jspecify.annotations.NullMarked;

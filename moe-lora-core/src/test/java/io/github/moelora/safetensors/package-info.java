@@ -1,0 +1,4 @@
+@NullMarked
+package io.github.moelora.safetensors;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,211 @@
+package io.github.moelora.tornado.step;
+
+import io.github.moelora.DenseModule;
+import io.github.moelora.LoraAdapter;
+import io.github.moelora.Matrix;
+import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.Projection;
+import io.github.moelora.ProjectionCall;
+import io.github.moelora.Routing;
+import io.github.moelora.spi.Backend;
+import io.github.moelora.spi.BackendStep;
+import io.github.moelora.tornado.choice.BlockChoice;
+import io.github.moelora.tornado.choice.Tuning;
+import io.github.moelora.tornado.weights.FloatWeights;
+import io.github.moelora.tornado.weights.PackedWeights;
+import io.github.moelora.tornado.weights.ProjectionWeights;
+import io.github.moelora.tornado.weights.WeightSite;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.Function;
+import org.jspecify.annotations.Nullable;
+import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
+
+/**
+ * Runs projections on a TornadoVM device, with x from and y to the host. Weights go to the device
+ * once and stay there. Runs of several steps take turns.
+ */
+public final class TornadoBackend implements Backend {
+  private final MoeLoraConfig config;
+  private final String device;
+  private final BlockChoice choice;
+  private final List<ProjectionWeights> weights = new ArrayList<>();
+
+  private final BlockChoice denseChoice;
+  private final OwnGraphs graphs;
+
+  /** The backend's own graphs, or an engine's. */
+  private volatile SlotStore store;
+
+  private boolean closed;
+
+  /**
+   * @param tensorCores whether the narrow kernels can run
+   */
+  public TornadoBackend(MoeLoraConfig config, String device, boolean tensorCores) {
+    this(config, device, tensorCores, null);
+  }
+
+  /**
+   * @param tensorCores whether the narrow kernels can run
+   * @param tuning measured choices, null for the built-in ones
+   */
+  public TornadoBackend(
+      MoeLoraConfig config, String device, boolean tensorCores, @Nullable Tuning tuning) {
+    this.config = config;
+    this.device = device;
+    boolean packed = tensorCores && PackedWeights.suits(config);
+    if (packed) {
+      PackedWeights.Staging staging = PackedWeights.Staging.of(config);
+      // of modules whose widths the narrow kernels do not take
+      FloatArray denseStaging =
+          config.model().dense().isEmpty() ? new FloatArray(1) : FloatWeights.newStaging(config);
+      addWeights(
+          site ->
+              PackedWeights.suits(site.config())
+                  ? new PackedWeights(site, staging)
+                  : new FloatWeights(site, denseStaging));
+    } else {
+      FloatArray staging = FloatWeights.newStaging(config);
+      addWeights(site -> new FloatWeights(site, staging));
+    }
+    choice = new BlockChoice(config, packed, tuning);
+    // of a layer of one choice; block sizes do not depend on its widths
+    denseChoice = new BlockChoice(config.ofDense(new DenseModule("any", 4, 4)), packed, null);
+    graphs = new OwnGraphs(weights, tuning);
+    store = graphs;
+  }
+
+  private void addWeights(Function<WeightSite, ProjectionWeights> factory) {
+    for (int layer : config.model().layers()) {
+      for (Projection projection : Projection.values()) {
+        weights.add(factory.apply(WeightSite.of(config, layer, projection)));
+      }
+    }
+    for (int module = 0; module < config.model().dense().size(); module++) {
+      weights.add(factory.apply(WeightSite.ofDense(config, module)));
+    }
+  }
+
+  /** Graphs of all projections, made at the first call. */
+  List<ProjectionGraphs> graphs() {
+    return graphs.all();
+  }
+
+  /** Weights of all projections, gate/up before down of each layer, then of dense modules. */
+  public List<ProjectionWeights> weights() {
+    return weights;
+  }
+
+  public ProjectionWeights weights(int layer, Projection projection) {
+    return weights.get(index(layer, projection));
+  }
+
+  /** Weights that a call uses. */
+  public ProjectionWeights weights(ProjectionCall call) {
+    return weights.get(index(call));
+  }
+
+  private int index(ProjectionCall call) {
+    return call.isDense()
+        ? 2 * config.model().layers().size() + call.module()
+        : index(call.layer(), call.projection());
+  }
+
+  private int index(int layer, Projection projection) {
+    return 2 * config.model().layerIndex(layer) + (projection == Projection.GATE_UP ? 0 : 1);
+  }
+
+  /**
+   * Leaves the device to an engine, from now on.
+   *
+   * @param engine gets the slots' weights
+   */
+  public synchronized void embed(SlotStore engine) {
+    if (closed) {
+      throw new IllegalStateException("MoeLora is closed");
+    }
+    if (isEmbedded()) {
+      throw new IllegalStateException("lora must belong to one EngineTasks, and has one already");
+    }
+    if (graphs.isMade()) {
+      throw new IllegalStateException("EngineTasks.of must come before the first load and run");
+    }
+    store = engine;
+  }
+
+  private boolean isEmbedded() {
+    return store != graphs;
+  }
+
+  /** Which kernel runs, on blocks of how many rows. */
+  public BlockChoice choice() {
+    return choice;
+  }
+
+  /** The same for dense modules, whose tokens are the pairs. */
+  public BlockChoice denseChoice() {
+    return denseChoice;
+  }
+
+  /** Rows of a block for a batch. */
+  public int blockSize(int activePairs, int groups) {
+    return blockSize(choice, activePairs, groups);
+  }
+
+  /** Rows of a block for a batch, by one of the two choices. */
+  int blockSize(BlockChoice by, int activePairs, int groups) {
+    return isEmbedded() ? by.ofEngineBatch(activePairs, groups) : by.ofBatch(activePairs, groups);
+  }
+
+  @Override
+  public String device() {
+    return device;
+  }
+
+  @Override
+  public PreparedAdapter prepare(int slot, LoraAdapter adapter) {
+    List<ProjectionWeights.Packed> packed =
+        weights.stream().map(each -> each.pack(adapter)).toList();
+    return new PreparedAdapter() {
+      @Override
+      public void commit() {
+        change(slot, packed);
+      }
+
+      @Override
+      public void close() {
+        // only heap memory
+      }
+    };
+  }
+
+  private synchronized void change(int slot, List<ProjectionWeights.Packed> packed) {
+    store.change(slot, packed);
+  }
+
+  @Override
+  public void unload(int slot) {
+    change(slot, List.of());
+  }
+
+  @Override
+  public BackendStep newStep() {
+    return new TornadoStep(this);
+  }
+
+  synchronized void run(Routing routing, ProjectionCall call, Matrix x, Matrix y) {
+    if (isEmbedded()) {
+      throw new IllegalStateException("the adapters are in an engine's plan: run that");
+    }
+    graphs().get(index(call)).run(routing, call, x, y);
+  }
+
+  @Override
+  public synchronized void close() {
+    if (!closed) {
+      closed = true;
+      store.close();
+    }
+  }
+}
