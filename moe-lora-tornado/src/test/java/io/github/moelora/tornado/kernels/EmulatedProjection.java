@@ -16,6 +16,7 @@ import io.github.moelora.tornado.launch.NarrowLaunch;
 import io.github.moelora.tornado.launch.Target;
 import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.weights.PackedWeights;
+import io.github.moelora.tornado.weights.WeightSite;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
@@ -96,7 +97,8 @@ final class EmulatedProjection {
 
   private static PackedWeights load(Problem problem, MoeLoraConfig config, ProjectionCall call) {
     PackedWeights.Staging staging = PackedWeights.Staging.of(config);
-    PackedWeights weights = new PackedWeights(config, call.layer(), call.projection(), staging);
+    PackedWeights weights =
+        new PackedWeights(WeightSite.of(config, call.layer(), call.projection()), staging);
     weights.poolA().getSegment().fill(NAN);
     weights.poolB().getSegment().fill(NAN);
     for (int slot = 0; slot < problem.adapters().size(); slot++) {
