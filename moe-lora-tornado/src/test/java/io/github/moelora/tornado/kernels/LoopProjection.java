@@ -16,6 +16,7 @@ import io.github.moelora.tornado.layout.SliceTable;
 import io.github.moelora.tornado.weights.FloatWeights;
 import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
+import io.github.moelora.tornado.weights.WeightSite;
 import java.lang.foreign.MemorySegment;
 import java.util.function.Consumer;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
@@ -93,7 +94,8 @@ final class LoopProjection {
   /** Computes with {@link FloatLoops} and checks y. */
   void checkFloatLoops() {
     FloatArray staging = FloatWeights.newStaging(config);
-    FloatWeights weights = new FloatWeights(config, call.layer(), call.projection(), staging);
+    FloatWeights weights =
+        new FloatWeights(WeightSite.of(config, call.layer(), call.projection()), staging);
     weights.pool().init(Float.NaN);
     load(weights, each -> FloatLoops.storeSlot(staging, weights.range(), weights.pool()));
     FloatLoops.shrink(
@@ -128,7 +130,8 @@ final class LoopProjection {
   /** Computes with {@link PackedLoops} and checks y. */
   void checkPackedLoops() {
     PackedWeights.Staging staging = PackedWeights.Staging.of(config);
-    PackedWeights weights = new PackedWeights(config, call.layer(), call.projection(), staging);
+    PackedWeights weights =
+        new PackedWeights(WeightSite.of(config, call.layer(), call.projection()), staging);
     weights.poolA().getSegment().fill((byte) 0xff);
     weights.poolB().getSegment().fill((byte) 0xff);
     load(
