@@ -21,8 +21,8 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
  *
  * <p>Parameters that kernels share: {@code step}, see {@link StepWords}; {@code adapterIds} int32
  * {@code [T]}; {@code expertMap} int32 {@code [E]}, read if the step says so; {@code expertIds}
- * int32 {@code [T, K]}; {@code errors} int32 {@code [1]}, to which each pair with an id out of
- * range adds 1; the plan as {@link PlanFormat} says; {@code maxPairs} of a step, others are
+ * int32 {@code [T, K]}; {@code errors} int32, a word for each work-group, to which it adds its pairs
+ * with an id out of range; the plan as {@link PlanFormat} says; {@code maxPairs} of a step, others are
  * ignored; {@code shift} of the size of a chunk, {@code 1 << shift}; {@code threads} of a
  * work-group.
  */
@@ -32,6 +32,11 @@ public final class PlanKernels {
 
   /** Above all keys of pairs; sorts what fills a chunk to its end. */
   private static final int FILL = Integer.MAX_VALUE;
+
+  /** Where in a number the pairs with an id out of range stand, above those that begin a block. */
+  private static final int WRONG = 16;
+
+  private static final int BLOCKS = (1 << WRONG) - 1;
 
   /** Counts that a thread of {@link #addChunks} has under way. */
   private static final int BATCH = 16;
@@ -71,13 +76,12 @@ public final class PlanKernels {
     while (n < pairs) {
       n <<= 1;
     }
+    int wrong = 0;
     for (int i = tid; i < n; i += threads) {
       int key = FILL;
       if (i < pairs) {
         int site = PairSites.of(step, adapterIds, expertMap, expertIds, i);
-        if (site == PairSites.OUT_OF_RANGE) {
-          ctx.atomicAdd(errors, 0, 1);
-        }
+        wrong += site == PairSites.OUT_OF_RANGE ? 1 : 0;
         key = (keyOf(site, idle, blockSize) << shift) + i;
       }
       keys[i] = key;
@@ -109,8 +113,10 @@ public final class PlanKernels {
         }
       }
       ranks[i] = i - low;
-      // a pair begins a block where its rank is a multiple of the block size
-      blocks[i] = (i - low) % blockSize == 0 ? 1 : 0;
+      // a pair begins a block where its rank is a multiple of the block size; above it goes what
+      // the thread found wrong, to be added up with the blocks
+      int begins = (i - low) % blockSize == 0 ? 1 : 0;
+      blocks[i] = begins + (i == tid ? wrong << WRONG : 0);
     }
     ctx.localBarrier();
     int from = 0;
@@ -128,7 +134,7 @@ public final class PlanKernels {
     for (int i = tid; i < pairs; i += threads) {
       int key = keys[i] >> shift;
       int pair = keys[i] - (key << shift);
-      int block = blocks[from + i] - 1;
+      int block = (blocks[from + i] & BLOCKS) - 1;
       int row = ranks[i] % blockSize;
       sortedTokenIds.set(block * blockSize + row, pair);
       if (row == 0) {
@@ -154,6 +160,7 @@ public final class PlanKernels {
       }
     }
     if (tid == 0) {
+      addErrors(errors, 0, blocks[from + n - 1] >> WRONG);
       if (pairs == 0) {
         setActive(counts, 0, blockSize);
         counts.set(PlanFormat.ALL_BLOCKS, 0);
@@ -166,7 +173,8 @@ public final class PlanKernels {
    * Sorts each chunk of pairs by itself and counts its pairs of each group. Grid: a work-group per
    * chunk of the largest step.
    *
-   * @param chunkKeys out, int32 {@code [chunks << shift]}: sorted keys of the chunks that hold pairs
+   * @param chunkKeys out, int32 {@code [chunks << shift]}: sorted keys of the chunks that hold
+   *     pairs
    * @param chunkCounts out, int32 {@code [chunks, groups]}: pairs of each group, of these chunks
    * @param groups keys that there are, that of pairs without work, the last one, included
    */
@@ -185,24 +193,34 @@ public final class PlanKernels {
       int shift,
       int threads) {
     int[] keys = ctx.allocateIntLocalArray(1 << shift);
+    int[] wrong = ctx.allocateIntLocalArray(threads);
     int tid = ctx.localIdx;
     int chunk = ctx.groupIdx;
     int n = 1 << shift;
     int first = chunk << shift;
     int pairs = PairSites.pairs(step, maxPairs);
     if (first < pairs) {
+      int own = 0;
       for (int i = tid; i < n; i += threads) {
         int key = FILL;
         if (first + i < pairs) {
           int site = PairSites.of(step, adapterIds, expertMap, expertIds, first + i);
-          if (site == PairSites.OUT_OF_RANGE) {
-            ctx.atomicAdd(errors, 0, 1);
-          }
+          own += site == PairSites.OUT_OF_RANGE ? 1 : 0;
           key = (keyOf(site, groups - 1, blockSize) << shift) + i;
         }
         keys[i] = key;
       }
+      wrong[tid] = own;
       ctx.localBarrier();
+      for (int half = threads >> 1; half > 0; half >>= 1) {
+        if (tid < half) {
+          wrong[tid] += wrong[tid + half];
+        }
+        ctx.localBarrier();
+      }
+      if (tid == 0) {
+        addErrors(errors, chunk, wrong[0]);
+      }
       for (int width = 2; width <= n; width <<= 1) {
         for (int apart = width >> 1; apart > 0; apart >>= 1) {
           for (int i = tid; i < (n >> 1); i += threads) {
@@ -248,8 +266,8 @@ public final class PlanKernels {
   }
 
   /**
-   * Replaces the counts of each chunk by those of the chunks before it, and says where the blocks of
-   * each group begin. Grid: one work-group.
+   * Replaces the counts of each chunk by those of the chunks before it, and says where the blocks
+   * of each group begin. Grid: one work-group.
    *
    * @param chunkCounts in and out, int32 {@code [chunks, groups]}
    * @param groupBlocks out, int32 {@code [groups, 2]}: first block, and pairs
@@ -390,6 +408,13 @@ public final class PlanKernels {
       idle = step.get(StepWords.SLOTS) * step.get(StepWords.LOCAL_EXPERTS);
     }
     return idle;
+  }
+
+  /** Adds to a word that no other work-group touches. */
+  static void addErrors(IntArray errors, int group, int count) {
+    if (count > 0) {
+      errors.set(group, errors.get(group) + count);
+    }
   }
 
   /** By what a pair is sorted. */

@@ -14,7 +14,9 @@ import java.util.List;
 import java.util.Random;
 import org.junit.jupiter.api.Test;
 
-/** Any planner, host or device, against {@link NaiveRouting}: the same arrays, element by element. */
+/**
+ * Any planner, host or device, against {@link NaiveRouting}: the same arrays, element by element.
+ */
 abstract class PlanContract {
   private static final int PER_TOKEN = 3;
   private static final int EXPERTS = 7;
@@ -87,8 +89,7 @@ abstract class PlanContract {
   void skewedToFewExperts() {
     for (int tokens : tokens()) {
       int[] experts = new int[tokens * PER_TOKEN];
-      Arrays.setAll(
-          experts, p -> (int) (EXPERTS * Math.pow(random.nextDouble(), 6)) % EXPERTS);
+      Arrays.setAll(experts, p -> (int) (EXPERTS * Math.pow(random.nextDouble(), 6)) % EXPERTS);
       check(identity(), experts, ids(tokens, SLOTS), ACTIVE);
     }
   }
@@ -147,10 +148,8 @@ abstract class PlanContract {
       int[] validExperts = experts.clone();
       int[] validAdapters = adapters.clone();
       int wrong = makeValid(validExperts, validAdapters);
-      NaiveRouting naive =
-          NaiveRouting.of(config, validExperts, validAdapters, active, blockSize);
-      String what =
-          "seed %d, %d tokens, blocks of %d".formatted(seed, adapters.length, blockSize);
+      NaiveRouting naive = NaiveRouting.of(config, validExperts, validAdapters, active, blockSize);
+      String what = "seed %d, %d tokens, blocks of %d".formatted(seed, adapters.length, blockSize);
       compare(plan, naive, experts.length, blockSize, what);
       assertThat(plan.errors()).as("errors, " + what).isEqualTo(wrong);
     }

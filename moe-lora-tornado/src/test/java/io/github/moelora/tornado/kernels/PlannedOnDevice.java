@@ -8,6 +8,7 @@ import io.github.moelora.tornado.launch.Target;
 import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.layout.StepArrays;
 import io.github.moelora.tornado.layout.StepWords;
+import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.TaskGraph;
@@ -119,6 +120,6 @@ final class PlannedOnDevice implements AutoCloseable {
         plan.sortedTokenIds().toHeapArray(),
         plan.blockExperts().toHeapArray(),
         plan.blockAdapters().toHeapArray(),
-        step.errors().get(0));
+        Arrays.stream(step.errors().toHeapArray()).sum());
   }
 }
