@@ -217,24 +217,16 @@ public final class Step implements AutoCloseable {
   }
 
   /**
-   * Checks that what is planned may still be run; {@link #run} does so by itself. Waits for a
-   * change of a slot that is under way.
+   * Checks that there is a plan, for engines that read it on their own device. Waits for a change of
+   * a slot that is under way.
    *
-   * @throws StalePlanException if a slot named by a plan has changed since
    * @throws IllegalStateException if nothing is planned yet or the step is closed
    */
-  public void requireFresh() {
+  public void requirePlanned() {
     long stamp = lora.lock().readLock();
     try {
       requireOpen();
-      boolean hasDense = dense != null && dense.made;
-      requirePlan(experts.made || hasDense, "plan");
-      if (experts.made) {
-        experts.requireFresh(lora.generations());
-      }
-      if (dense != null && dense.made) {
-        dense.requireFresh(lora.generations());
-      }
+      requirePlan(experts.made || (dense != null && dense.made), "plan");
     } finally {
       lora.lock().unlockRead(stamp);
     }

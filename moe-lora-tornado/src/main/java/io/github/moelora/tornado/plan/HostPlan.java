@@ -85,6 +85,17 @@ public final class HostPlan implements PlanSource {
         .persistOnDevice(arrays.plan());
   }
 
+  /**
+   * Leaves a plan without any work.
+   *
+   * @return whether there was another
+   */
+  public boolean clear() {
+    boolean had = arrays.counts().get(PlanFormat.PAIRS) > 0;
+    arrays.counts().init(0);
+    return had;
+  }
+
   /** Takes over a plan; one that is too large becomes a plan without any work. */
   public void write(Routing plan) {
     if (plan.tokens() <= maxTokens) {

@@ -6,6 +6,7 @@ import io.github.moelora.tornado.layout.StepArrays;
 import io.github.moelora.tornado.layout.StepWords;
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
@@ -24,13 +25,17 @@ public final class StepInput {
   private final IntArray zeros;
 
   private final IntArray zeroHandle = new IntArray(1);
+  private final boolean onlyExpert;
+  private @Nullable IntArray deviceIds;
   private final IntArray read = new IntArray(1);
 
   /**
    * @param name of the graph that owns the arrays
+   * @param onlyExpert whether {@link #onlyExpert} will be asked for
    */
-  public StepInput(String name, MoeLoraConfig config) {
+  public StepInput(String name, MoeLoraConfig config, boolean onlyExpert) {
     this.name = name;
+    this.onlyExpert = onlyExpert;
     maxTokens = config.maxTokens();
     arrays = StepArrays.of(config);
     zeros = new IntArray(config.maxPairs());
@@ -42,9 +47,14 @@ public final class StepInput {
     return name;
   }
 
+  /** Takes adapter ids from an array of the engine. */
+  public void useAdapterIds(IntArray ids) {
+    deviceIds = ids;
+  }
+
   /** What kernels of the engine's graphs read. */
   public StepArrays handles() {
-    return handles;
+    return deviceIds == null ? handles : handles.withAdapterIds(deviceIds);
   }
 
   /** The stand-ins in the engine's graphs. */
@@ -57,20 +67,27 @@ public final class StepInput {
     return list(arrays, zeros);
   }
 
-  private static Object[] list(StepArrays step, IntArray zeros) {
-    List<Object> list = new ArrayList<>(List.of(step.all()));
-    list.add(zeros);
+  private Object[] list(StepArrays step, IntArray router) {
+    List<Object> list = new ArrayList<>(List.of(step.step(), step.expertMap(), step.errors()));
+    if (deviceIds == null) {
+      list.add(step.adapterIds());
+    }
+    if (onlyExpert) {
+      list.add(router);
+    }
     return list.toArray();
   }
 
   /** What changes from step to step. */
   public Object[] transferred() {
-    return new Object[] {arrays.step(), arrays.adapterIds()};
+    return deviceIds == null
+        ? new Object[] {arrays.step(), arrays.adapterIds()}
+        : new Object[] {arrays.step()};
   }
 
   /** The plan of layers with one expert, which every token chooses with weight 1. */
   public PairPlan onlyExpert(int tokens) {
-    return new PairPlan(handles, zeroHandle, new FloatArray(1), tokens);
+    return new PairPlan(handles(), zeroHandle, new FloatArray(1), tokens);
   }
 
   /** Words that count pairs with ids out of range. */
