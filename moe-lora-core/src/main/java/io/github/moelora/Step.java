@@ -217,8 +217,8 @@ public final class Step implements AutoCloseable {
   }
 
   /**
-   * Checks that there is a plan, for engines that read it on their own device. Waits for a change of
-   * a slot that is under way.
+   * Checks that there is a plan, for engines that read it on their own device. Waits for a change
+   * of a slot that is under way.
    *
    * @throws IllegalStateException if nothing is planned yet or the step is closed
    */

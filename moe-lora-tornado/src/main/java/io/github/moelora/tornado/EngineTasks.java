@@ -141,8 +141,8 @@ public final class EngineTasks {
   }
 
   /**
-   * Names the arrays of a layer's router for the calls that are appended to the same graph from
-   * now on. Without it they read the plan of {@link #begin(Step)}.
+   * Names the arrays of a layer's router for the calls that are appended to the same graph from now
+   * on. Without it they read the plan of {@link #begin(Step)}.
    *
    * <p>Calls on float32 arrays read the router's arrays as they are. Before the first call on
    * 16-bit arrays come tasks that sort the pairs: one for up to 1024 pairs, else three.
@@ -153,8 +153,7 @@ public final class EngineTasks {
   public void route(EngineGraph layer, EngineRouting routing) {
     requireRoom(layer);
     routing.requireFit(layer.maxTokens() * config.expertsPerToken());
-    plans.route(
-        layer.index(), layer.maxTokens(), routing.expertIds(), routing.routingWeights());
+    plans.route(layer.index(), layer.maxTokens(), routing.expertIds(), routing.routingWeights());
   }
 
   /**
@@ -185,7 +184,7 @@ public final class EngineTasks {
             appendPairs(target, name, call, handles, new Reads(source, sizes, arrays), pairs);
         case HostPlan host ->
             appendLoops(to, name, call, handles, new Reads(source, sizes, arrays), host);
-        case SortedPlan sorted -> throw new IllegalStateException("a source is pairs: " + sorted);
+        case SortedPlan never -> throw new AssertionError("calls name pairs, which they sort");
       }
     }
   }
@@ -197,8 +196,8 @@ public final class EngineTasks {
    *
    * @param to graph of the engine, which has a {@link #route}
    * @param call adds; {@link ProjectionCall#withRoutedWeight} says whether the weights count
-   * @param arrays float32; x {@code [P, I]}, or {@code [T, H]} for a call without a row per pair;
-   *     y {@code [T, yWidth]}
+   * @param arrays float32; x {@code [P, I]}, or {@code [T, H]} for a call without a row per pair; y
+   *     {@code [T, yWidth]}
    * @throws IllegalArgumentException if an array has the wrong type or is too small, or the call is
    *     on a dense module or for the delta alone
    * @throws IllegalStateException without {@link #route}, or after {@link #graphs}
@@ -393,8 +392,8 @@ public final class EngineTasks {
 
   /**
    * The graphs that hold weights, plans and scratch memory; called once, after the last task was
-   * appended. The engine puts them into its execution plan, in this order and next to each other. It
-   * never runs them itself.
+   * appended. The engine puts them into its execution plan, in this order and next to each other.
+   * It never runs them itself.
    *
    * @throws IllegalStateException if there are no tasks, or at a second call
    */
@@ -429,8 +428,8 @@ public final class EngineTasks {
    * that.
    *
    * @param tokens {@code T}, in {@code [0, maxTokens]}; graphs for fewer tokens do nothing
-   * @param adapterIds in, {@code [T]}, slots in {@code [-1, L)}; -1 is no adapter; none after {@link
-   *     #useAdapterIds}
+   * @param adapterIds in, {@code [T]}, slots in {@code [-1, L)}; -1 is no adapter; none after
+   *     {@link #useAdapterIds}
    * @return pairs with an expert or adapter out of range that the device has met since the last
    *     begin, each once for each layer that routed it; they got no delta, and a warning is logged
    * @throws IllegalArgumentException naming the first argument outside its range

@@ -128,8 +128,7 @@ public final class EnginePlans {
     routed = true;
     routes.put(
         graph,
-        new Source(
-            new PairPlan(step.handles(), expertIds, routingWeights, pairs), graph, step));
+        new Source(new PairPlan(step.handles(), expertIds, routingWeights, pairs), graph, step));
   }
 
   /** What a call reads. */

@@ -393,8 +393,11 @@ public final class PairKernels {
     float sum = 0.0f;
     if (slice >= 0) {
       int rank = slices.get(slice + SliceTable.RANK);
-      int first = PackedLayout.indexB(
-          column - slices.get(slice + SliceTable.FIRST_COLUMN), 0, PackedLayout.rankUnits(rank));
+      int first =
+          PackedLayout.indexB(
+              column - slices.get(slice + SliceTable.FIRST_COLUMN),
+              0,
+              PackedLayout.rankUnits(rank));
       int b = slices.get(slice + SliceTable.B) + (first >> 2);
       int zFrom = zOf(slices, slice, zRow);
       // of a column, ranks lie 8 elements apart, those of a unit after those of the one before

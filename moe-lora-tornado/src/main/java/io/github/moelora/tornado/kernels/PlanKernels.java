@@ -21,10 +21,10 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
  *
  * <p>Parameters that kernels share: {@code step}, see {@link StepWords}; {@code adapterIds} int32
  * {@code [T]}; {@code expertMap} int32 {@code [E]}, read if the step says so; {@code expertIds}
- * int32 {@code [T, K]}; {@code errors} int32, a word for each work-group, to which it adds its pairs
- * with an id out of range; the plan as {@link PlanFormat} says; {@code maxPairs} of a step, others are
- * ignored; {@code shift} of the size of a chunk, {@code 1 << shift}; {@code threads} of a
- * work-group.
+ * int32 {@code [T, K]}; {@code errors} int32, a word for each work-group, to which it adds its
+ * pairs with an id out of range; the plan as {@link PlanFormat} says; {@code maxPairs} of a step,
+ * others are ignored; {@code shift} of the size of a chunk, {@code 1 << shift}; {@code threads} of
+ * a work-group.
  */
 public final class PlanKernels {
   /** Numbers of a group in {@code groups}: its first block, and its pairs. */

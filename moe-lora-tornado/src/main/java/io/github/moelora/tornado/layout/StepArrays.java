@@ -9,8 +9,8 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
  * @param step {@link StepWords}
  * @param adapterIds int32 {@code [T]}, slots or -1
  * @param expertMap int32 {@code [E]}, the local expert or -1
- * @param errors int32, a word for each work-group that looks up pairs: how many it has met that name
- *     an id out of range
+ * @param errors int32, a word for each work-group that looks up pairs: how many it has met that
+ *     name an id out of range
  */
 public record StepArrays(IntArray step, IntArray adapterIds, IntArray expertMap, IntArray errors) {
 

@@ -13,6 +13,5 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
  * @param routingWeights float32 {@code [T, K]}
  * @param maxPairs of a step
  */
-public record PairPlan(
-    StepArrays step, IntArray expertIds, FloatArray routingWeights, int maxPairs)
+public record PairPlan(StepArrays step, IntArray expertIds, FloatArray routingWeights, int maxPairs)
     implements PlanSource {}

@@ -35,8 +35,7 @@ public final class SortedPlan implements PlanSource {
     int pairs = limits.maxPairs();
     arrays = DevicePlan.of(PlanFormat.sortedCapacity(limits, blockSize), pairs, 1);
     chunks = PlanLaunch.Chunks.of(shape);
-    maxActiveBlocks =
-        blockSize == 1 ? pairs : Math.min(pairs, pairs / blockSize + shape.groups());
+    maxActiveBlocks = blockSize == 1 ? pairs : Math.min(pairs, pairs / blockSize + shape.groups());
   }
 
   /** Name of the graph that owns the arrays on the device. */

@@ -86,10 +86,12 @@ class PlanContractTest {
               .computeIfAbsent(
                   key,
                   each ->
-                      new PlannedOnDevice(batch.config(), batch.blockSize(), shift, 1 << shift >> 1))
+                      new PlannedOnDevice(
+                          batch.config(), batch.blockSize(), shift, 1 << shift >> 1))
               .with(batch)
               .run();
-      // TornadoVM brings nothing to the device that a kernel only writes, so what it left is unknown
+      // TornadoVM brings nothing to the device that a kernel only writes, so what it left is
+      // unknown
       int blocks = plan.counts()[PlanFormat.ALL_BLOCKS];
       clear(plan.sortedTokenIds(), blocks * batch.blockSize());
       clear(plan.blockExperts(), blocks);
