@@ -232,6 +232,30 @@ public final class Step implements AutoCloseable {
     }
   }
 
+  /**
+   * Checks that what is planned may still be run; {@link #run} does so by itself. Waits for a change
+   * of a slot that is under way.
+   *
+   * @throws StalePlanException if a slot named by a plan has changed since
+   * @throws IllegalStateException if nothing is planned yet or the step is closed
+   */
+  public void requireFresh() {
+    long stamp = lora.lock().readLock();
+    try {
+      requireOpen();
+      boolean hasDense = dense != null && dense.made;
+      requirePlan(experts.made || hasDense, "plan");
+      if (experts.made) {
+        experts.requireFresh(lora.generations());
+      }
+      if (dense != null && dense.made) {
+        dense.requireFresh(lora.generations());
+      }
+    } finally {
+      lora.lock().unlockRead(stamp);
+    }
+  }
+
   private static void requirePlan(boolean made, String method) {
     if (!made) {
       throw new IllegalStateException(method + " must be called before run");

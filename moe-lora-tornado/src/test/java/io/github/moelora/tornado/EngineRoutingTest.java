@@ -169,8 +169,8 @@ class EngineRoutingTest {
     list.addAll(tasks.graphs());
     TornadoExecutionPlan plan = new TornadoExecutionPlan(list.toArray(ImmutableTaskGraph[]::new));
     GridScheduler grids = new GridScheduler();
-    plan.withGridScheduler(grids);
     tasks.addGrids(grids);
+    plan.withGridScheduler(grids);
     tasks.attach(plan, 2);
     return plan;
   }
