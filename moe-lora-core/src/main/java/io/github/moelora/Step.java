@@ -233,8 +233,8 @@ public final class Step implements AutoCloseable {
   }
 
   /**
-   * Checks that what is planned may still be run; {@link #run} does so by itself. Waits for a change
-   * of a slot that is under way.
+   * Checks that what is planned may still be run; {@link #run} does so by itself. Waits for a
+   * change of a slot that is under way.
    *
    * @throws StalePlanException if a slot named by a plan has changed since
    * @throws IllegalStateException if nothing is planned yet or the step is closed

@@ -140,7 +140,10 @@ public final class EnginePlans {
     routed = true;
     routes.put(
         graph,
-        new Source(new PairPlan(step.handles(), expertIds, routingWeights, pairs), graph, step));
+        new Source(
+            new PairPlan(step.handles(transfers.contains(graph)), expertIds, routingWeights, pairs),
+            graph,
+            step));
   }
 
   /** What a call reads. */
@@ -148,7 +151,9 @@ public final class EnginePlans {
     if (dense && denseStep != null) {
       StepInput input = denseStep;
       return denseSources.computeIfAbsent(
-          graph, index -> new Source(input.onlyExpert(maxTokens, transfers.contains(index)), index, input));
+          graph,
+          index ->
+              new Source(input.onlyExpert(maxTokens, transfers.contains(index)), index, input));
     }
     Source route = routes.get(graph);
     if (route != null) {
