@@ -5,10 +5,15 @@ import io.github.moelora.spi.BackendProvider;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
+import java.util.Objects;
 import java.util.ServiceLoader;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** The backends on the class or module path. */
 public final class Backends {
+  private static final Logger LOG = LoggerFactory.getLogger(Backends.class);
+
   private Backends() {}
 
   /** All backends, usable or not, by name. */
@@ -20,7 +25,7 @@ public final class Backends {
     return List.copyOf(providers);
   }
 
-  /** The usable backend of highest priority. */
+  /** The usable backend of highest priority; a warning tells why others were passed over. */
   static BackendProvider best() {
     return best(all());
   }
@@ -29,6 +34,7 @@ public final class Backends {
     BackendProvider best = null;
     int bestPriority = 0;
     List<String> reasons = new ArrayList<>();
+    List<String> remedies = new ArrayList<>();
     for (BackendProvider provider : providers) {
       switch (provider.probe()) {
         case Availability.Usable usable -> {
@@ -37,17 +43,23 @@ public final class Backends {
             bestPriority = usable.priority();
           }
         }
-        case Availability.Unusable unusable ->
-            reasons.add(provider.name() + ": " + unusable.reason());
+        case Availability.Unusable unusable -> {
+          reasons.add(provider.name() + ": " + unusable.reason());
+          remedies.add(unusable.remedy());
+        }
       }
     }
     if (best == null) {
       throw new IllegalStateException("no backend is usable: " + String.join("; ", reasons));
     }
+    for (int i = 0; i < reasons.size(); i++) {
+      LOG.warn("backend {} is used, not {}. {}", best.name(), reasons.get(i), remedies.get(i));
+    }
     return best;
   }
 
   static BackendProvider named(String name) {
+    Objects.requireNonNull(name, "backend must not be null");
     List<BackendProvider> providers = all();
     for (BackendProvider provider : providers) {
       if (provider.name().equals(name)) {

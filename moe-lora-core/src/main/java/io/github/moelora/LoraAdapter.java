@@ -1,10 +1,13 @@
 package io.github.moelora;
 
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.TreeSet;
 
 /**
@@ -27,6 +30,7 @@ public final class LoraAdapter {
   private final List<Integer> layers;
   private final int maxRank;
   private final float maxMagnitude;
+  private final long bytes;
 
   private LoraAdapter(String name, Map<Site, List<LoraSlice>> slices, float maxMagnitude) {
     this.name = name;
@@ -34,18 +38,26 @@ public final class LoraAdapter {
     this.maxMagnitude = maxMagnitude;
     TreeSet<Integer> layerSet = new TreeSet<>();
     int rank = 0;
+    long sum = 0;
     for (Map.Entry<Site, List<LoraSlice>> entry : slices.entrySet()) {
       layerSet.add(entry.getKey().layer());
       for (LoraSlice slice : entry.getValue()) {
         rank = Math.max(rank, slice.rank());
+        sum += bytes(slice.a()) + bytes(slice.b());
       }
     }
     this.layers = List.copyOf(layerSet);
     this.maxRank = rank;
+    this.bytes = sum;
+  }
+
+  private static long bytes(Matrix matrix) {
+    return (long) matrix.rows() * matrix.columns() * matrix.type().bytes();
   }
 
   /** Starts an adapter that is put together slice by slice. */
   public static Builder builder(String name) {
+    Objects.requireNonNull(name, "name must not be null");
     return new Builder(name);
   }
 
@@ -69,11 +81,94 @@ public final class LoraAdapter {
     return maxMagnitude;
   }
 
+  /** Bytes of all A and B in the types that they have. */
+  public long bytes() {
+    return bytes;
+  }
+
   /**
    * The slices of one expert by ascending first column; empty where the adapter changes nothing.
    */
   public List<LoraSlice> slices(int layer, Projection projection, int expert) {
+    Objects.requireNonNull(projection, "projection must not be null");
     return slices.getOrDefault(new Site(layer, projection, expert), List.of());
+  }
+
+  /**
+   * The same adapter with its weights copied, row by row, into memory of an arena, so that what
+   * they lie in now may be freed.
+   *
+   * @throws IllegalStateException if an arena is closed
+   */
+  public LoraAdapter copyTo(Arena arena) {
+    Objects.requireNonNull(arena, "arena must not be null");
+    requireAccessible();
+    Map<Site, List<LoraSlice>> copy = new HashMap<>();
+    slices.forEach(
+        (site, list) ->
+            copy.put(
+                site,
+                list.stream()
+                    .map(
+                        slice ->
+                            new LoraSlice(
+                                slice.firstColumn(),
+                                copy(slice.a(), arena),
+                                copy(slice.b(), arena),
+                                slice.scale()))
+                    .toList()));
+    return new LoraAdapter(name, copy, maxMagnitude);
+  }
+
+  private static Matrix copy(Matrix from, Arena arena) {
+    int size = from.type().bytes();
+    MemorySegment to = arena.allocate(bytes(from), size);
+    Matrix copy = Matrix.of(to, from.type(), from.rows(), from.columns());
+    if (from.hasContiguousRows()) {
+      for (int i = 0; i < from.rows(); i++) {
+        MemorySegment.copy(
+            from.data(),
+            from.index(i, 0) * size,
+            to,
+            copy.index(i, 0) * size,
+            (long) from.columns() * size);
+      }
+    } else {
+      for (int i = 0; i < from.rows(); i++) {
+        for (int j = 0; j < from.columns(); j++) {
+          MemorySegment.copy(
+              from.data(), from.index(i, j) * size, to, copy.index(i, j) * size, size);
+        }
+      }
+    }
+    return copy;
+  }
+
+  /**
+   * Checks that the weights can be read by the calling thread.
+   *
+   * @throws IllegalStateException naming the first slice whose memory has been freed
+   * @throws IllegalArgumentException naming the first slice in memory confined to another thread
+   */
+  void requireAccessible() {
+    slices.forEach(
+        (site, list) -> {
+          for (LoraSlice slice : list) {
+            requireAccessible(site, "a.data", slice.a());
+            requireAccessible(site, "b.data", slice.b());
+          }
+        });
+  }
+
+  private void requireAccessible(Site site, String which, Matrix matrix) {
+    if (!matrix.data().isAccessibleBy(Thread.currentThread()) || !matrix.data().scope().isAlive()) {
+      Checks.accessible(where(name, site) + which, matrix.data());
+    }
+  }
+
+  private static String where(String name, Site site) {
+    return "adapter %s, layer %d, %s, expert %d: "
+        .formatted(name, site.layer(), site.projection(), site.expert());
   }
 
   /**
@@ -83,6 +178,7 @@ public final class LoraAdapter {
    *     first slice that does not
    */
   public void requireFits(MoeModel model) {
+    Objects.requireNonNull(model, "model must not be null");
     slices.forEach(
         (site, list) -> {
           if (!model.layers().contains(site.layer())) {
@@ -100,16 +196,18 @@ public final class LoraAdapter {
             }
             if (slice.endColumn() > outputWidth) {
               throw misfit(
-                  site, "firstColumn + b.rows must be at most " + outputWidth, slice.endColumn());
+                  site,
+                  "b.rows must be at most %d (width %d less firstColumn %d)"
+                      .formatted(
+                          outputWidth - slice.firstColumn(), outputWidth, slice.firstColumn()),
+                  slice.columns());
             }
           }
         });
   }
 
   private IllegalArgumentException misfit(Site site, String rule, int value) {
-    return new IllegalArgumentException(
-        "adapter %s, layer %d, %s, expert %d: %s, got %d"
-            .formatted(name, site.layer(), site.projection(), site.expert(), rule, value));
+    return new IllegalArgumentException("%s%s, got %d".formatted(where(name, site), rule, value));
   }
 
   @Override
@@ -136,6 +234,8 @@ public final class LoraAdapter {
      */
     public Builder add(int layer, Projection projection, int expert, LoraSlice slice) {
       Checks.atLeast("layer", layer, 0);
+      Objects.requireNonNull(projection, "projection must not be null");
+      Objects.requireNonNull(slice, "slice must not be null");
       Checks.atLeast("expert", expert, 0);
       List<LoraSlice> list =
           slices.computeIfAbsent(new Site(layer, projection, expert), site -> new ArrayList<>(1));
@@ -187,15 +287,18 @@ public final class LoraAdapter {
     }
 
     private float maxMagnitude(Site site, String which, Matrix matrix) {
+      if (!matrix.data().scope().isAlive()
+          || !matrix.data().isAccessibleBy(Thread.currentThread())) {
+        Checks.accessible(where(name, site) + which + ".data", matrix.data());
+      }
       float max = 0;
       for (int i = 0; i < matrix.rows(); i++) {
         for (int j = 0; j < matrix.columns(); j++) {
           float value = matrix.get(i, j);
           if (!Float.isFinite(value)) {
             throw new IllegalArgumentException(
-                "adapter %s, layer %d, %s, expert %d: %s[%d,%d] must be finite, got %s"
-                    .formatted(
-                        name, site.layer(), site.projection(), site.expert(), which, i, j, value));
+                "%s%s[%d,%d] must be finite, got %s"
+                    .formatted(where(name, site), which, i, j, value));
           }
           max = Math.max(max, Math.abs(value));
         }

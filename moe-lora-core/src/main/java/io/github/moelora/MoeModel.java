@@ -1,6 +1,7 @@
 package io.github.moelora;
 
 import java.util.List;
+import java.util.Objects;
 
 /**
  * What the library must know of a Mixture-of-Experts model.
@@ -19,9 +20,14 @@ public record MoeModel(
    *     not ascending
    */
   public MoeModel {
-    Checks.atLeast("hiddenSize", hiddenSize, 1);
+    Checks.inRange("hiddenSize", hiddenSize, 1, Integer.MAX_VALUE / 2);
     Checks.inRange("intermediateSize", intermediateSize, 1, Integer.MAX_VALUE / 2);
     Checks.atLeast("experts", experts, 1);
+    Objects.requireNonNull(gateUp, "gateUp must not be null");
+    Objects.requireNonNull(layers, "layers must not be null");
+    for (int i = 0; i < layers.size(); i++) {
+      Objects.requireNonNull(layers.get(i), "layers[" + i + "] must not be null");
+    }
     layers = List.copyOf(layers);
     Checks.atLeast("layers.size()", layers.size(), 1);
     int previous = -1;
@@ -32,15 +38,18 @@ public record MoeModel(
       }
       previous = layer;
     }
+    Checks.inRange("layers.size() * experts", (long) layers.size() * experts, 1, 1 << 28);
   }
 
   /** Number of input columns of a projection. */
   public int inputWidth(Projection projection) {
+    Objects.requireNonNull(projection, "projection must not be null");
     return projection == Projection.GATE_UP ? hiddenSize : intermediateSize;
   }
 
   /** Number of output columns of a projection over all its slices. */
   public int outputWidth(Projection projection) {
+    Objects.requireNonNull(projection, "projection must not be null");
     if (projection == Projection.DOWN) {
       return hiddenSize;
     }

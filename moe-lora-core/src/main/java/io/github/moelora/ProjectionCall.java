@@ -1,5 +1,7 @@
 package io.github.moelora;
 
+import java.util.Objects;
+
 /**
  * What one {@link Step#run} computes.
  *
@@ -22,6 +24,7 @@ public record ProjectionCall(
 
   public ProjectionCall {
     Checks.atLeast("layer", layer, 0);
+    Objects.requireNonNull(projection, "projection must not be null");
     Checks.atLeast("columnOffset", columnOffset, 0);
   }
 

@@ -323,24 +323,50 @@ public final class Routing {
     return counts[NUM_TOKENS_POST_PADDED];
   }
 
-  /** Adapter slot of a block, -1 for one without work. */
+  /**
+   * Adapter slot of a block, -1 for one without work.
+   *
+   * @param block in {@code [0, allBlocks)}
+   */
   public int blockAdapter(int block) {
+    requireIndex("block", block, counts[ALL_BLOCKS]);
     return blockAdapters[block];
   }
 
-  /** Local expert of a block, -1 for one without work. */
+  /**
+   * Local expert of a block, -1 for one without work.
+   *
+   * @param block in {@code [0, allBlocks)}
+   */
   public int blockExpert(int block) {
+    requireIndex("block", block, counts[ALL_BLOCKS]);
     return blockExperts[block];
   }
 
-  /** Pair at a position of {@code sortedTokenIds}, {@code P} for padding. */
+  /**
+   * Pair at a position of {@code sortedTokenIds}, {@code P} for padding.
+   *
+   * @param position in {@code [0, allBlocks * blockSize)}
+   */
   public int sortedTokenId(int position) {
+    requireIndex("position", position, counts[ALL_BLOCKS] * counts[BLOCK_SIZE]);
     return sorted[position];
   }
 
-  /** Routing weight of a pair. */
+  /**
+   * Routing weight of a pair.
+   *
+   * @param pair in {@code [0, P)}
+   */
   public float routingWeight(int pair) {
+    requireIndex("pair", pair, counts[PAIRS]);
     return weights[pair];
+  }
+
+  private static void requireIndex(String name, int index, int end) {
+    if (index < 0 || index >= end) {
+      Checks.inRange(name, index, 0, end);
+    }
   }
 
   /** Whether a token of the last plan names this slot, active or not. */

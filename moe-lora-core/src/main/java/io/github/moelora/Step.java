@@ -2,25 +2,61 @@ package io.github.moelora;
 
 import io.github.moelora.spi.BackendStep;
 import java.lang.foreign.MemorySegment;
-import java.util.Arrays;
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
 
 /**
  * One batch at a time: {@link #plan} once per batch, {@link #run} once per layer and projection.
- * Allocates nothing per batch. Used by one thread at a time.
+ * Allocates nothing per batch. Used by one thread at a time; a second one is refused ({@link
+ * IllegalStateException}).
  */
 public final class Step implements AutoCloseable {
+  private static final VarHandle USER = userHandle();
+
   private final MoeLora lora;
   private final BackendStep backendStep;
   private final Routing routing;
+
+  /** State of all slots as the newest plan, refused or not, found it. */
+  private final boolean[] active;
+
+  private final long[] generations;
+
+  /** Change counts of the slots as the plan in force found them. */
   private final long[] plannedGenerations;
+
+  /** The slots that the plan names, ascending; the first {@link #namedCount}. */
+  private final int[] namedSlots;
+
+  private int namedCount;
+  private final long[] stamps;
+
+  /** The thread that plans or runs at present. */
+  private volatile @Nullable Thread user;
+
   private boolean planned;
-  private boolean closed;
+  private volatile boolean closed;
 
   Step(MoeLora lora, BackendStep backendStep) {
+    int slots = lora.config().slots();
     this.lora = lora;
     this.backendStep = backendStep;
     this.routing = new Routing(lora.config(), backendStep);
-    this.plannedGenerations = new long[lora.config().slots()];
+    this.active = new boolean[slots];
+    this.generations = new long[slots];
+    this.plannedGenerations = new long[slots];
+    this.namedSlots = new int[slots];
+    this.stamps = new long[slots + 1];
+  }
+
+  private static VarHandle userHandle() {
+    try {
+      return MethodHandles.lookup().findVarHandle(Step.class, "user", Thread.class);
+    } catch (ReflectiveOperationException e) {
+      throw new ExceptionInInitializerError(e);
+    }
   }
 
   /**
@@ -35,18 +71,38 @@ public final class Step implements AutoCloseable {
    */
   public void plan(
       int tokens, MemorySegment expertIds, MemorySegment routingWeights, MemorySegment adapterIds) {
-    long stamp = lora.lock().readLock();
+    Checks.readable("expertIds", expertIds);
+    Checks.readable("routingWeights", routingWeights);
+    Checks.readable("adapterIds", adapterIds);
+    enter();
     try {
-      requireOpen();
-      routing.plan(tokens, expertIds, routingWeights, adapterIds, lora.active());
-      // should the backend fail to take the plan, there is none
-      planned = false;
-      backendStep.planned(routing);
-      System.arraycopy(lora.generations(), 0, plannedGenerations, 0, plannedGenerations.length);
-      planned = true;
+      long stamp = lora.locks().whole().readLock();
+      try {
+        requireOpen();
+        planLocked(tokens, expertIds, routingWeights, adapterIds);
+      } finally {
+        lora.locks().whole().unlockRead(stamp);
+      }
     } finally {
-      lora.lock().unlockRead(stamp);
+      user = null;
     }
+  }
+
+  private void planLocked(
+      int tokens, MemorySegment expertIds, MemorySegment routingWeights, MemorySegment adapterIds) {
+    lora.copySlotStates(active, generations);
+    routing.plan(tokens, expertIds, routingWeights, adapterIds, active);
+    // should the backend fail to take the plan, there is none
+    planned = false;
+    backendStep.planned(routing);
+    System.arraycopy(generations, 0, plannedGenerations, 0, generations.length);
+    namedCount = 0;
+    for (int slot = 0; slot < generations.length; slot++) {
+      if (routing.namesSlot(slot)) {
+        namedSlots[namedCount++] = slot;
+      }
+    }
+    planned = true;
   }
 
   /**
@@ -61,15 +117,34 @@ public final class Step implements AutoCloseable {
    * @throws StalePlanException if a slot named by the plan has changed since
    */
   public void run(ProjectionCall call, Matrix x, Matrix y) {
-    long stamp = lora.lock().readLock();
+    Objects.requireNonNull(call, "call must not be null");
+    Objects.requireNonNull(x, "x must not be null");
+    Objects.requireNonNull(y, "y must not be null");
+    enter();
     try {
-      requireFreshLocked();
-      requireArguments(call, x, y);
-      if (routing.pairs() > 0) {
-        backendStep.run(call, x, y);
+      lora.locks().lockRun(namedSlots, namedCount, stamps);
+      try {
+        requireFreshLocked();
+        requireArguments(call, x, y);
+        if (routing.pairs() > 0) {
+          FlightRecords.run(this, call, x, y);
+        }
+      } finally {
+        lora.locks().unlockRun(namedSlots, namedCount, stamps);
       }
     } finally {
-      lora.lock().unlockRead(stamp);
+      user = null;
+    }
+  }
+
+  /** Takes the step for the calling thread until {@link #user} is null again. */
+  private void enter() {
+    Thread thread = Thread.currentThread();
+    if (!USER.compareAndSet(this, null, thread)) {
+      throw new IllegalStateException(
+          "step must be used by one thread at a time, got %s while %s uses it; make a step for each"
+                  .formatted(thread, user)
+              + " with newStep()");
     }
   }
 
@@ -91,11 +166,16 @@ public final class Step implements AutoCloseable {
    * @throws IllegalStateException if nothing is planned yet or the step is closed
    */
   public void requireFresh() {
-    long stamp = lora.lock().readLock();
+    enter();
     try {
-      requireFreshLocked();
+      lora.locks().lockRun(namedSlots, namedCount, stamps);
+      try {
+        requireFreshLocked();
+      } finally {
+        lora.locks().unlockRun(namedSlots, namedCount, stamps);
+      }
     } finally {
-      lora.lock().unlockRead(stamp);
+      user = null;
     }
   }
 
@@ -104,12 +184,9 @@ public final class Step implements AutoCloseable {
     if (!planned) {
       throw new IllegalStateException("plan must be called before run");
     }
-    long[] generations = lora.generations();
-    if (Arrays.equals(generations, plannedGenerations)) {
-      return;
-    }
-    for (int slot = 0; slot < generations.length; slot++) {
-      if (generations[slot] != plannedGenerations[slot] && routing.namesSlot(slot)) {
+    for (int i = 0; i < namedCount; i++) {
+      int slot = namedSlots[i];
+      if (lora.generation(slot) != plannedGenerations[slot]) {
         throw new StalePlanException(slot);
       }
     }
@@ -117,6 +194,8 @@ public final class Step implements AutoCloseable {
 
   private void requireArguments(ProjectionCall call, Matrix x, Matrix y) {
     MoeModel model = lora.config().model();
+    Checks.accessible("x.data", x.data());
+    Checks.accessible("y.data", y.data());
     model.layerIndex(call.layer());
     int inputWidth = model.inputWidth(call.projection());
     int outputWidth = model.outputWidth(call.projection());
