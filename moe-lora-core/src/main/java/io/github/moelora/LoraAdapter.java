@@ -206,6 +206,30 @@ public final class LoraAdapter {
         });
   }
 
+  /**
+   * Checks that this adapter fits a model and its limits, and that its memory can be read.
+   *
+   * @throws IllegalArgumentException if it does not fit the model, its rank exceeds {@code maxRank}
+   *     or a weight exceeds the range of the weight type, or lies in memory that is confined to
+   *     another thread
+   * @throws IllegalStateException if its memory has been freed
+   */
+  public void requireFits(MoeLoraConfig config) {
+    Objects.requireNonNull(config, "config must not be null");
+    requireFits(config.model());
+    requireAccessible();
+    if (maxRank > config.maxRank()) {
+      throw new IllegalArgumentException(
+          "adapter %s: rank must be at most maxRank %d, got %d"
+              .formatted(name, config.maxRank(), maxRank));
+    }
+    if (maxMagnitude > config.weightType().maxValue()) {
+      throw new IllegalArgumentException(
+          "adapter %s: weights must be at most %s for %s, got %s"
+              .formatted(name, config.weightType().maxValue(), config.weightType(), maxMagnitude));
+    }
+  }
+
   private IllegalArgumentException misfit(Site site, String rule, int value) {
     return new IllegalArgumentException("%s%s, got %d".formatted(where(name, site), rule, value));
   }

@@ -172,35 +172,9 @@ public final class MoeLora implements AutoCloseable {
    */
   public void load(int slot, LoraAdapter adapter) {
     requireSlot(slot);
-    requireFits(adapter);
-    FlightRecords.load(slot, adapter, () -> store(slot, adapter));
-  }
-
-  /**
-   * Checks all that {@link #load} would refuse an adapter for, without touching a slot.
-   *
-   * @throws IllegalArgumentException if the adapter does not fit the model, its rank exceeds {@code
-   *     maxRank} or a weight exceeds the range of the weight type
-   * @throws IllegalStateException if its memory has been freed
-   */
-  public void requireFits(LoraAdapter adapter) {
     Objects.requireNonNull(adapter, "adapter must not be null");
-    adapter.requireFits(config.model());
-    adapter.requireAccessible();
-    if (adapter.maxRank() > config.maxRank()) {
-      throw new IllegalArgumentException(
-          "adapter %s: rank must be at most maxRank %d, got %d"
-              .formatted(adapter.name(), config.maxRank(), adapter.maxRank()));
-    }
-    if (adapter.maxMagnitude() > config.weightType().maxValue()) {
-      throw new IllegalArgumentException(
-          "adapter %s: weights must be at most %s for %s, got %s"
-              .formatted(
-                  adapter.name(),
-                  config.weightType().maxValue(),
-                  config.weightType(),
-                  adapter.maxMagnitude()));
-    }
+    adapter.requireFits(config);
+    FlightRecords.load(slot, adapter, () -> store(slot, adapter));
   }
 
   private void store(int slot, LoraAdapter adapter) {

@@ -1,6 +1,7 @@
 package io.github.moelora;
 
 import io.github.moelora.spi.BackendStep;
+import io.github.moelora.spi.HostPlanner;
 import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
@@ -17,6 +18,7 @@ public final class Step implements AutoCloseable {
 
   private final MoeLora lora;
   private final BackendStep backendStep;
+  private final HostPlanner planner;
   private final Routing routing;
 
   /** State of all slots as the newest plan, refused or not, found it. */
@@ -43,7 +45,8 @@ public final class Step implements AutoCloseable {
     int slots = lora.config().slots();
     this.lora = lora;
     this.backendStep = backendStep;
-    this.routing = new Routing(lora.config(), backendStep);
+    this.planner = new HostPlanner(lora.config(), backendStep);
+    this.routing = planner.routing();
     this.active = new boolean[slots];
     this.generations = new long[slots];
     this.plannedGenerations = new long[slots];
@@ -91,7 +94,7 @@ public final class Step implements AutoCloseable {
   private void planLocked(
       int tokens, MemorySegment expertIds, MemorySegment routingWeights, MemorySegment adapterIds) {
     lora.copySlotStates(active, generations);
-    routing.plan(tokens, expertIds, routingWeights, adapterIds, active);
+    planner.plan(tokens, expertIds, routingWeights, adapterIds, active);
     // should the backend fail to take the plan, there is none
     planned = false;
     backendStep.planned(routing);

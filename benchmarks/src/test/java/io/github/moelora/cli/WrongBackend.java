@@ -56,11 +56,6 @@ public final class WrongBackend implements BackendProvider {
 
   private record WrongStep(BackendStep step) implements BackendStep {
     @Override
-    public Routing.Buffers buffers() {
-      return step.buffers();
-    }
-
-    @Override
     public int maxBlockSize() {
       return step.maxBlockSize();
     }

@@ -458,7 +458,7 @@ public final class AdapterCache implements AutoCloseable {
     LoraAdapter adapter;
     try {
       adapter = Objects.requireNonNull(source.read(entry.name, arena), "source returned null");
-      lora.requireFits(adapter);
+      adapter.requireFits(lora.config());
     } catch (Throwable e) {
       close(arena);
       reportReadFailed(entry, e);

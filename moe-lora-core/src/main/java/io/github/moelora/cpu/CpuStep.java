@@ -9,7 +9,7 @@ import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
 import io.github.moelora.spi.BackendStep;
-import java.lang.foreign.Arena;
+import io.github.moelora.spi.PlanFormat;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
@@ -53,8 +53,6 @@ final class CpuStep implements BackendStep {
   private final Kernels kernels;
   private final WorkerPool pool;
   private final @Nullable PackedAdapter[] slots;
-  private final Arena arena = Arena.ofShared();
-  private final Routing.Buffers buffers;
   private final Scratch[] scratch;
   private final int zStride;
 
@@ -110,12 +108,6 @@ final class CpuStep implements BackendStep {
     this.zStride = zStride(config);
     scratch = new Scratch[pool.threads()];
     Arrays.setAll(scratch, i -> new Scratch());
-    try {
-      buffers = Routing.Buffers.allocate(arena, config, LARGE_BLOCK);
-    } catch (RuntimeException | Error e) {
-      arena.close();
-      throw e;
-    }
   }
 
   /**
@@ -124,7 +116,7 @@ final class CpuStep implements BackendStep {
    * @throws IllegalArgumentException with the product that is too large
    */
   static void requireFits(MoeLoraConfig config) {
-    long elements = (long) Routing.sortedCapacity(config, LARGE_BLOCK) * zStride(config);
+    long elements = (long) PlanFormat.sortedCapacity(config, LARGE_BLOCK) * zStride(config);
     if (elements > Integer.MAX_VALUE) {
       throw new IllegalArgumentException(
           "padded maxTokens * expertsPerToken * 2 * maxRank must be at most %d, got %d"
@@ -135,11 +127,6 @@ final class CpuStep implements BackendStep {
   /** The ranks of all slices of an expert, in whole panels. */
   private static int zStride(MoeLoraConfig config) {
     return LoraAdapter.MAX_SLICES * PackedAdapter.padded(config.maxRank());
-  }
-
-  @Override
-  public Routing.Buffers buffers() {
-    return buffers;
   }
 
   @Override
@@ -529,6 +516,6 @@ final class CpuStep implements BackendStep {
 
   @Override
   public void close() {
-    arena.close();
+    // the arrays are the heap's, the threads the backend's
   }
 }

@@ -5,9 +5,9 @@ import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
 
 /** A backend's state of one step. Used by one thread at a time. */
-public interface BackendStep extends Routing.Host, AutoCloseable {
+public interface BackendStep extends BlockRule, AutoCloseable {
 
-  /** Takes note of a new plan, which lies in the buffers that this step gave. */
+  /** Takes note of a new plan; the object is the same every time and changes with every plan. */
   void planned(Routing routing);
 
   /**

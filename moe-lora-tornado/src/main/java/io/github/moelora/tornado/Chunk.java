@@ -3,6 +3,7 @@ package io.github.moelora.tornado;
 import io.github.moelora.Matrix;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
+import io.github.moelora.spi.PlanFormat;
 import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
@@ -44,11 +45,11 @@ sealed interface Chunk permits FloatChunk, PackedChunk {
     int rows = count * size;
     int active = Math.clamp(plan.activeBlocks() - firstBlock, 0, count);
     IntArray counts = routing().counts();
-    counts.set(Routing.NUM_TOKENS_POST_PADDED, active * size);
-    counts.set(Routing.ACTIVE_BLOCKS, active);
-    counts.set(Routing.ALL_BLOCKS, count);
-    counts.set(Routing.PAIRS, rows);
-    counts.set(Routing.BLOCK_SIZE, size);
+    counts.set(PlanFormat.NUM_TOKENS_POST_PADDED, active * size);
+    counts.set(PlanFormat.ACTIVE_BLOCKS, active);
+    counts.set(PlanFormat.ALL_BLOCKS, count);
+    counts.set(PlanFormat.PAIRS, rows);
+    counts.set(PlanFormat.BLOCK_SIZE, size);
     for (int b = 0; b < count; b++) {
       routing().expertIds().set(b, plan.blockExpert(firstBlock + b));
       routing().adapterIds().set(b, plan.blockAdapter(firstBlock + b));

@@ -1,6 +1,7 @@
 package io.github.moelora.tornado;
 
-import io.github.moelora.Routing;
+import io.github.moelora.spi.PlanArrays;
+import io.github.moelora.spi.PlanFormat;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 
@@ -8,7 +9,7 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
  * A plan as the kernels read it.
  *
  * @param sizes {@link Sizes}
- * @param counts {@link Routing#COUNTS} numbers
+ * @param counts {@link PlanFormat#COUNTS} numbers
  * @param sortedTokenIds {@code [EM]}
  * @param expertIds of each block
  * @param adapterIds of each block
@@ -26,7 +27,7 @@ record DeviceRouting(
   static DeviceRouting of(int rows, int blocks, int pairs) {
     return new DeviceRouting(
         new IntArray(Sizes.COUNT),
-        new IntArray(Routing.COUNTS),
+        new IntArray(PlanFormat.COUNTS),
         new IntArray(rows),
         new IntArray(blocks),
         new IntArray(blocks),
@@ -44,6 +45,16 @@ record DeviceRouting(
   /** The same plan with the sizes of another projection. */
   DeviceRouting withSizes(IntArray other) {
     return new DeviceRouting(other, counts, sortedTokenIds, expertIds, adapterIds, routingWeights);
+  }
+
+  /** The memory of what changes with every plan, for the host's planner. */
+  PlanArrays hostArrays() {
+    return new PlanArrays(
+        counts.getSegment(),
+        sortedTokenIds.getSegment(),
+        expertIds.getSegment(),
+        adapterIds.getSegment(),
+        routingWeights.getSegment());
   }
 
   /** What changes with every plan, for a transfer. */

@@ -1,6 +1,6 @@
 package io.github.moelora.tornado;
 
-import io.github.moelora.Routing;
+import io.github.moelora.spi.PlanFormat;
 import uk.ac.manchester.tornado.api.annotations.Parallel;
 import uk.ac.manchester.tornado.api.types.HalfFloat;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
@@ -19,7 +19,7 @@ final class EngineKernels {
    */
   static void readPairs(IntArray counts, IntArray pairs) {
     for (@Parallel int i = 0; i < pairs.getSize(); i++) {
-      pairs.set(i, counts.get(Routing.PAIRS));
+      pairs.set(i, counts.get(PlanFormat.PAIRS));
     }
   }
 
@@ -40,7 +40,7 @@ final class EngineKernels {
   static void zeroWords(IntArray sizes, IntArray counts, IntArray y, int maxPairs, int words) {
     for (@Parallel int p = 0; p < maxPairs; p++) {
       for (@Parallel int w = 0; w < words; w++) {
-        if (p < counts.get(Routing.PAIRS)) {
+        if (p < counts.get(PlanFormat.PAIRS)) {
           int row = p * (sizes.get(Sizes.Y_WIDTH) / 2);
           y.set(row + sizes.get(Sizes.COLUMN_OFFSET) / 2 + w, 0);
         }
@@ -59,7 +59,7 @@ final class EngineKernels {
       IntArray sizes, IntArray counts, HalfFloatArray y, int maxPairs, int columns) {
     for (@Parallel int p = 0; p < maxPairs; p++) {
       for (@Parallel int c = 0; c < columns; c++) {
-        if (p < counts.get(Routing.PAIRS)) {
+        if (p < counts.get(PlanFormat.PAIRS)) {
           int row = p * sizes.get(Sizes.Y_WIDTH);
           y.set(row + sizes.get(Sizes.COLUMN_OFFSET) + c, new HalfFloat(0.0f));
         }

@@ -2,6 +2,8 @@ package io.github.moelora.tornado;
 
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.Routing;
+import io.github.moelora.spi.PlanArrays;
+import io.github.moelora.spi.PlanFormat;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
@@ -17,6 +19,7 @@ final class EnginePlan {
   private final int groups;
   private final int rows;
   private final DeviceRouting arrays;
+  private final PlanArrays hostArrays;
   private final DeviceRouting handles = DeviceRouting.handles();
   private final IntArray pairs = new IntArray(1);
   private boolean engineTransfers;
@@ -27,8 +30,9 @@ final class EnginePlan {
     maxPairs = limits.maxPairs();
     fewPairs = EngineTasks.FEW_TOKENS * config.expertsPerToken();
     groups = config.slots() * config.expertMap().localExperts();
-    rows = Routing.sortedCapacity(limits, maxBlockSize);
+    rows = PlanFormat.sortedCapacity(limits, maxBlockSize);
     arrays = DeviceRouting.of(rows, maxPairs, maxPairs);
+    hostArrays = arrays.hostArrays();
     arrays.counts().init(0);
   }
 
@@ -85,7 +89,7 @@ final class EnginePlan {
   /** Takes over a plan; one that is too large becomes a plan without any work. */
   void write(Routing plan, TornadoStep step) {
     if (plan.tokens() <= maxTokens) {
-      step.copyPlan(arrays);
+      step.copyPlan(hostArrays);
     } else {
       arrays.counts().init(0);
     }

@@ -1,6 +1,6 @@
 package io.github.moelora.tornado;
 
-import io.github.moelora.Routing;
+import io.github.moelora.spi.PlanFormat;
 import uk.ac.manchester.tornado.api.annotations.Parallel;
 import uk.ac.manchester.tornado.api.types.BFloat16;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
@@ -42,10 +42,10 @@ final class PackedKernels {
       int bf16) {
     for (@Parallel int row = 0; row < rows; row++) {
       for (@Parallel int r = 0; r < zStride; r++) {
-        if (row < counts.get(Routing.NUM_TOKENS_POST_PADDED)) {
+        if (row < counts.get(PlanFormat.NUM_TOKENS_POST_PADDED)) {
           int pair = sortedTokenIds.get(row);
-          if (pair < counts.get(Routing.PAIRS)) {
-            int block = row / counts.get(Routing.BLOCK_SIZE);
+          if (pair < counts.get(PlanFormat.PAIRS)) {
+            int block = row / counts.get(PlanFormat.BLOCK_SIZE);
             int site =
                 adapterIds.get(block) * sizes.get(Sizes.LOCAL_EXPERTS) + expertIds.get(block);
             int at = site * SliceTable.INTS;

@@ -1,6 +1,6 @@
 package io.github.moelora.tornado;
 
-import io.github.moelora.Routing;
+import io.github.moelora.spi.PlanFormat;
 import uk.ac.manchester.tornado.api.annotations.Parallel;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
@@ -59,10 +59,10 @@ final class PortableKernels {
       int zStride) {
     for (@Parallel int row = 0; row < rows; row++) {
       for (@Parallel int r = 0; r < zStride; r++) {
-        if (row < counts.get(Routing.NUM_TOKENS_POST_PADDED)) {
+        if (row < counts.get(PlanFormat.NUM_TOKENS_POST_PADDED)) {
           int pair = sortedTokenIds.get(row);
-          if (pair < counts.get(Routing.PAIRS)) {
-            int block = row / counts.get(Routing.BLOCK_SIZE);
+          if (pair < counts.get(PlanFormat.PAIRS)) {
+            int block = row / counts.get(PlanFormat.BLOCK_SIZE);
             int site =
                 adapterIds.get(block) * sizes.get(Sizes.LOCAL_EXPERTS) + expertIds.get(block);
             int at = site * SliceTable.INTS;
@@ -135,9 +135,9 @@ final class PortableKernels {
   /** Pair at a position of any block, blocks without work included; -1 where there is none. */
   static int pairOf(IntArray counts, IntArray sortedTokenIds, int row) {
     int pair = -1;
-    if (row < counts.get(Routing.ALL_BLOCKS) * counts.get(Routing.BLOCK_SIZE)) {
+    if (row < counts.get(PlanFormat.ALL_BLOCKS) * counts.get(PlanFormat.BLOCK_SIZE)) {
       int id = sortedTokenIds.get(row);
-      if (id < counts.get(Routing.PAIRS)) {
+      if (id < counts.get(PlanFormat.PAIRS)) {
         pair = id;
       }
     }
@@ -154,7 +154,7 @@ final class PortableKernels {
       int row,
       int column) {
     int slice = -1;
-    int block = row / counts.get(Routing.BLOCK_SIZE);
+    int block = row / counts.get(PlanFormat.BLOCK_SIZE);
     int adapter = adapterIds.get(block);
     if (adapter >= 0) {
       int at = (adapter * sizes.get(Sizes.LOCAL_EXPERTS) + expertIds.get(block)) * SliceTable.INTS;

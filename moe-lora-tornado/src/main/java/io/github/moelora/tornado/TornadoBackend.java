@@ -234,7 +234,7 @@ final class TornadoBackend implements Backend {
 
   @Override
   public BackendStep newStep() {
-    return new TornadoStep(this, config);
+    return new TornadoStep(this);
   }
 
   synchronized void run(Routing routing, ProjectionCall call, Matrix x, Matrix y) {

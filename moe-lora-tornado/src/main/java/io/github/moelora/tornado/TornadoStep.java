@@ -1,47 +1,24 @@
 package io.github.moelora.tornado;
 
 import io.github.moelora.Matrix;
-import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
 import io.github.moelora.spi.BackendStep;
-import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
+import io.github.moelora.spi.PlanArrays;
 import org.jspecify.annotations.Nullable;
-import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 
 /** A plan on the host; the backend takes it to the device when it runs. */
 final class TornadoStep implements BackendStep {
   private final TornadoBackend backend;
-  private final Arena arena = Arena.ofShared();
-  private final Routing.Buffers buffers;
   private @Nullable Routing routing;
 
-  TornadoStep(TornadoBackend backend, MoeLoraConfig config) {
+  TornadoStep(TornadoBackend backend) {
     this.backend = backend;
-    int pairs = config.maxPairs();
-    buffers =
-        new Routing.Buffers(
-            ints(Routing.sortedCapacity(config, backend.maxBlockSize())),
-            ints(pairs),
-            ints(pairs),
-            ints(Routing.COUNTS),
-            ints(pairs));
   }
 
   /** The backend whose step this is. */
   TornadoBackend backend() {
     return backend;
-  }
-
-  private MemorySegment ints(int count) {
-    return arena.allocate(ValueLayout.JAVA_INT, count);
-  }
-
-  @Override
-  public Routing.Buffers buffers() {
-    return buffers;
   }
 
   @Override
@@ -60,18 +37,8 @@ final class TornadoStep implements BackendStep {
   }
 
   /** Copies the plan into arrays that hold it. */
-  void copyPlan(DeviceRouting to) {
-    Routing plan = requirePlan();
-    int blocks = plan.allBlocks();
-    copy(buffers.sortedTokenIds(), to.sortedTokenIds(), blocks * plan.blockSize());
-    copy(buffers.expertIds(), to.expertIds(), blocks);
-    copy(buffers.adapterIds(), to.adapterIds(), blocks);
-    copy(buffers.routingWeights(), to.routingWeights(), plan.pairs());
-    copy(buffers.counts(), to.counts(), Routing.COUNTS);
-  }
-
-  private static void copy(MemorySegment from, TornadoNativeArray to, int count) {
-    MemorySegment.copy(from, 0, to.getSegment(), 0, (long) count * Integer.BYTES);
+  void copyPlan(PlanArrays to) {
+    requirePlan().copyTo(to);
   }
 
   private Routing requirePlan() {
@@ -88,6 +55,6 @@ final class TornadoStep implements BackendStep {
 
   @Override
   public void close() {
-    arena.close();
+    // the device memory is the backend's
   }
 }

@@ -12,6 +12,7 @@ import io.github.moelora.spi.Availability;
 import io.github.moelora.spi.Backend;
 import io.github.moelora.spi.BackendProvider;
 import io.github.moelora.spi.BackendStep;
+import io.github.moelora.spi.PlanFormat;
 import io.github.moelora.spi.Tuner;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
@@ -58,7 +59,8 @@ final class TornadoTuner implements Tuner {
     blockSizes = Tuning.blockSizes(config, packed);
     backend = new TornadoBackend(config, description, tensorCores);
     int pairs = config.maxPairs();
-    plans = DeviceRouting.of(Routing.sortedCapacity(config, backend.maxBlockSize()), pairs, pairs);
+    plans =
+        DeviceRouting.of(PlanFormat.sortedCapacity(config, backend.maxBlockSize()), pairs, pairs);
     plans.counts().init(0);
     int layer = config.model().layers().getFirst();
     for (Projection projection : Projection.values()) {
@@ -247,18 +249,8 @@ final class TornadoTuner implements Tuner {
     }
   }
 
-  /** Plans straight into the arrays that go to the device, in blocks of the size in turn. */
+  /** Plans in blocks of the size in turn, and copies into the arrays that go to the device. */
   private final class Planner implements BackendStep {
-    @Override
-    public Routing.Buffers buffers() {
-      return new Routing.Buffers(
-          plans.sortedTokenIds().getSegment(),
-          plans.expertIds().getSegment(),
-          plans.adapterIds().getSegment(),
-          plans.counts().getSegment(),
-          plans.routingWeights().getSegment());
-    }
-
     @Override
     public int maxBlockSize() {
       return backend.maxBlockSize();
@@ -273,7 +265,7 @@ final class TornadoTuner implements Tuner {
 
     @Override
     public void planned(Routing routing) {
-      // it lies where it is read
+      routing.copyTo(plans.hostArrays());
     }
 
     @Override

@@ -1,6 +1,6 @@
 package io.github.moelora.tornado;
 
-import io.github.moelora.Routing;
+import io.github.moelora.spi.PlanFormat;
 import uk.ac.manchester.tornado.api.KernelContext;
 import uk.ac.manchester.tornado.api.enums.MMAShape;
 import uk.ac.manchester.tornado.api.types.BFloat16;
@@ -147,9 +147,9 @@ final class TunedExpand {
     boolean fewCopies = copies <= 8;
     int tilesAtOnce = fewCopies ? 4 : 8;
 
-    int blocks = counts.get(Routing.ACTIVE_BLOCKS);
-    int blockSize = counts.get(Routing.BLOCK_SIZE);
-    int pairs = counts.get(Routing.PAIRS);
+    int blocks = counts.get(PlanFormat.ACTIVE_BLOCKS);
+    int blockSize = counts.get(PlanFormat.BLOCK_SIZE);
+    int pairs = counts.get(PlanFormat.PAIRS);
     int ranges = PackedLayout.ranges(slices, sizes.get(Sizes.ITEM_RANKS));
     int parts = PackedLayout.parts(sizes, blocks * ranges);
     int partStride = blocks * blockRows * zStride;

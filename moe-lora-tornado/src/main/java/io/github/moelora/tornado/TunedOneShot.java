@@ -1,6 +1,6 @@
 package io.github.moelora.tornado;
 
-import io.github.moelora.Routing;
+import io.github.moelora.spi.PlanFormat;
 import uk.ac.manchester.tornado.api.KernelContext;
 import uk.ac.manchester.tornado.api.types.BFloat16;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
@@ -112,9 +112,9 @@ final class TunedOneShot {
     int xWidth = X_FLOATS / rows;
     int xRowWords = xWidth / 2;
 
-    int blocks = counts.get(Routing.ACTIVE_BLOCKS);
-    int blockSize = counts.get(Routing.BLOCK_SIZE);
-    int pairs = counts.get(Routing.PAIRS);
+    int blocks = counts.get(PlanFormat.ACTIVE_BLOCKS);
+    int blockSize = counts.get(PlanFormat.BLOCK_SIZE);
+    int pairs = counts.get(PlanFormat.PAIRS);
     int perSite = slices.get(SliceTable.MOST_SLICES);
     int shares = PackedLayout.shares(sizes, blocks * perSite);
     int items = blocks * perSite * shares;

@@ -1,6 +1,6 @@
 package io.github.moelora.tornado;
 
-import io.github.moelora.Routing;
+import io.github.moelora.spi.PlanFormat;
 import uk.ac.manchester.tornado.api.KernelContext;
 import uk.ac.manchester.tornado.api.enums.MMAShape;
 import uk.ac.manchester.tornado.api.types.HalfFloat;
@@ -111,9 +111,9 @@ final class TunedShrink {
     int lane = tid & 31;
     int xLane = (lane >> 4) * (8 * xHalf - 16) - (lane & 15) * 16;
 
-    int blocks = counts.get(Routing.ACTIVE_BLOCKS);
-    int blockSize = counts.get(Routing.BLOCK_SIZE);
-    int pairs = counts.get(Routing.PAIRS);
+    int blocks = counts.get(PlanFormat.ACTIVE_BLOCKS);
+    int blockSize = counts.get(PlanFormat.BLOCK_SIZE);
+    int pairs = counts.get(PlanFormat.PAIRS);
     int ranges = PackedLayout.ranges(slices, 8 * itemTiles);
     int stages = sizes.get(Sizes.STAGES);
     int parts = PackedLayout.parts(sizes, blocks * ranges);

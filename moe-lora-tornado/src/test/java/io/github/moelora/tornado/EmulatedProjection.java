@@ -4,7 +4,7 @@ import io.github.moelora.LoraAdapter;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.ProjectionCall;
-import io.github.moelora.Routing;
+import io.github.moelora.spi.PlanFormat;
 import io.github.moelora.testkit.Operands;
 import io.github.moelora.testkit.Problem;
 import io.github.moelora.tornado.emulator.KernelLoader;
@@ -72,7 +72,7 @@ final class EmulatedProjection {
     TunedTasks.writeSizes(routing.sizes(), config, call, yWidth, tiling);
     HalfFloatArray deviceX = new HalfFloatArray(x.rows() * x.columns());
     deviceX.getSegment().copyFrom(x.data());
-    z = new FloatArray(tiling.zElements(config, routing.counts().get(Routing.ACTIVE_BLOCKS)));
+    z = new FloatArray(tiling.zElements(config, routing.counts().get(PlanFormat.ACTIVE_BLOCKS)));
     y = PackedWeights.words(config.weightType(), before.length / Short.BYTES);
     RecordedGraph graph = new RecordedGraph("emulated");
     GridScheduler scheduler = new GridScheduler();
@@ -149,12 +149,12 @@ final class EmulatedProjection {
       routing.routingWeights().set(p, call.routedWeight() ? weight : Float.NaN);
     }
     routing.counts().init(UNUSED);
-    routing.counts().set(Routing.NUM_TOKENS_POST_PADDED, blocks * blockSize);
-    routing.counts().set(Routing.ACTIVE_BLOCKS, blocks);
-    routing.counts().set(Routing.ALL_BLOCKS, blocks + 1);
-    routing.counts().set(Routing.TOKENS, problem.tokens());
-    routing.counts().set(Routing.PAIRS, pairs);
-    routing.counts().set(Routing.BLOCK_SIZE, blockSize);
+    routing.counts().set(PlanFormat.NUM_TOKENS_POST_PADDED, blocks * blockSize);
+    routing.counts().set(PlanFormat.ACTIVE_BLOCKS, blocks);
+    routing.counts().set(PlanFormat.ALL_BLOCKS, blocks + 1);
+    routing.counts().set(PlanFormat.TOKENS, problem.tokens());
+    routing.counts().set(PlanFormat.PAIRS, pairs);
+    routing.counts().set(PlanFormat.BLOCK_SIZE, blockSize);
     return routing;
   }
 

@@ -1,5 +1,6 @@
-package io.github.moelora;
+package io.github.moelora.testkit;
 
+import io.github.moelora.MoeLoraConfig;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
@@ -10,14 +11,21 @@ import java.util.TreeMap;
  * The plan that the definition gives, without a thought for speed: lists of pairs by (slot, local
  * expert), cut into blocks; then the pairs without work.
  */
-record NaiveRouting(List<Block> blocks, int activeBlocks, int activePairs, int groups) {
+public record NaiveRouting(List<Block> blocks, int activeBlocks, int activePairs, int groups) {
 
   /** One block; fewer pairs than the block size where it is padded. */
-  record Block(int slot, int localExpert, List<Integer> pairs) {}
+  public record Block(int slot, int localExpert, List<Integer> pairs) {}
 
   private record Group(int slot, int localExpert) {}
 
-  static NaiveRouting of(
+  /**
+   * Plans a batch.
+   *
+   * @param expertIds {@code [P]}, global ids or -1
+   * @param adapterIds {@code [T]}, slots or -1
+   * @param active {@code [L]}, which slots hold an enabled adapter
+   */
+  public static NaiveRouting of(
       MoeLoraConfig config, int[] expertIds, int[] adapterIds, boolean[] active, int blockSize) {
     Map<Group, List<Integer>> groups =
         new TreeMap<>(Comparator.comparingInt(Group::slot).thenComparingInt(Group::localExpert));

@@ -1,10 +1,16 @@
-package io.github.moelora;
+package io.github.moelora.spi;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 
+import io.github.moelora.ExpertMap;
+import io.github.moelora.GateUp;
+import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.MoeModel;
+import io.github.moelora.Routing;
 import io.github.moelora.testkit.Allocation;
+import io.github.moelora.testkit.NaiveRouting;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -24,47 +30,19 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /** Plans against {@link NaiveRouting}, refusals that leave everything as it was, and no garbage. */
-class RoutingTest {
+class HostPlannerTest {
   private static final int UNTOUCHED = 0x5a5a5a5a;
 
-  /** A host with buffers of its own and a block size that a test sets. */
-  private static final class FixedHost implements Routing.Host {
-    final Routing.Buffers buffers;
+  /** A rule with a block size that a test sets. */
+  private static final class FixedRule implements BlockRule {
     final int maxBlockSize;
     int blockSize;
     int activePairs = -1;
     int groups = -1;
 
-    FixedHost(MoeLoraConfig config, int maxBlockSize) {
+    FixedRule(int maxBlockSize) {
       this.maxBlockSize = maxBlockSize;
       this.blockSize = maxBlockSize;
-      this.buffers = Routing.Buffers.allocate(Arena.ofAuto(), config, maxBlockSize);
-      for (MemorySegment segment : segments()) {
-        for (long i = 0; i < segment.byteSize(); i += Integer.BYTES) {
-          segment.set(ValueLayout.JAVA_INT, i, UNTOUCHED);
-        }
-      }
-    }
-
-    private List<MemorySegment> segments() {
-      return List.of(
-          buffers.sortedTokenIds(),
-          buffers.expertIds(),
-          buffers.adapterIds(),
-          buffers.counts(),
-          buffers.routingWeights());
-    }
-
-    /** All buffers as one list of ints. */
-    int[] contents() {
-      return segments().stream()
-          .flatMapToInt(segment -> Arrays.stream(segment.toArray(ValueLayout.JAVA_INT)))
-          .toArray();
-    }
-
-    @Override
-    public Routing.Buffers buffers() {
-      return buffers;
     }
 
     @Override
@@ -77,6 +55,48 @@ class RoutingTest {
       activePairs = pairs;
       groups = usedGroups;
       return blockSize;
+    }
+  }
+
+  /** A plan as it lies in arrays of the largest size, behind it what stood there before. */
+  private record Copied(
+      int[] counts, int[] sortedTokenIds, int[] experts, int[] adapters, float[] weights) {
+
+    static Copied of(HostPlanner planner, MoeLoraConfig config, int maxBlockSize) {
+      int pairs = config.maxPairs();
+      Copied copied =
+          new Copied(
+              untouched(PlanFormat.COUNTS),
+              untouched(PlanFormat.sortedCapacity(config, maxBlockSize)),
+              untouched(pairs),
+              untouched(pairs),
+              new float[pairs]);
+      Arrays.fill(copied.weights, Float.NaN);
+      planner.routing().copyTo(copied.arrays());
+      return copied;
+    }
+
+    private static int[] untouched(int elements) {
+      int[] array = new int[elements];
+      Arrays.fill(array, UNTOUCHED);
+      return array;
+    }
+
+    PlanArrays arrays() {
+      return new PlanArrays(
+          MemorySegment.ofArray(counts),
+          MemorySegment.ofArray(sortedTokenIds),
+          MemorySegment.ofArray(experts),
+          MemorySegment.ofArray(adapters),
+          MemorySegment.ofArray(weights));
+    }
+
+    void assertEqualTo(Copied other) {
+      assertThat(counts).isEqualTo(other.counts);
+      assertThat(sortedTokenIds).isEqualTo(other.sortedTokenIds);
+      assertThat(experts).isEqualTo(other.experts);
+      assertThat(adapters).isEqualTo(other.adapters);
+      assertThat(weights).isEqualTo(other.weights);
     }
   }
 
@@ -93,8 +113,8 @@ class RoutingTest {
       return new Batch(tokens, experts, weights, random.ints(tokens, -1, config.slots()).toArray());
     }
 
-    void plan(Routing routing, boolean[] active) {
-      routing.plan(
+    void plan(HostPlanner planner, boolean[] active) {
+      planner.plan(
           tokens,
           MemorySegment.ofArray(expertIds),
           MemorySegment.ofArray(weights),
@@ -144,44 +164,46 @@ class RoutingTest {
     if (random.nextBoolean()) {
       config = config.withExpertMap(randomMap(random, experts));
     }
-    FixedHost host = new FixedHost(config, 8);
-    host.blockSize = blockSize;
-    Routing routing = new Routing(config, host);
+    FixedRule rule = new FixedRule(8);
+    rule.blockSize = blockSize;
+    HostPlanner planner = new HostPlanner(config, rule);
     // the second plan also shows that nothing of the first remains
     for (int plan = 0; plan < 2; plan++) {
       Batch batch = Batch.random(random, config, random.nextInt(maxTokens + 1));
       boolean[] active = randomActive(random, slots);
-      batch.plan(routing, active);
-      assertPlan(routing, host, config, batch, active);
+      batch.plan(planner, active);
+      assertPlan(planner, rule, config, batch, active);
     }
   }
 
   private static void assertPlan(
-      Routing routing, FixedHost host, MoeLoraConfig config, Batch batch, boolean[] active) {
+      HostPlanner planner, FixedRule rule, MoeLoraConfig config, Batch batch, boolean[] active) {
+    Routing routing = planner.routing();
     NaiveRouting naive =
-        NaiveRouting.of(config, batch.expertIds(), batch.adapterIds(), active, host.blockSize);
+        NaiveRouting.of(config, batch.expertIds(), batch.adapterIds(), active, rule.blockSize);
     int pairs = batch.expertIds().length;
-    assertThat(host.activePairs).isEqualTo(naive.activePairs());
-    assertThat(host.groups).isEqualTo(naive.groups());
+    assertThat(rule.activePairs).isEqualTo(naive.activePairs());
+    assertThat(rule.groups).isEqualTo(naive.groups());
     assertThat(routing.tokens()).isEqualTo(batch.tokens());
     assertThat(routing.pairs()).isEqualTo(pairs);
-    assertThat(routing.blockSize()).isEqualTo(host.blockSize);
+    assertThat(routing.blockSize()).isEqualTo(rule.blockSize);
     assertThat(routing.activeBlocks()).isEqualTo(naive.activeBlocks());
     assertThat(routing.allBlocks()).isEqualTo(naive.blocks().size());
-    assertThat(routing.numTokensPostPadded()).isEqualTo(naive.activeBlocks() * host.blockSize);
+    assertThat(routing.numTokensPostPadded()).isEqualTo(naive.activeBlocks() * rule.blockSize);
 
-    int[] sorted = host.buffers.sortedTokenIds().toArray(ValueLayout.JAVA_INT);
-    int[] experts = host.buffers.expertIds().toArray(ValueLayout.JAVA_INT);
-    int[] adapters = host.buffers.adapterIds().toArray(ValueLayout.JAVA_INT);
-    float[] weights = host.buffers.routingWeights().toArray(ValueLayout.JAVA_FLOAT);
+    Copied copied = Copied.of(planner, config, rule.maxBlockSize);
+    int[] sorted = copied.sortedTokenIds();
+    int[] experts = copied.experts();
+    int[] adapters = copied.adapters();
+    float[] weights = copied.weights();
     for (int b = 0; b < naive.blocks().size(); b++) {
       NaiveRouting.Block block = naive.blocks().get(b);
       assertThat(adapters[b]).isEqualTo(block.slot());
       assertThat(experts[b]).isEqualTo(block.localExpert());
       assertThat(routing.blockAdapter(b)).isEqualTo(block.slot());
       assertThat(routing.blockExpert(b)).isEqualTo(block.localExpert());
-      for (int row = 0; row < host.blockSize; row++) {
-        int position = b * host.blockSize + row;
+      for (int row = 0; row < rule.blockSize; row++) {
+        int position = b * rule.blockSize + row;
         int pair = row < block.pairs().size() ? block.pairs().get(row) : pairs;
         assertThat(sorted[position]).isEqualTo(pair);
         assertThat(routing.sortedTokenId(position)).isEqualTo(pair);
@@ -191,20 +213,22 @@ class RoutingTest {
       assertThat(weights[p]).isEqualTo(batch.weights()[p]);
       assertThat(routing.routingWeight(p)).isEqualTo(batch.weights()[p]);
     }
+    for (int i = naive.blocks().size() * rule.blockSize; i < sorted.length; i++) {
+      assertThat(sorted[i]).isEqualTo(UNTOUCHED);
+    }
     for (int l = 0; l < config.slots(); l++) {
       int slot = l;
       assertThat(routing.namesSlot(l))
           .isEqualTo(Arrays.stream(batch.adapterIds()).anyMatch(id -> id == slot));
     }
-    int[] counts = host.buffers.counts().toArray(ValueLayout.JAVA_INT);
-    assertThat(counts)
+    assertThat(copied.counts())
         .containsExactly(
-            naive.activeBlocks() * host.blockSize,
+            naive.activeBlocks() * rule.blockSize,
             naive.activeBlocks(),
             naive.blocks().size(),
             batch.tokens(),
             pairs,
-            host.blockSize,
+            rule.blockSize,
             0,
             0);
   }
@@ -213,33 +237,31 @@ class RoutingTest {
   @Test
   void anExampleWorkedOutByHand() {
     MoeLoraConfig config = config(3, 2, 2, 8).withExpertMap(ExpertMap.of(1, 0, -1));
-    FixedHost host = new FixedHost(config, 2);
-    Routing routing = new Routing(config, host);
+    FixedRule rule = new FixedRule(2);
+    HostPlanner planner = new HostPlanner(config, rule);
     new Batch(
             4,
             new int[] {0, 1, /**/ 1, 2, /**/ 0, 1, /**/ 1, 0},
             new float[8],
             new int[] {1, 1, -1, 0})
-        .plan(routing, new boolean[] {true, true});
+        .plan(planner, new boolean[] {true, true});
     // slot 0: expert 1 (local 0) pair 6, expert 0 (local 1) pair 7; slot 1: local 0 pairs 1 and 2,
     // local 1 pair 0; without work: 3 (elsewhere), 4 and 5 (no adapter)
-    assertThat(ints(host.buffers.sortedTokenIds(), 12))
+    Copied copied = Copied.of(planner, config, 2);
+    assertThat(Arrays.copyOf(copied.sortedTokenIds(), 12))
         .containsExactly(6, 8, 7, 8, 1, 2, 0, 8, 3, 4, 5, 8);
-    assertThat(ints(host.buffers.adapterIds(), 6)).containsExactly(0, 0, 1, 1, -1, -1);
-    assertThat(ints(host.buffers.expertIds(), 6)).containsExactly(0, 1, 0, 1, -1, -1);
-    assertThat(ints(host.buffers.counts(), Routing.COUNTS)).containsExactly(8, 4, 6, 4, 8, 2, 0, 0);
+    assertThat(Arrays.copyOf(copied.adapters(), 6)).containsExactly(0, 0, 1, 1, -1, -1);
+    assertThat(Arrays.copyOf(copied.experts(), 6)).containsExactly(0, 1, 0, 1, -1, -1);
+    assertThat(copied.counts()).containsExactly(8, 4, 6, 4, 8, 2, 0, 0);
 
-    host.blockSize = 1;
+    rule.blockSize = 1;
     new Batch(2, new int[] {2, 1, 0, -1}, new float[4], new int[] {0, 1})
-        .plan(routing, new boolean[] {true, true});
-    assertThat(ints(host.buffers.sortedTokenIds(), 4)).containsExactly(1, 2, 0, 3);
-    assertThat(ints(host.buffers.adapterIds(), 4)).containsExactly(0, 1, -1, -1);
-    assertThat(ints(host.buffers.expertIds(), 4)).containsExactly(0, 1, -1, -1);
-    assertThat(ints(host.buffers.counts(), Routing.COUNTS)).containsExactly(2, 2, 4, 2, 4, 1, 0, 0);
-  }
-
-  private static int[] ints(MemorySegment segment, int count) {
-    return Arrays.copyOf(segment.toArray(ValueLayout.JAVA_INT), count);
+        .plan(planner, new boolean[] {true, true});
+    copied = Copied.of(planner, config, 2);
+    assertThat(Arrays.copyOf(copied.sortedTokenIds(), 4)).containsExactly(1, 2, 0, 3);
+    assertThat(Arrays.copyOf(copied.adapters(), 4)).containsExactly(0, 1, -1, -1);
+    assertThat(Arrays.copyOf(copied.experts(), 4)).containsExactly(0, 1, -1, -1);
+    assertThat(copied.counts()).containsExactly(2, 2, 4, 2, 4, 1, 0, 0);
   }
 
   /** Every group and the pairs without work end in a block of which one row is used. */
@@ -247,26 +269,26 @@ class RoutingTest {
   void theCapacityIsReachedAndNotExceeded() {
     // 3 slots * 2 experts = 6 groups of one pair each, and 2 pairs without work
     MoeLoraConfig config = config(2, 3, 2, 4);
-    int capacity = Routing.sortedCapacity(config, 5);
+    int capacity = PlanFormat.sortedCapacity(config, 5);
     assertThat(capacity).isEqualTo(8 + 7 * 4);
-    FixedHost host = new FixedHost(config, 5);
-    Routing routing = new Routing(config, host);
+    FixedRule rule = new FixedRule(5);
+    HostPlanner planner = new HostPlanner(config, rule);
     Batch batch =
         new Batch(4, new int[] {0, 1, 0, 1, 0, 1, 0, 1}, new float[8], new int[] {0, 1, 2, -1});
     boolean[] active = {true, true, true};
-    batch.plan(routing, active);
-    assertThat(routing.allBlocks() * 5).isEqualTo(7 * 5).isLessThanOrEqualTo(capacity);
-    assertPlan(routing, host, config, batch, active);
+    batch.plan(planner, active);
+    assertThat(planner.routing().allBlocks() * 5).isEqualTo(7 * 5).isLessThanOrEqualTo(capacity);
+    assertPlan(planner, rule, config, batch, active);
     // fewer pairs than groups
-    assertThat(Routing.sortedCapacity(config(8, 4, 2, 3), 4)).isEqualTo(6 + 7 * 3);
-    assertThat(Routing.sortedCapacity(config(8, 4, 2, 3), 1)).isEqualTo(6);
+    assertThat(PlanFormat.sortedCapacity(config(8, 4, 2, 3), 4)).isEqualTo(6 + 7 * 3);
+    assertThat(PlanFormat.sortedCapacity(config(8, 4, 2, 3), 1)).isEqualTo(6);
   }
 
   @Test
   void aCapacityBeyondInt32IsRefused() {
     MoeLoraConfig config = config(1 << 12, 1 << 15, 1, 1 << 28);
     assertThatIllegalArgumentException()
-        .isThrownBy(() -> Routing.sortedCapacity(config, 32))
+        .isThrownBy(() -> PlanFormat.sortedCapacity(config, 32))
         .withMessage(
             "padded maxTokens * expertsPerToken must be in [0, 2147483647), got %d",
             (1L << 28) + ((1L << 27) + 1) * 31);
@@ -274,43 +296,38 @@ class RoutingTest {
 
   @ParameterizedTest
   @CsvSource({
-    "sortedTokenIds, 0, 18",
-    "expertIds, 1, 6",
-    "adapterIds, 2, 6",
-    "counts, 3, 8",
-    "routingWeights, 4, 6"
+    "counts, 0, 8",
+    "sortedTokenIds, 1, 12",
+    "blockExperts, 2, 3",
+    "blockAdapters, 3, 3",
+    "routingWeights, 4, 4"
   })
-  void buffersThatAreTooSmallAreRefused(String name, int index, int elements) {
-    MoeLoraConfig config = config(2, 1, 2, 3);
-    MemorySegment[] segments = new MemorySegment[5];
-    int[] sizes = {Routing.sortedCapacity(config, 5), 6, 6, Routing.COUNTS, 6};
+  void arraysThatAreTooSmallAreRefusedAndLeftAsTheyWere(String name, int index, int elements) {
+    MoeLoraConfig config = config(2, 2, 2, 3);
+    HostPlanner planner = new HostPlanner(config, new FixedRule(4));
+    // experts 0 and 1 of slot 0, and two pairs without work: three blocks of four
+    new Batch(2, new int[] {0, 1, 0, 1}, new float[4], new int[] {0, -1})
+        .plan(planner, new boolean[] {true, true});
+    int[] sizes = {PlanFormat.COUNTS, 12, 3, 3, 4};
+    int[][] arrays = new int[5][];
     for (int i = 0; i < 5; i++) {
-      segments[i] = MemorySegment.ofArray(new int[sizes[i] - (i == index ? 1 : 0)]);
+      arrays[i] = Copied.untouched(sizes[i] - (i == index ? 1 : 0));
     }
-    FixedHost host = new FixedHost(config, 5);
-    Routing.Host tooSmall =
-        new Routing.Host() {
-          @Override
-          public Routing.Buffers buffers() {
-            return new Routing.Buffers(
-                segments[0], segments[1], segments[2], segments[3], segments[4]);
-          }
-
-          @Override
-          public int maxBlockSize() {
-            return host.maxBlockSize();
-          }
-
-          @Override
-          public int blockSize(int activePairs, int groups) {
-            return host.blockSize(activePairs, groups);
-          }
-        };
+    PlanArrays tooSmall =
+        new PlanArrays(
+            MemorySegment.ofArray(arrays[0]),
+            MemorySegment.ofArray(arrays[1]),
+            MemorySegment.ofArray(arrays[2]),
+            MemorySegment.ofArray(arrays[3]),
+            MemorySegment.ofArray(arrays[4]));
     assertThatIllegalArgumentException()
-        .isThrownBy(() -> new Routing(config, tooSmall))
+        .isThrownBy(() -> planner.routing().copyTo(tooSmall))
         .withMessage(
             "%s must hold %d elements (%d bytes), got %d bytes",
             name, elements, 4 * elements, 4 * elements - 4);
+    for (int[] array : arrays) {
+      assertThat(array).containsOnly(UNTOUCHED);
+    }
   }
 
   // ---- refusals ----
@@ -335,14 +352,14 @@ class RoutingTest {
       })
   void aRefusedBatchLeavesTheLastPlanAsItWas(String what, String value, String message) {
     MoeLoraConfig config = config(3, 2, 2, 4);
-    FixedHost host = new FixedHost(config, 4);
-    Routing routing = new Routing(config, host);
+    FixedRule rule = new FixedRule(4);
+    HostPlanner planner = new HostPlanner(config, rule);
     boolean[] active = {true, true};
     Batch good =
         new Batch(
             2, new int[] {0, 1, 2, 0}, new float[] {0.1f, 0.2f, 0.3f, 0.4f}, new int[] {0, 0});
-    good.plan(routing, active);
-    int[] before = host.contents();
+    good.plan(planner, active);
+    Copied before = Copied.of(planner, config, 4);
 
     int tokens = what.equals("tokens") ? Integer.parseInt(value) : 3;
     int[] experts = {1, 2, 1, 2, 1, 2};
@@ -361,20 +378,20 @@ class RoutingTest {
         int i = Integer.parseInt(value);
         segments[i] = segments[i].asSlice(0, segments[i].byteSize() - 4);
       }
-      case "blockSize" -> host.blockSize = Integer.parseInt(value);
+      case "blockSize" -> rule.blockSize = Integer.parseInt(value);
       default -> {}
     }
     ThrowingCallable plan =
-        () -> routing.plan(tokens, segments[0], segments[1], segments[2], active);
+        () -> planner.plan(tokens, segments[0], segments[1], segments[2], active);
     if (what.equals("blockSize")) {
       assertThatIllegalStateException().isThrownBy(plan).withMessage(message);
     } else {
       assertThatIllegalArgumentException().isThrownBy(plan).withMessage(message);
     }
 
-    assertThat(host.contents()).isEqualTo(before);
-    host.blockSize = 4;
-    assertPlanStands(routing, good);
+    Copied.of(planner, config, 4).assertEqualTo(before);
+    rule.blockSize = 4;
+    assertPlanStands(planner.routing(), good);
   }
 
   private static void assertPlanStands(Routing routing, Batch good) {
@@ -394,31 +411,31 @@ class RoutingTest {
   @Test
   void idsAtTheirLimitsAreTaken() {
     MoeLoraConfig config = config(3, 2, 1, 2);
-    FixedHost host = new FixedHost(config, 4);
-    Routing routing = new Routing(config, host);
+    FixedRule rule = new FixedRule(4);
+    HostPlanner planner = new HostPlanner(config, rule);
     new Batch(2, new int[] {2, -1}, new float[] {-Float.MAX_VALUE, 0}, new int[] {1, -1})
-        .plan(routing, new boolean[] {true, true});
-    assertThat(routing.activeBlocks()).isEqualTo(1);
-    assertThat(routing.blockExpert(0)).isEqualTo(2);
+        .plan(planner, new boolean[] {true, true});
+    assertThat(planner.routing().activeBlocks()).isEqualTo(1);
+    assertThat(planner.routing().blockExpert(0)).isEqualTo(2);
   }
 
   @Test
   void argumentsMayBeLargerThanNeededAndUnaligned() {
     MoeLoraConfig config = config(3, 2, 1, 2);
-    FixedHost host = new FixedHost(config, 1);
-    Routing routing = new Routing(config, host);
+    FixedRule rule = new FixedRule(1);
+    HostPlanner planner = new HostPlanner(config, rule);
     MemorySegment ids = Arena.ofAuto().allocate(21).asSlice(1);
     ids.set(ValueLayout.JAVA_INT_UNALIGNED, 0, 2);
     // beyond the batch, so not looked at
     ids.set(ValueLayout.JAVA_INT_UNALIGNED, 4, 77);
-    routing.plan(
+    planner.plan(
         1,
         ids,
         MemorySegment.ofArray(new float[9]),
         MemorySegment.ofArray(new int[9]),
         new boolean[] {true, false});
-    assertThat(routing.pairs()).isEqualTo(1);
-    assertThat(routing.blockExpert(0)).isEqualTo(2);
+    assertThat(planner.routing().pairs()).isEqualTo(1);
+    assertThat(planner.routing().blockExpert(0)).isEqualTo(2);
   }
 
   // ---- costs ----
@@ -427,15 +444,15 @@ class RoutingTest {
   @CsvSource({"1", "16"})
   void aPlanAllocatesNothing(int blockSize) {
     MoeLoraConfig config = config(16, 4, 4, 256);
-    FixedHost host = new FixedHost(config, 16);
-    host.blockSize = blockSize;
-    Routing routing = new Routing(config, host);
+    FixedRule rule = new FixedRule(16);
+    rule.blockSize = blockSize;
+    HostPlanner planner = new HostPlanner(config, rule);
     Batch batch = Batch.random(new SplittableRandom(3), config, 200);
     MemorySegment experts = MemorySegment.ofArray(batch.expertIds());
     MemorySegment weights = MemorySegment.ofArray(batch.weights());
     MemorySegment adapters = MemorySegment.ofArray(batch.adapterIds());
     boolean[] active = {true, true, false, true};
-    assertThat(Allocation.bytesPerCall(() -> routing.plan(200, experts, weights, adapters, active)))
+    assertThat(Allocation.bytesPerCall(() -> planner.plan(200, experts, weights, adapters, active)))
         .isZero();
   }
 }
