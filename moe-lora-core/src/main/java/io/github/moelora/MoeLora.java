@@ -191,12 +191,12 @@ public final class MoeLora implements AutoCloseable {
   }
 
   private Backend.PreparedAdapter prepare(int slot, LoraAdapter adapter) {
-    long stamp = locks.whole().readLock();
+    long stamp = locks.lockShared();
     try {
       requireOpen();
       return backend.prepare(slot, adapter);
     } finally {
-      locks.whole().unlockRead(stamp);
+      locks.unlockShared(stamp);
     }
   }
 
@@ -247,7 +247,7 @@ public final class MoeLora implements AutoCloseable {
    * Makes a step with its own buffers; an engine needs one for each batch that it keeps in flight.
    */
   public Step newStep() {
-    long stamp = locks.whole().writeLock();
+    long stamp = locks.lockAlone();
     try {
       requireOpen();
       BackendStep backendStep = backend.newStep();
@@ -260,14 +260,14 @@ public final class MoeLora implements AutoCloseable {
         throw e;
       }
     } finally {
-      locks.whole().unlockWrite(stamp);
+      locks.unlockAlone(stamp);
     }
   }
 
   /** Closes all steps and frees the backend; closing twice does nothing. */
   @Override
   public void close() {
-    long stamp = locks.whole().writeLock();
+    long stamp = locks.lockAlone();
     try {
       if (closed) {
         return;
@@ -282,18 +282,18 @@ public final class MoeLora implements AutoCloseable {
         backend.close();
       }
     } finally {
-      locks.whole().unlockWrite(stamp);
+      locks.unlockAlone(stamp);
     }
   }
 
   void close(Step step) {
-    long stamp = locks.whole().writeLock();
+    long stamp = locks.lockAlone();
     try {
       if (steps.remove(step)) {
         step.closeBackendStep();
       }
     } finally {
-      locks.whole().unlockWrite(stamp);
+      locks.unlockAlone(stamp);
     }
   }
 

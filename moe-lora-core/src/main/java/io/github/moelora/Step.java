@@ -79,12 +79,12 @@ public final class Step implements AutoCloseable {
     Checks.readable("adapterIds", adapterIds);
     enter();
     try {
-      long stamp = lora.locks().whole().readLock();
+      long stamp = lora.locks().lockShared();
       try {
         requireOpen();
         planLocked(tokens, expertIds, routingWeights, adapterIds);
       } finally {
-        lora.locks().whole().unlockRead(stamp);
+        lora.locks().unlockShared(stamp);
       }
     } finally {
       user = null;

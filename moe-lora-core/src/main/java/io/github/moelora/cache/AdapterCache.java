@@ -141,7 +141,7 @@ public final class AdapterCache implements AutoCloseable {
       return granted(request);
     } catch (InterruptedException e) {
       if (!withdraw(request, false)) {
-        request.future.thenAccept(Lease::close);
+        closeWhenGranted(request);
       }
       throw e;
     } catch (ExecutionException e) {
@@ -154,11 +154,15 @@ public final class AdapterCache implements AutoCloseable {
     try {
       return request.future.get();
     } catch (InterruptedException e) {
-      request.future.thenAccept(Lease::close);
+      closeWhenGranted(request);
       throw e;
     } catch (ExecutionException e) {
       throw failure(e);
     }
+  }
+
+  private static void closeWhenGranted(Request request) {
+    CompletableFuture<Void> _ = request.future.thenAccept(Lease::close);
   }
 
   private static RuntimeException failure(ExecutionException e) {
@@ -227,35 +231,11 @@ public final class AdapterCache implements AutoCloseable {
     String name = request.name;
     requireOpen();
     Object version = version(name);
-    lock.lock();
-    boolean other;
-    try {
-      other = state.holdsOther(name, version);
-    } finally {
-      lock.unlock();
-    }
-    if (other) {
+    if (holdsOther(name, version)) {
       // another thread may have seen a newer state of the file before
       version = version(name);
     }
-    Entry entry;
-    boolean refused = false;
-    lock.lock();
-    try {
-      requireOpen();
-      entry = state.leaseNow(name, version);
-      if (entry == null) {
-        refused = !state.enqueue(request, version);
-      }
-    } finally {
-      unlockAndApply();
-    }
-    if (refused) {
-      tell(() -> listener.refused(name));
-      throw new AdapterRefusedException(
-          "adapter %s must wait, but waiting requests must be at most %d, got one more"
-              .formatted(name, limits.maxWaiting()));
-    }
+    Entry entry = leaseOrEnqueue(request, version);
     if (entry == null) {
       return null;
     }
@@ -263,6 +243,32 @@ public final class AdapterCache implements AutoCloseable {
     int slot = entry.slot;
     tell(() -> listener.acquired(name, slot, true, nanos));
     return lease(entry);
+  }
+
+  private boolean holdsOther(String name, Object version) {
+    lock.lock();
+    try {
+      return state.holdsOther(name, version);
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  private @Nullable Entry leaseOrEnqueue(Request request, Object version) {
+    lock.lock();
+    try {
+      requireOpen();
+      Entry entry = state.leaseNow(request.name, version);
+      if (entry != null || state.enqueue(request, version)) {
+        return entry;
+      }
+    } finally {
+      unlockAndApply();
+    }
+    tell(() -> listener.refused(request.name));
+    throw new AdapterRefusedException(
+        "adapter %s must wait, but waiting requests must be at most %d, got one more"
+            .formatted(request.name, limits.maxWaiting()));
   }
 
   private Object version(String name) {

@@ -5,6 +5,7 @@ import io.github.moelora.LoraAdapter;
 import io.github.moelora.MoeLora;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.MoeModel;
+import io.github.moelora.Projection;
 import io.github.moelora.spi.Availability;
 import io.github.moelora.spi.Backend;
 import io.github.moelora.spi.BackendProvider;
@@ -104,7 +105,7 @@ final class FakeSlots implements BackendProvider {
       throw new OutOfMemoryError("no room for " + adapter.name());
     }
     // as packing does: fails if the cache has freed the memory
-    adapter.slices(0, io.github.moelora.Projection.DOWN, 0).getFirst().a().get(0, 0);
+    adapter.slices(0, Projection.DOWN, 0).getFirst().a().get(0, 0);
     return new Backend.PreparedAdapter() {
       @Override
       public void commit() {

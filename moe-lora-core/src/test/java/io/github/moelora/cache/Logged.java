@@ -3,11 +3,12 @@ package io.github.moelora.cache;
 import ch.qos.logback.classic.Logger;
 import ch.qos.logback.classic.spi.ILoggingEvent;
 import ch.qos.logback.core.AppenderBase;
+import ch.qos.logback.classic.Level;
 import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
 import org.slf4j.LoggerFactory;
 
-/** Collects what a class logs while it is open. */
+/** Collects what a class logs at INFO and above while it is open. */
 final class Logged extends AppenderBase<ILoggingEvent> implements AutoCloseable {
   private final Logger logger;
   private final List<String> lines = new CopyOnWriteArrayList<>();
@@ -20,7 +21,9 @@ final class Logged extends AppenderBase<ILoggingEvent> implements AutoCloseable 
 
   @Override
   protected void append(ILoggingEvent event) {
-    lines.add(event.getLevel() + " " + event.getFormattedMessage());
+    if (event.getLevel().isGreaterOrEqual(Level.INFO)) {
+      lines.add(event.getLevel() + " " + event.getFormattedMessage());
+    }
   }
 
   List<String> lines() {
