@@ -7,6 +7,7 @@ import static org.assertj.core.api.Assertions.assertThatNoException;
 
 import io.github.moelora.spi.Availability;
 import io.github.moelora.spi.BackendProvider;
+import io.github.moelora.testkit.Logged;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 
@@ -38,6 +39,15 @@ class BackendsTest {
     assertThat(Backends.best(List.of(unusable("a"), usable("b", -5))).name()).isEqualTo("b");
     // a tie goes to the first
     assertThat(Backends.best(List.of(usable("a", 2), usable("b", 2))).name()).isEqualTo("a");
+  }
+
+  @Test
+  void whoIsPassedOverIsNamedWithTheRemedy() {
+    try (Logged log = new Logged(Backends.class)) {
+      assertThat(Backends.best(List.of(unusable("a"), usable("b", 0))).name()).isEqualTo("b");
+      assertThat(log.lines())
+          .containsExactly("WARN backend b is used, not a: no device. plug one in");
+    }
   }
 
   @Test

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException
 import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 
 import io.github.moelora.spi.Availability;
+import io.github.moelora.testkit.Logged;
 import io.github.moelora.testkit.Operands;
 import io.github.moelora.testkit.Problem;
 import io.github.moelora.testkit.Seeds;
@@ -278,6 +279,27 @@ class MoeLoraTest {
     assertThat(backend.calls).endsWith("close backend");
     lora.close();
     assertThat(backend.calls).containsOnlyOnce("close backend");
+  }
+
+  // ---- forgotten ----
+
+  @Test
+  @Timeout(60)
+  void anInstanceThatIsDroppedIsNamed() {
+    try (Logged log = new Logged(MoeLora.class)) {
+      MoeLora closed = open();
+      closed.close();
+      open().newStep();
+      while (log.lines().stream().noneMatch(line -> line.startsWith("WARN"))) {
+        System.gc();
+        Thread.onSpinWait();
+      }
+      assertThat(log.lines())
+          .filteredOn(line -> line.startsWith("WARN"))
+          .containsExactly(
+              "WARN MoeLora with 2 slots on backend fake, a fake device was dropped without close"
+                  + " and keeps its memory; close it, as try-with-resources does");
+    }
   }
 
   // ---- several threads ----

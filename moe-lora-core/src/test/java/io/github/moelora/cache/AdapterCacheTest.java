@@ -7,6 +7,7 @@ import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 import static org.assertj.core.api.Assertions.assertThatNullPointerException;
 
 import io.github.moelora.MoeLora;
+import io.github.moelora.testkit.Logged;
 import java.io.IOException;
 import java.time.Duration;
 import java.util.ArrayList;

@@ -1,4 +1,4 @@
-package io.github.moelora.cache;
+package io.github.moelora.testkit;
 
 import ch.qos.logback.classic.Logger;
 import ch.qos.logback.classic.spi.ILoggingEvent;
@@ -9,11 +9,11 @@ import java.util.concurrent.CopyOnWriteArrayList;
 import org.slf4j.LoggerFactory;
 
 /** Collects what a class logs at INFO and above while it is open. */
-final class Logged extends AppenderBase<ILoggingEvent> implements AutoCloseable {
+public final class Logged extends AppenderBase<ILoggingEvent> implements AutoCloseable {
   private final Logger logger;
   private final List<String> lines = new CopyOnWriteArrayList<>();
 
-  Logged(Class<?> type) {
+  public Logged(Class<?> type) {
     logger = (Logger) LoggerFactory.getLogger(type);
     start();
     logger.addAppender(this);
@@ -26,7 +26,7 @@ final class Logged extends AppenderBase<ILoggingEvent> implements AutoCloseable 
     }
   }
 
-  List<String> lines() {
+  public List<String> lines() {
     return lines;
   }
 
