@@ -1,0 +1,40 @@
+package io.github.moelora.serving;
+
+import java.util.Random;
+
+/**
+ * An endless list of requests, the same for the same seed: which adapter, how many tokens.
+ * Popularity falls as {@code 1 / rank^exponent} (Zipf). Immutable.
+ */
+final class Trace {
+  /** Tokens of a request are drawn from {@code [1, 2 * MEAN_TOKENS)}. */
+  static final int MEAN_TOKENS = 8;
+
+  private final long seed;
+  private final double[] cumulative;
+
+  Trace(long seed, int adapters, double exponent) {
+    this.seed = seed;
+    cumulative = new double[adapters];
+    double sum = 0;
+    for (int i = 0; i < adapters; i++) {
+      sum += Math.pow(i + 1, -exponent);
+      cumulative[i] = sum;
+    }
+  }
+
+  /** Adapter of a request, in {@code [0, adapters)}; 0 is the most popular. */
+  int adapter(int request) {
+    double at = new Random(31 * seed + request).nextDouble() * cumulative[cumulative.length - 1];
+    int adapter = 0;
+    while (cumulative[adapter] < at) {
+      adapter++;
+    }
+    return adapter;
+  }
+
+  /** Tokens of a request, at least 1. */
+  int tokens(int request) {
+    return 1 + new Random(17 * seed - request).nextInt(2 * MEAN_TOKENS - 1);
+  }
+}
