@@ -49,6 +49,7 @@ class SlotLocksTest {
     return frames == 0 ? 0 : 1 + descend(frames - 1);
   }
 
+  @SuppressWarnings("InfiniteRecursion") // that is the point
   private static void fromTheEnd(Runnable attempt, AtomicInteger granted) {
     try {
       fromTheEnd(attempt, granted);

@@ -208,6 +208,7 @@ class StepThreadsTest {
   }
 
   /** Calls from each frame on the way back from the end of the stack, until most succeed. */
+  @SuppressWarnings("InfiniteRecursion") // that is the point
   private static void callFromTheEnd(
       Runnable call, AtomicInteger overflows, AtomicInteger successes) {
     try {

@@ -12,7 +12,6 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
-import java.util.Collections;
 import java.util.List;
 import java.util.Objects;
 import java.util.Random;
@@ -164,8 +163,10 @@ final class Engine implements AutoCloseable {
   private void check(ProjectionCall call, Matrix in, Matrix out, LoadAdapters adapters) {
     int pairs = out.rows();
     int count = pairs / config.expertsPerToken();
-    List<@Nullable LoraAdapter> bySlot =
-        new ArrayList<>(Collections.nCopies(config.slots(), null));
+    List<@Nullable LoraAdapter> bySlot = new ArrayList<>();
+    for (int slot = 0; slot < config.slots(); slot++) {
+      bySlot.add(null);
+    }
     for (Active request : active) {
       if (bySlot.get(request.slot) == null) {
         String name = Objects.requireNonNull(lora.adapterName(request.slot));
