@@ -2,6 +2,7 @@ package io.github.moelora.tornado;
 
 import io.github.moelora.Routing;
 import io.github.moelora.spi.PlanFormat;
+import io.github.moelora.tornado.layout.DeviceRouting;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
