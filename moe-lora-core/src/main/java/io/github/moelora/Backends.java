@@ -7,6 +7,7 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Objects;
 import java.util.ServiceLoader;
+import java.util.function.Predicate;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -27,16 +28,27 @@ public final class Backends {
 
   /** The usable backend of highest priority; a warning tells why others were passed over. */
   static BackendProvider best() {
-    return best(all());
+    return best(all(), _ -> true);
   }
 
-  static BackendProvider best(List<BackendProvider> providers) {
+  /**
+   * The usable backend of highest priority among those that suit.
+   *
+   * @throws IllegalStateException if none of them is usable; the message says why
+   */
+  public static BackendProvider best(Predicate<BackendProvider> suits) {
+    return best(all(), suits);
+  }
+
+  static BackendProvider best(List<BackendProvider> providers, Predicate<BackendProvider> suits) {
     BackendProvider best = null;
     int bestPriority = 0;
     List<String> reasons = new ArrayList<>();
-    List<String> remedies = new ArrayList<>();
+    List<String> passedOver = new ArrayList<>();
     for (BackendProvider provider : providers) {
       switch (provider.probe()) {
+        case Availability.Usable _ when !suits.test(provider) ->
+            reasons.add(provider.name() + ": does not suit");
         case Availability.Usable usable -> {
           if (best == null || usable.priority() > bestPriority) {
             best = provider;
@@ -45,20 +57,25 @@ public final class Backends {
         }
         case Availability.Unusable unusable -> {
           reasons.add(provider.name() + ": " + unusable.reason());
-          remedies.add(unusable.remedy());
+          passedOver.add(reasons.getLast() + ". " + unusable.remedy());
         }
       }
     }
     if (best == null) {
       throw new IllegalStateException("no backend is usable: " + String.join("; ", reasons));
     }
-    for (int i = 0; i < reasons.size(); i++) {
-      LOG.warn("backend {} is used, not {}. {}", best.name(), reasons.get(i), remedies.get(i));
+    for (String other : passedOver) {
+      LOG.warn("backend {} is used, not {}", best.name(), other);
     }
     return best;
   }
 
-  static BackendProvider named(String name) {
+  /**
+   * The backend of that name, usable or not.
+   *
+   * @throws IllegalArgumentException if there is none
+   */
+  public static BackendProvider named(String name) {
     Objects.requireNonNull(name, "backend must not be null");
     List<BackendProvider> providers = all();
     for (BackendProvider provider : providers) {

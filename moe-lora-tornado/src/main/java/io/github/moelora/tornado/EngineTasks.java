@@ -9,13 +9,15 @@ import io.github.moelora.Step;
 import io.github.moelora.tornado.choice.BlockChoice;
 import io.github.moelora.tornado.choice.SplitTiling;
 import io.github.moelora.tornado.choice.Tiling;
-import io.github.moelora.tornado.kernels.EngineKernels;
-import io.github.moelora.tornado.launch.FloatTasks;
-import io.github.moelora.tornado.launch.TunedTasks;
-import io.github.moelora.tornado.layout.DeviceRouting;
+import io.github.moelora.tornado.kernels.SmallKernels;
+import io.github.moelora.tornado.launch.LoopLaunch;
+import io.github.moelora.tornado.launch.NarrowArrays;
+import io.github.moelora.tornado.launch.NarrowLaunch;
+import io.github.moelora.tornado.launch.Target;
+import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.SliceTable;
-import io.github.moelora.tornado.plan.EnginePlan;
+import io.github.moelora.tornado.plan.HostPlan;
 import io.github.moelora.tornado.step.SlotStore;
 import io.github.moelora.tornado.step.TornadoBackend;
 import io.github.moelora.tornado.step.TornadoStep;
@@ -79,7 +81,7 @@ public final class EngineTasks {
   private final TornadoBackend backend;
 
   /** By the most tokens that they take. */
-  private final NavigableMap<Integer, EnginePlan> routings = new TreeMap<>();
+  private final NavigableMap<Integer, HostPlan> routings = new TreeMap<>();
 
   /** Those with tasks, by the name of their upload graph. */
   private final Map<String, ProjectionWeights> weights = new LinkedHashMap<>();
@@ -133,15 +135,15 @@ public final class EngineTasks {
    * @throws IllegalStateException after {@link #graphs}
    */
   public void append(EngineGraph to, ProjectionCall call, EngineArrays arrays) {
-    EnginePlan routing = routing(to);
+    HostPlan routing = routing(to);
     if (graphsWithPlan.contains(to.index())) {
       throw new IllegalStateException(
           "the graph that transfers the plan must not have tasks of ours, got index " + to.index());
     }
     ProjectionWeights owner = backend.weights(call.layer(), call.projection());
-    boolean tuned = arrays.requireFit(config, owner, call, to.maxTokens());
+    boolean narrow = arrays.requireFit(config, owner, call, to.maxTokens());
     ProjectionWeights handles = owner.handles();
-    DeviceRouting reads = routing.handles().withSizes(new IntArray(Sizes.COUNT));
+    DevicePlan reads = routing.handles().withSizes(new IntArray(Sizes.COUNT));
     to.graph()
         .transferToDevice(DataTransferMode.FIRST_EXECUTION, reads.sizes())
         .transferToDevice(DataTransferMode.UNDER_DEMAND, handles.resident())
@@ -149,8 +151,8 @@ public final class EngineTasks {
         .transferToDevice(DataTransferMode.UNDER_DEMAND, scratchHandle);
     boolean gateUp = call.projection() == Projection.GATE_UP;
     String name = "lora" + appended++ + (gateUp ? "GateUp" : "Down");
-    if (tuned) {
-      appendTuned(to, name, call, (PackedWeights) handles, reads, arrays);
+    if (narrow) {
+      appendNarrow(to, name, call, (PackedWeights) handles, reads, arrays);
     } else {
       appendFloats(to, name, call, handles, reads, arrays);
     }
@@ -166,43 +168,41 @@ public final class EngineTasks {
       String name,
       ProjectionCall call,
       ProjectionWeights handles,
-      DeviceRouting reads,
+      DevicePlan reads,
       EngineArrays arrays) {
     int rows = routing(to).rows();
     int zStride = SliceTable.maxStack(config);
     needScratch(Math.multiplyExact(rows, zStride));
     Sizes.write(reads.sizes(), config, call, arrays.yWidth());
-    FloatTasks.append(
+    LoopLaunch.append(
         to.graph(),
         name,
         handles,
-        new FloatTasks.Bounds(rows, zStride, config.model().outputWidth(call.projection())),
-        new FloatTasks.Arrays(
+        new LoopLaunch.Bounds(rows, zStride, config.model().outputWidth(call.projection())),
+        new LoopLaunch.Arrays(
             reads, (FloatArray) arrays.x(), scratchHandle, (FloatArray) arrays.y()));
   }
 
-  private void appendTuned(
+  private void appendNarrow(
       EngineGraph to,
       String name,
       ProjectionCall call,
       PackedWeights handles,
-      DeviceRouting reads,
+      DevicePlan reads,
       EngineArrays arrays) {
     Tiling tiling = tiling(to.maxTokens(), call);
     needScratch(tiling.zElements(config, routing(to).maxActiveBlocks()));
-    TunedTasks.writeSizes(reads.sizes(), config, call, arrays.yWidth(), tiling);
+    NarrowLaunch.writeSizes(reads.sizes(), config, call, arrays.yWidth(), tiling);
     if (!call.add()) {
       appendZero(to, name + "Zero", call, reads, arrays.y());
     }
-    TunedTasks.append(
-        to.graph(),
-        to.graph().getTaskGraphName(),
-        to.scheduler(),
+    NarrowLaunch.append(
+        new Target(to.graph(), to.graph().getTaskGraphName(), to.scheduler()),
         name,
         config,
         handles,
         tiling,
-        new TunedTasks.Arrays(reads, (HalfFloatArray) arrays.x(), scratchHandle, arrays.y()));
+        new NarrowArrays(reads, (HalfFloatArray) arrays.x(), scratchHandle, arrays.y()));
   }
 
   private Tiling tiling(int maxTokens, ProjectionCall call) {
@@ -214,16 +214,16 @@ public final class EngineTasks {
         : SplitTiling.large(config, call.projection());
   }
 
-  /** The tuned kernels only add, so a delta alone is added to zeros. */
+  /** The narrow kernels only add, so a delta alone is added to zeros. */
   private void appendZero(
-      EngineGraph to, String name, ProjectionCall call, DeviceRouting reads, TornadoNativeArray y) {
+      EngineGraph to, String name, ProjectionCall call, DevicePlan reads, TornadoNativeArray y) {
     int pairs = routing(to).maxPairs();
     int columns = config.model().outputWidth(call.projection());
     if (y instanceof IntArray words) {
       to.graph()
           .task(
               name,
-              EngineKernels::zeroWords,
+              SmallKernels::zeroWords,
               reads.sizes(),
               reads.counts(),
               words,
@@ -233,7 +233,7 @@ public final class EngineTasks {
       to.graph()
           .task(
               name,
-              EngineKernels::zeroHalves,
+              SmallKernels::zeroHalves,
               reads.sizes(),
               reads.counts(),
               (HalfFloatArray) y,
@@ -250,7 +250,7 @@ public final class EngineTasks {
    * @throws IllegalStateException if the graph has tasks of ours, or after {@link #graphs}
    */
   public void transferPlan(EngineGraph first) {
-    EnginePlan routing = routing(first);
+    HostPlan routing = routing(first);
     if (graphsWithTasks.contains(first.index())) {
       throw new IllegalStateException(
           "the graph that transfers the plan must not have tasks of ours, got index "
@@ -272,7 +272,7 @@ public final class EngineTasks {
     scratchFloats = Math.max(scratchFloats, floats);
   }
 
-  private EnginePlan routing(EngineGraph graph) {
+  private HostPlan routing(EngineGraph graph) {
     requireOpen();
     if (!ownGraphs.isEmpty()) {
       throw new IllegalStateException("tasks must be appended before graphs() is called");
@@ -284,7 +284,7 @@ public final class EngineTasks {
               .formatted(config.maxTokens(), tokens));
     }
     return routings.computeIfAbsent(
-        tokens, most -> new EnginePlan(config, most, backend.largeBlock()));
+        tokens, most -> new HostPlan(config, most, backend.largeBlock()));
   }
 
   /**
@@ -309,7 +309,7 @@ public final class EngineTasks {
                 : each);
     list.add(
         new TaskGraph(SCRATCH)
-            .task("clear", EngineKernels::clear, scratch)
+            .task("clear", SmallKernels::clear, scratch)
             .persistOnDevice(scratch));
     routings.values().forEach(each -> list.add(each.graph()));
     list.forEach(graph -> ownGraphs.add(graph.getTaskGraphName()));
@@ -373,7 +373,7 @@ public final class EngineTasks {
           "the step must have at most %d tokens, as the largest graph, got %d"
               .formatted(routings.lastKey(), step.routing().tokens()));
     }
-    for (EnginePlan routing : routings.values()) {
+    for (HostPlan routing : routings.values()) {
       routing.write(step.routing());
       if (!routing.engineTransfers()) {
         run(plan, routing.name());

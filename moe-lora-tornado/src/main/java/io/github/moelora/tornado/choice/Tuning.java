@@ -93,7 +93,7 @@ public record Tuning(String device, Shape shape, List<Integer> targetItems, List
   /**
    * Block sizes among which there is a choice, ascending.
    *
-   * @param packed whether the tuned kernels run
+   * @param packed whether the narrow kernels run
    */
   public static List<Integer> blockSizes(MoeLoraConfig config, boolean packed) {
     List<Integer> sizes = new ArrayList<>(List.of(1));

@@ -14,8 +14,8 @@ import io.github.moelora.tornado.choice.OneShotTiling;
 import io.github.moelora.tornado.choice.SplitTiling;
 import io.github.moelora.tornado.choice.Tiling;
 import io.github.moelora.tornado.choice.Tuning;
+import io.github.moelora.tornado.weights.FloatWeights;
 import io.github.moelora.tornado.weights.PackedWeights;
-import io.github.moelora.tornado.weights.PortableWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
 import java.util.ArrayList;
 import java.util.List;
@@ -28,10 +28,10 @@ import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
  * once and stay there. Runs of several steps take turns.
  */
 public final class TornadoBackend implements Backend {
-  /** Groups of this many pairs and more get the largest blocks where the tuned kernels run. */
+  /** Groups of this many pairs and more get the largest blocks where the narrow kernels run. */
   private static final int LARGEST_GROUP = 128;
 
-  /** Groups of this many pairs and more get large blocks where the tuned kernels have them. */
+  /** Groups of this many pairs and more get large blocks where the narrow kernels have them. */
   private static final int LARGE_GROUP = 24;
 
   /** The same for ranks above {@link #SMALL_RANK}, whose weights cost more to read again. */
@@ -57,20 +57,20 @@ public final class TornadoBackend implements Backend {
   private final List<ProjectionWeights> weights = new ArrayList<>();
 
   /** Made when weights first go to the device; empty before, and while an engine has them. */
-  private final List<ProjectionPlan> plans = new ArrayList<>();
+  private final List<ProjectionGraphs> plans = new ArrayList<>();
 
   private volatile @Nullable SlotStore engine;
   private boolean closed;
 
   /**
-   * @param tensorCores whether the tuned kernels can run
+   * @param tensorCores whether the narrow kernels can run
    */
   public TornadoBackend(MoeLoraConfig config, String device, boolean tensorCores) {
     this(config, device, tensorCores, null);
   }
 
   /**
-   * @param tensorCores whether the tuned kernels can run
+   * @param tensorCores whether the narrow kernels can run
    * @param tuning measured choices, null for the built-in ones
    */
   public TornadoBackend(
@@ -83,8 +83,8 @@ public final class TornadoBackend implements Backend {
       PackedWeights.Staging staging = PackedWeights.Staging.of(config);
       addWeights((layer, projection) -> new PackedWeights(config, layer, projection, staging));
     } else {
-      FloatArray staging = PortableWeights.newStaging(config);
-      addWeights((layer, projection) -> new PortableWeights(config, layer, projection, staging));
+      FloatArray staging = FloatWeights.newStaging(config);
+      addWeights((layer, projection) -> new FloatWeights(config, layer, projection, staging));
     }
     largeBlock =
         packed ? SplitTiling.large(config, Projection.GATE_UP).rows() : BlockChoice.SMALL_BLOCK;
@@ -100,9 +100,9 @@ public final class TornadoBackend implements Backend {
   }
 
   /** Plans of all projections, made at the first call. */
-  List<ProjectionPlan> plans() {
+  List<ProjectionGraphs> plans() {
     if (plans.isEmpty()) {
-      weights.forEach(each -> plans.add(new ProjectionPlan(config, each, tuning)));
+      weights.forEach(each -> plans.add(new ProjectionGraphs(config, each, tuning)));
     }
     return plans;
   }
@@ -254,7 +254,7 @@ public final class TornadoBackend implements Backend {
   public synchronized void close() {
     if (!closed) {
       closed = true;
-      plans.forEach(ProjectionPlan::close);
+      plans.forEach(ProjectionGraphs::close);
       if (engine != null) {
         engine.close();
       }

@@ -20,8 +20,8 @@ import io.github.moelora.tornado.choice.Tiling;
 import io.github.moelora.tornado.choice.Tuning;
 import io.github.moelora.tornado.choice.TuningFile;
 import io.github.moelora.tornado.device.DeviceTraits;
-import io.github.moelora.tornado.layout.DeviceRouting;
-import io.github.moelora.tornado.step.ProjectionPlan;
+import io.github.moelora.tornado.layout.DevicePlan;
+import io.github.moelora.tornado.step.ProjectionGraphs;
 import io.github.moelora.tornado.step.TornadoBackend;
 import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
@@ -46,7 +46,7 @@ public final class TornadoTuner implements Tuner {
   private final boolean packed;
   private final List<Integer> blockSizes;
   private final TornadoBackend backend;
-  private final DeviceRouting plans;
+  private final DevicePlan plans;
   private final List<TuningTimer> timers = new ArrayList<>();
   private final TuningResults results = new TuningResults();
   private final MoeLora lora;
@@ -70,27 +70,26 @@ public final class TornadoTuner implements Tuner {
     blockSizes = Tuning.blockSizes(config, packed);
     backend = new TornadoBackend(config, description, tensorCores);
     int pairs = config.maxPairs();
-    plans =
-        DeviceRouting.of(PlanFormat.sortedCapacity(config, backend.maxBlockSize()), pairs, pairs);
+    plans = DevicePlan.of(PlanFormat.sortedCapacity(config, backend.maxBlockSize()), pairs, pairs);
     plans.counts().init(0);
     int layer = config.model().layers().getFirst();
     for (Projection projection : Projection.values()) {
       ProjectionWeights weights = backend.weights(layer, projection);
       timers.add(
-          weights instanceof PackedWeights tuned
-              ? new TuningPlan(
+          weights instanceof PackedWeights packedWeights
+              ? new KernelTimer(
                   config,
-                  tuned,
+                  packedWeights,
                   plans,
                   kernels(config, projection),
                   DeviceTraits.hasGraphCapture(device))
-              : new TuningRun(config, weights));
+              : new RunTimer(config, weights));
     }
     lora = MoeLora.open(config, new Provider());
     step = lora.newStep();
   }
 
-  /** The tuned kernels, in the order of {@link #kernel}. */
+  /** The narrow kernels, in the order of {@link #kernel}. */
   private List<Tiling> kernels(MoeLoraConfig config, Projection projection) {
     List<Tiling> kernels = new ArrayList<>();
     kernels.add(OneShotTiling.pairs());
@@ -101,7 +100,7 @@ public final class TornadoTuner implements Tuner {
 
   /** Index of the kernel that a run takes for the plan. */
   private int kernel(int pairs) {
-    if (blockSize == 1 && pairs > ProjectionPlan.SMALL_CHUNK) {
+    if (blockSize == 1 && pairs > ProjectionGraphs.SMALL_CHUNK) {
       return 1;
     }
     return blockSizes.indexOf(blockSize);

@@ -79,7 +79,7 @@ record EmulatedCase(
     }
   }
 
-  /** Cases for each way through the tuned kernels, with odd sizes and ends that are not whole. */
+  /** Cases for each way through the narrow kernels, with odd sizes and ends that are not whole. */
   static List<EmulatedCase> all() {
     return List.of(
         new EmulatedCase(

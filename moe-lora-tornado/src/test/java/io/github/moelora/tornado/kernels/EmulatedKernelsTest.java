@@ -6,7 +6,7 @@ import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
-/** The tuned kernels on the emulated device against the reference. */
+/** The narrow kernels on the emulated device against the reference. */
 @Tag("emulated")
 class EmulatedKernelsTest {
 
