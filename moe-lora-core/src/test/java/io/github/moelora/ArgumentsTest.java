@@ -118,7 +118,8 @@ class ArgumentsTest {
     assertClosed("y.data", () -> step.run(CALL, alive, dead));
     assertClosed("adapter a, layer 0, DOWN, expert 0: a.data", () -> lora.load(0, adapter));
     assertClosed(
-        "adapter a, layer 0, DOWN, expert 0: a.data", () -> adapter(Matrix.of(closed, DType.F32, 1, 2)));
+        "adapter a, layer 0, DOWN, expert 0: a.data",
+        () -> adapter(Matrix.of(closed, DType.F32, 1, 2)));
     assertClosed(
         "adapter a, layer 0, DOWN, expert 0: a.data", () -> adapter.copyTo(Arena.ofAuto()));
   }

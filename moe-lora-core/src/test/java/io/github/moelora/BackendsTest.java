@@ -57,7 +57,8 @@ class BackendsTest {
   @Test
   void whoIsPassedOverIsNamedWithTheRemedy() {
     try (Logged log = new Logged(Backends.class)) {
-      assertThat(Backends.best(List.of(unusable("a"), usable("b", 0)), _ -> true).name()).isEqualTo("b");
+      assertThat(Backends.best(List.of(unusable("a"), usable("b", 0)), _ -> true).name())
+          .isEqualTo("b");
       assertThat(log.lines())
           .containsExactly("WARN backend b is used, not a: no device. plug one in");
     }

@@ -20,6 +20,7 @@ final class FakeBackend implements BackendProvider {
   @Nullable String failing;
 
   Availability availability = new Availability.Usable("nowhere", 1);
+
   /** Done in the middle of a run. */
   Runnable running = () -> {};
 

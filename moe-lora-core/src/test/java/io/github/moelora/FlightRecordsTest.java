@@ -39,7 +39,8 @@ class FlightRecordsTest {
             5,
             Projection.DOWN,
             0,
-            new LoraSlice(0, Matrix.ofFloats(3, 1, 1, 1, 1), Matrix.ofFloats(2, 3, new float[6]), 1))
+            new LoraSlice(
+                0, Matrix.ofFloats(3, 1, 1, 1, 1), Matrix.ofFloats(2, 3, new float[6]), 1))
         .build();
   }
 
@@ -154,8 +155,7 @@ class FlightRecordsTest {
       if (ModuleLayer.boot().findModule("jdk.jfr").isPresent()) {
         throw new IllegalStateException("jdk.jfr must be absent");
       }
-      try (MoeLora lora =
-          MoeLora.open(MoeLoraConfig.of(MODEL, 2, 1).withMaxTokens(4), "cpu")) {
+      try (MoeLora lora = MoeLora.open(MoeLoraConfig.of(MODEL, 2, 1).withMaxTokens(4), "cpu")) {
         work(lora);
       }
       System.out.println("worked");

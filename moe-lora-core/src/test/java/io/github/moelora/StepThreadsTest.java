@@ -137,8 +137,7 @@ class StepThreadsTest {
     leave.countDown();
     runner.join();
     loader.join();
-    assertThatExceptionOfType(StalePlanException.class)
-        .isThrownBy(() -> run(step));
+    assertThatExceptionOfType(StalePlanException.class).isThrownBy(() -> run(step));
   }
 
   @Test

@@ -18,7 +18,7 @@ import java.util.concurrent.ConcurrentHashMap;
  */
 final class LoadAdapters implements AdapterSource {
   /** All weights of a large model are views of this many random numbers. */
-  private static final int POOL_ELEMENTS = 1 << 22;
+  private static final int POOL_ELEMENTS = 1 << 20;
 
   private final MoeModel model;
   private final int rank;
@@ -33,8 +33,7 @@ final class LoadAdapters implements AdapterSource {
     this.type = type;
     Random random = new Random(seed);
     pool =
-        Matrix.of(
-            arena.allocate((long) POOL_ELEMENTS * type.bytes(), 64), type, 1, POOL_ELEMENTS);
+        Matrix.of(arena.allocate((long) POOL_ELEMENTS * type.bytes(), 64), type, 1, POOL_ELEMENTS);
     for (int i = 0; i < POOL_ELEMENTS; i++) {
       pool.set(0, i, (float) random.nextGaussian() / 8);
     }

@@ -146,15 +146,29 @@ public final class ServingLoad implements Callable<Integer> {
 
   private boolean check(PrintWriter out, MoeModel model, LoadAdapters files) throws Exception {
     LoadRun.Result result = run(model, files, slots, adapters, true, steps);
-    out.printf(Locale.ROOT, "check: %d adapters over %d slots, %d requests at once, %d steps after warm-up%n",
-        adapters, slots, requests, result.steps());
-    out.printf(Locale.ROOT, "  %d results of %d tokens equal float64 of their adapter's version, 0 differ%n",
-        result.elements(), result.tokens());
+    out.printf(
+        Locale.ROOT,
+        "check: %d adapters over %d slots, %d requests at once, %d steps after warm-up%n",
+        adapters,
+        slots,
+        requests,
+        result.steps());
+    out.printf(
+        Locale.ROOT,
+        "  %d results of %d tokens equal float64 of their adapter's version, 0 differ%n",
+        result.elements(),
+        result.tokens());
     out.printf(Locale.ROOT, "  %s%n", result.stats());
-    out.printf(Locale.ROOT, "  acquire: median %.0f us, p99 %.0f us%n",
-        result.acquireMicros(0.5), result.acquireMicros(0.99));
-    out.printf(Locale.ROOT, "  live heap %+.1f MiB, process %+.1f MiB since the warm-up%n",
-        result.heapGrowth() / 1048576.0, result.residentGrowth() / 1048576.0);
+    out.printf(
+        Locale.ROOT,
+        "  acquire: median %.0f us, p99 %.0f us%n",
+        result.acquireMicros(0.5),
+        result.acquireMicros(0.99));
+    out.printf(
+        Locale.ROOT,
+        "  live heap %+.1f MiB, process %+.1f MiB since the warm-up%n",
+        result.heapGrowth() / 1048576.0,
+        result.residentGrowth() / 1048576.0);
     if (result.heapGrowth() > HEAP_NOISE) {
       out.printf(Locale.ROOT, "FAIL: live heap must not grow by more than %d bytes%n", HEAP_NOISE);
       return false;
@@ -167,17 +181,32 @@ public final class ServingLoad implements Callable<Integer> {
     int few = 4 * slots;
     LoadRun.Result resident = run(model, files, few, few, false, timedSteps);
     LoadRun.Result cached = run(model, files, slots, few, false, timedSteps);
-    out.printf(Locale.ROOT, "timed: %d adapters, %d requests at once, %d steps each%n", few, requests, timedSteps);
+    out.printf(
+        Locale.ROOT,
+        "timed: %d adapters, %d requests at once, %d steps each%n",
+        few,
+        requests,
+        timedSteps);
     printTimes(out, few + " slots", resident);
     printTimes(out, slots + " slots", cached);
-    out.printf(Locale.ROOT, "  steps/s of %d slots are %.3f of those of %d, tokens/s %.3f%n",
-        slots, cached.stepsPerSecond() / resident.stepsPerSecond(), few,
+    out.printf(
+        Locale.ROOT,
+        "  steps/s of %d slots are %.3f of those of %d, tokens/s %.3f%n",
+        slots,
+        cached.stepsPerSecond() / resident.stepsPerSecond(),
+        few,
         cached.tokensPerSecond() / resident.tokensPerSecond());
   }
 
   private static void printTimes(PrintWriter out, String name, LoadRun.Result result) {
-    out.printf(Locale.ROOT, "  %-9s %8.0f steps/s %9.0f tokens/s, acquire median %.1f us, p99 %.1f us; %d loads%n",
-        name, result.stepsPerSecond(), result.tokensPerSecond(), result.acquireMicros(0.5),
-        result.acquireMicros(0.99), result.stats().loads());
+    out.printf(
+        Locale.ROOT,
+        "  %-9s %8.0f steps/s %9.0f tokens/s, acquire median %.1f us, p99 %.1f us; %d loads%n",
+        name,
+        result.stepsPerSecond(),
+        result.tokensPerSecond(),
+        result.acquireMicros(0.5),
+        result.acquireMicros(0.99),
+        result.stats().loads());
   }
 }

@@ -1,6 +1,6 @@
 package io.github.moelora.serving;
 
-import java.util.Random;
+import java.util.SplittableRandom;
 
 /**
  * An endless list of requests, the same for the same seed: which adapter, how many tokens.
@@ -25,7 +25,7 @@ final class Trace {
 
   /** Adapter of a request, in {@code [0, adapters)}; 0 is the most popular. */
   int adapter(int request) {
-    double at = new Random(31 * seed + request).nextDouble() * cumulative[cumulative.length - 1];
+    double at = random(2L * request).nextDouble() * cumulative[cumulative.length - 1];
     int adapter = 0;
     while (cumulative[adapter] < at) {
       adapter++;
@@ -35,6 +35,11 @@ final class Trace {
 
   /** Tokens of a request, at least 1. */
   int tokens(int request) {
-    return 1 + new Random(17 * seed - request).nextInt(2 * MEAN_TOKENS - 1);
+    return 1 + random(2L * request + 1).nextInt(2 * MEAN_TOKENS - 1);
+  }
+
+  /** Neighbouring seeds of {@link java.util.Random} would give neighbouring numbers. */
+  private SplittableRandom random(long index) {
+    return new SplittableRandom(1_000_003 * seed + index);
   }
 }

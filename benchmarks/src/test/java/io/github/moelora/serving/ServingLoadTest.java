@@ -30,8 +30,14 @@ class ServingLoadTest {
         new CommandLine(new ServingLoad())
             .setOut(new PrintWriter(out))
             .execute(
-                "--adapters=60", "--slots=4", "--requests=40", "--steps=400", "--timed-steps=100",
-                "--hidden=16", "--intermediate=12", "--rank=4");
+                "--adapters=60",
+                "--slots=4",
+                "--requests=40",
+                "--steps=400",
+                "--timed-steps=100",
+                "--hidden=16",
+                "--intermediate=12",
+                "--rank=4");
     assertThat(out.toString())
         .contains("check: 60 adapters over 4 slots, 40 requests at once, 400 steps after warm-up")
         .containsPattern("[1-9][0-9]{4,} results of [0-9]+ tokens equal float64")
@@ -40,7 +46,9 @@ class ServingLoadTest {
     assertThat(exit).isZero();
   }
 
-  /** The check of results must be able to fail: here the reference has another adapter's weights. */
+  /**
+   * The check of results must be able to fail: here the reference has another adapter's weights.
+   */
   @Test
   void aWrongResultIsFound() {
     try (Arena arena = Arena.ofShared()) {

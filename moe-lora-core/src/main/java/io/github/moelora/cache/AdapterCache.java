@@ -401,8 +401,7 @@ public final class AdapterCache implements AutoCloseable {
   private void apply(Effect effect) {
     switch (effect) {
       case Effect.Read read ->
-          execute(
-              readers, () -> read(read.entry()), e -> reportReadFailed(read.entry(), e));
+          execute(readers, () -> read(read.entry()), e -> reportReadFailed(read.entry(), e));
       case Effect.Load load ->
           execute(
               loaders,

@@ -69,7 +69,8 @@ final class HostRouting implements Routing {
 
   @Override
   public int sortedTokenId(int position) {
-    requireIndex("position", position, counts[PlanFormat.ALL_BLOCKS] * counts[PlanFormat.BLOCK_SIZE]);
+    requireIndex(
+        "position", position, counts[PlanFormat.ALL_BLOCKS] * counts[PlanFormat.BLOCK_SIZE]);
     return sortedTokenIds[position];
   }
 
@@ -85,7 +86,9 @@ final class HostRouting implements Routing {
     return namedSlots[slot];
   }
 
-  /** The arrays have room for the largest plan; what lies behind the present one is an old one's. */
+  /**
+   * The arrays have room for the largest plan; what lies behind the present one is an old one's.
+   */
   private static void requireIndex(String name, int index, int end) {
     if (index < 0 || index >= end) {
       throw new IllegalArgumentException(

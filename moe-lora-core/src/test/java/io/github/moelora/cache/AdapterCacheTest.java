@@ -108,12 +108,12 @@ class AdapterCacheTest {
       assertThat(adapters.stats().leases()).isEqualTo(2);
     }
     assertThat(events)
-        .containsExactly("read a 16", "loaded a 16", "acquired a", "acquired a hit", "acquired a hit");
+        .containsExactly(
+            "read a 16", "loaded a 16", "acquired a", "acquired a hit", "acquired a hit");
     CacheStats stats = adapters.stats();
     assertThat(stats.waitNanos()).isPositive();
     assertThat(stats)
-        .isEqualTo(
-            new CacheStats(2, 1, 1, 0, 1, 0, 0, 0, stats.waitNanos(), 16, 16, 1, 0, 0));
+        .isEqualTo(new CacheStats(2, 1, 1, 0, 1, 0, 0, 0, stats.waitNanos(), 16, 16, 1, 0, 0));
   }
 
   @Test
@@ -529,8 +529,7 @@ class AdapterCacheTest {
           }
         };
     try (Logged log = new Logged(AdapterCache.class);
-        AdapterCache adapters =
-            new AdapterCache(lora, source, CacheLimits.of(1000), broken)) {
+        AdapterCache adapters = new AdapterCache(lora, source, CacheLimits.of(1000), broken)) {
       adapters.acquire("a").close();
       adapters.acquire("a").close();
       assertThat(log.lines())

@@ -94,8 +94,6 @@ final class FakeSource implements AdapterSource {
   static LoraAdapter adapter(String name, Arena arena) {
     Matrix a = Matrix.of(arena.allocate(8, 4), DType.F32, 1, 2);
     Matrix b = Matrix.of(arena.allocate(8, 4), DType.F32, 2, 1);
-    return LoraAdapter.builder(name)
-        .add(0, Projection.DOWN, 0, new LoraSlice(0, a, b, 1))
-        .build();
+    return LoraAdapter.builder(name).add(0, Projection.DOWN, 0, new LoraSlice(0, a, b, 1)).build();
   }
 }

@@ -8,7 +8,9 @@ import java.util.concurrent.*;
 
 /** Continuous batching: one thread runs a step of whatever tokens wait, then the next. */
 public final class BatchServer implements AutoCloseable {
-  /** A token of a request: its adapter's slot, its input, its experts, and where the answer goes. */
+  /**
+   * A token of a request: its adapter's slot, its input, its experts, and where the answer goes.
+   */
   private record Token(int slot, float[] x, int[] experts, CompletableFuture<float[]> answer) {}
 
   private final MoeLoraConfig config;
