@@ -63,6 +63,12 @@ public final class ServingLoad implements Callable<Integer> {
       description = "exponent of popularity, default ${DEFAULT-VALUE}")
   private double zipf;
 
+  @Option(
+      names = "--mean-tokens",
+      defaultValue = "8",
+      description = "of a request, default ${DEFAULT-VALUE}")
+  private int meanTokens;
+
   @Option(names = "--hidden", defaultValue = "32", description = "default ${DEFAULT-VALUE}")
   private int hidden;
 
@@ -140,7 +146,7 @@ public final class ServingLoad implements Callable<Integer> {
             CacheLimits.of(bytes).withMaxWaiting(requests),
             check,
             check ? 50 : 0);
-    Trace trace = new Trace(seed, adapterCount, zipf);
+    Trace trace = new Trace(seed, adapterCount, zipf, meanTokens);
     return run.run(files, files, trace, new LoadRun.Length(count / 5, count));
   }
 

@@ -7,14 +7,16 @@ import java.util.SplittableRandom;
  * Popularity falls as {@code 1 / rank^exponent} (Zipf). Immutable.
  */
 final class Trace {
-  /** Tokens of a request are drawn from {@code [1, 2 * MEAN_TOKENS)}. */
-  static final int MEAN_TOKENS = 8;
-
   private final long seed;
+  private final int meanTokens;
   private final double[] cumulative;
 
-  Trace(long seed, int adapters, double exponent) {
+  /**
+   * @param meanTokens a request has {@code [1, 2 * meanTokens)} tokens
+   */
+  Trace(long seed, int adapters, double exponent, int meanTokens) {
     this.seed = seed;
+    this.meanTokens = meanTokens;
     cumulative = new double[adapters];
     double sum = 0;
     for (int i = 0; i < adapters; i++) {
@@ -35,7 +37,7 @@ final class Trace {
 
   /** Tokens of a request, at least 1. */
   int tokens(int request) {
-    return 1 + random(2L * request + 1).nextInt(2 * MEAN_TOKENS - 1);
+    return 1 + random(2L * request + 1).nextInt(2 * meanTokens - 1);
   }
 
   /** Neighbouring seeds of {@link java.util.Random} would give neighbouring numbers. */

@@ -63,7 +63,8 @@ class ServingLoadTest {
               true,
               0);
       assertThatExceptionOfType(IllegalStateException.class)
-          .isThrownBy(() -> run.run(adapters, wrong, new Trace(1, 5, 1), new LoadRun.Length(1, 5)))
+          .isThrownBy(
+              () -> run.run(adapters, wrong, new Trace(1, 5, 1, 8), new LoadRun.Length(1, 5)))
           .withMessageContaining("y[");
     }
   }
@@ -85,7 +86,8 @@ class ServingLoadTest {
               false,
               0);
       assertThatExceptionOfType(ExecutionException.class)
-          .isThrownBy(() -> run.run(adapters, broken, new Trace(1, 5, 1), new LoadRun.Length(1, 5)))
+          .isThrownBy(
+              () -> run.run(adapters, broken, new Trace(1, 5, 1, 8), new LoadRun.Length(1, 5)))
           .havingRootCause()
           .withMessage("broken");
     }
@@ -93,8 +95,8 @@ class ServingLoadTest {
 
   @Test
   void theTraceIsTheSameForTheSameSeedAndFavoursTheFirst() {
-    Trace trace = new Trace(5, 50, 1);
-    Trace again = new Trace(5, 50, 1);
+    Trace trace = new Trace(5, 50, 1, 8);
+    Trace again = new Trace(5, 50, 1, 8);
     int[] counts = new int[50];
     for (int request = 0; request < 5000; request++) {
       assertThat(trace.adapter(request)).isEqualTo(again.adapter(request));
