@@ -12,6 +12,7 @@ module io.github.moelora.core {
 
   exports io.github.moelora;
   exports io.github.moelora.cache;
+  exports io.github.moelora.gguf;
   exports io.github.moelora.peft;
   exports io.github.moelora.reference;
   exports io.github.moelora.safetensors;

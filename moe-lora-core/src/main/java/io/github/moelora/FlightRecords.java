@@ -28,9 +28,9 @@ final class FlightRecords {
   }
 
   /** Runs a projection of a plan, and records it. Allocates nothing where the event is off. */
-  static void run(Step step, ProjectionCall call, Matrix x, Matrix y) {
+  static void run(Step step, Routing plan, ProjectionCall call, Matrix x, Matrix y) {
     if (PRESENT && StepRunEvent.isOn()) {
-      StepRunEvent.record(step, call, x, y);
+      StepRunEvent.record(step.backendStep(), plan, call, x, y);
     } else {
       step.backendStep().run(call, x, y);
     }

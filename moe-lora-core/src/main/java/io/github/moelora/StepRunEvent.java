@@ -1,5 +1,6 @@
 package io.github.moelora;
 
+import io.github.moelora.spi.BackendStep;
 import jdk.jfr.Category;
 import jdk.jfr.Description;
 import jdk.jfr.Enabled;
@@ -17,6 +18,10 @@ import jdk.jfr.StackTrace;
 @StackTrace(false)
 final class StepRunEvent extends Event {
   private static final StepRunEvent SAMPLE = new StepRunEvent();
+
+  @Label("Dense Module")
+  @Description("Position among the model's dense modules, -1 for routed experts")
+  int module;
 
   @Label("Layer")
   int layer;
@@ -37,16 +42,17 @@ final class StepRunEvent extends Event {
     return SAMPLE.isEnabled();
   }
 
-  static void record(Step step, ProjectionCall call, Matrix x, Matrix y) {
+  static void record(BackendStep step, Routing plan, ProjectionCall call, Matrix x, Matrix y) {
     StepRunEvent event = new StepRunEvent();
     event.layer = call.layer();
     event.projection = call.projection().name();
-    event.tokens = step.routing().tokens();
-    event.pairs = step.routing().pairs();
-    event.blocks = step.routing().activeBlocks();
+    event.module = call.module();
+    event.tokens = plan.tokens();
+    event.pairs = plan.pairs();
+    event.blocks = plan.activeBlocks();
     event.begin();
     try {
-      step.backendStep().run(call, x, y);
+      step.run(call, x, y);
     } finally {
       event.commit();
     }

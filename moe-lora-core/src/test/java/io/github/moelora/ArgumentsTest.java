@@ -54,13 +54,19 @@ class ArgumentsTest {
     assertNull("layers", () -> new MoeModel(1, 1, 1, GateUp.HALVES, nothing()));
     assertNull(
         "layers[1]", () -> new MoeModel(1, 1, 1, GateUp.HALVES, Arrays.asList(0, nothing())));
-    assertNull("projection", () -> MODEL.inputWidth(nothing()));
-    assertNull("projection", () -> MODEL.outputWidth(nothing()));
+    assertNull("projection", () -> MODEL.inputWidth((Projection) nothing()));
+    assertNull("projection", () -> MODEL.outputWidth((Projection) nothing()));
     assertNull("model", () -> MoeLoraConfig.of(nothing(), 1, 1));
     assertNull("model", () -> new MoeLoraConfig(nothing(), 1, 1, 1, 1, DType.F32, map));
     assertNull("weightType", () -> CONFIG.withWeightType(nothing()));
     assertNull("expertMap", () -> CONFIG.withExpertMap(nothing()));
     assertNull("local", () -> ExpertMap.of((int[]) nothing()));
+    assertNull("dense", () -> new MoeModel(1, 1, 1, GateUp.HALVES, layers, nothing()));
+    assertNull("modules", () -> MODEL.withDense(nothing()));
+    assertNull("name", () -> new DenseModule(nothing(), 1, 1));
+    assertNull("split", () -> new DenseModule("a", 1, 1, nothing()));
+    assertNull("pattern", () -> DenseModule.inLayers(nothing(), layers, 1, 1));
+    assertNull("layers", () -> DenseModule.inLayers("a.*", nothing(), 1, 1));
     assertNull("projection", () -> new ProjectionCall(0, nothing(), true, true, true, 0));
   }
 
@@ -77,6 +83,14 @@ class ArgumentsTest {
     assertNull("projection", () -> LoraAdapter.builder("a").add(0, nothing(), 0, slice));
     assertNull("slice", () -> LoraAdapter.builder("a").add(0, Projection.DOWN, 0, nothing()));
     assertNull("projection", () -> adapter.slices(0, nothing(), 0));
+    assertNull("module", () -> adapter.slices((String) nothing()));
+    assertNull("module", () -> adapter.ofDense(nothing()));
+    assertNull("model", () -> adapter.unlistedModules(nothing()));
+    assertNull("model", () -> adapter.withoutUnlisted(nothing()));
+    assertNull("model", () -> adapter.shard(nothing(), Shard.WHOLE));
+    assertNull("shard", () -> adapter.shard(MODEL, nothing()));
+    assertNull("module", () -> LoraAdapter.builder("a").addDense(nothing(), slice));
+    assertNull("slice", () -> LoraAdapter.builder("a").addDense("m", nothing()));
     assertNull("model", () -> adapter.requireFits((MoeModel) nothing()));
     assertNull("config", () -> adapter.requireFits((MoeLoraConfig) nothing()));
     assertNull("arena", () -> adapter.copyTo(nothing()));
@@ -92,6 +106,7 @@ class ArgumentsTest {
     assertNull("expertIds", () -> step.plan(4, nothing(), WEIGHTS, IDS));
     assertNull("routingWeights", () -> step.plan(4, IDS, nothing(), IDS));
     assertNull("adapterIds", () -> step.plan(4, IDS, WEIGHTS, nothing()));
+    assertNull("adapterIds", () -> step.planDense(4, nothing()));
     step.plan(1, IDS, WEIGHTS, IDS);
     assertNull("call", () -> step.run(nothing(), ONE, ONE));
     assertNull("x", () -> step.run(CALL, nothing(), ONE));

@@ -118,6 +118,7 @@ class FlightRecordsTest {
     List<RecordedEvent> events = record("StepRun");
     assertThat(events).hasSize(1);
     RecordedEvent event = events.getFirst();
+    assertThat(event.getInt("module")).isEqualTo(-1);
     assertThat(event.getInt("layer")).isEqualTo(5);
     assertThat(event.getString("projection")).isEqualTo("DOWN");
     assertThat(event.getInt("tokens")).isEqualTo(3);

@@ -2,8 +2,11 @@ package io.github.moelora.cache;
 
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.MoeModel;
+import io.github.moelora.peft.PeftAdapter;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
+import java.util.Objects;
+import java.util.function.Function;
 
 /**
  * Where an {@link AdapterCache} gets an adapter from, by name. Called by several threads at once;
@@ -40,7 +43,8 @@ public interface AdapterSource {
    * come from requests see {@link #directories(Path, MoeModel)}.
    */
   static AdapterSource directories(MoeModel model) {
-    return new DirectorySource(null, model);
+    Objects.requireNonNull(model, "model must not be null");
+    return new DirectorySource(null, file -> file.toLoraAdapter(model));
   }
 
   /**
@@ -48,6 +52,18 @@ public interface AdapterSource {
    * root}, and a name that leads elsewhere, by {@code ..} or a link, is refused.
    */
   static AdapterSource directories(Path root, MoeModel model) {
-    return new DirectorySource(root, model);
+    Objects.requireNonNull(model, "model must not be null");
+    return directories(root, file -> file.toLoraAdapter(model));
+  }
+
+  /**
+   * The same, where more is to be said of how a file becomes an adapter: which shard of it is used,
+   * or that dense modules which the model does not list are left out.
+   *
+   * @param part makes the adapter of an open file; it is copied before the file is closed
+   */
+  static AdapterSource directories(Path root, Function<PeftAdapter, LoraAdapter> part) {
+    Objects.requireNonNull(root, "root must not be null");
+    return new DirectorySource(root, Objects.requireNonNull(part, "part must not be null"));
   }
 }

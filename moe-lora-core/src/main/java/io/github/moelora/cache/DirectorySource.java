@@ -1,7 +1,6 @@
 package io.github.moelora.cache;
 
 import io.github.moelora.LoraAdapter;
-import io.github.moelora.MoeModel;
 import io.github.moelora.peft.PeftAdapter;
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -10,7 +9,7 @@ import java.nio.file.Path;
 import java.nio.file.attribute.BasicFileAttributes;
 import java.nio.file.attribute.FileTime;
 import java.util.List;
-import java.util.Objects;
+import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -25,11 +24,15 @@ final class DirectorySource implements AdapterSource {
   private static final int ATTEMPTS = 3;
 
   private final @Nullable Path root;
-  private final MoeModel model;
+  private final Function<PeftAdapter, LoraAdapter> part;
 
-  DirectorySource(@Nullable Path root, MoeModel model) {
+  /**
+   * @param root folder that names are below of; null for any path
+   * @param part makes the adapter of an open file
+   */
+  DirectorySource(@Nullable Path root, Function<PeftAdapter, LoraAdapter> part) {
     this.root = root;
-    this.model = Objects.requireNonNull(model, "model must not be null");
+    this.part = part;
   }
 
   /** State of one file; the key, such as the inode, tells a renamed file of the same time. */
@@ -72,7 +75,7 @@ final class DirectorySource implements AdapterSource {
       Version before = version(directory);
       LoraAdapter adapter;
       try (PeftAdapter file = PeftAdapter.open(directory)) {
-        adapter = file.toLoraAdapter(model).copyTo(arena);
+        adapter = part.apply(file).copyTo(arena);
       }
       if (version(directory).equals(before)) {
         return adapter;

@@ -40,6 +40,7 @@ final class ArchitectureTest {
         .room("safetensors", "", "json")
         .room("peft", "", "json", "peft.names", "safetensors")
         .room("cache", "", "peft")
+        .room("gguf", "", "peft", "safetensors")
         .room("reference", "")
         .room("cpu", "", "spi");
   }

@@ -11,6 +11,7 @@ import io.github.moelora.MoeLora;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
+import io.github.moelora.Shard;
 import io.github.moelora.peft.PeftAdapter;
 import io.github.moelora.testkit.Golden;
 import java.io.IOException;
@@ -19,6 +20,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.util.List;
+import java.util.function.Function;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -131,7 +133,27 @@ class DirectorySourceTest {
   }
 
   @Test
+  void aShardTakesItsPart() throws Exception {
+    Shard half = new Shard(1, 2);
+    AdapterSource source =
+        AdapterSource.directories(
+            folder, file -> file.toLoraAdapter(MODEL.shape()).shard(MODEL.shape(), half));
+    LoraAdapter part = source.read("a", Arena.ofAuto());
+    part.requireFits(MODEL.shape().shard(half));
+    assertThat(part.slices(0, Projection.DOWN, 0).getFirst().a().columns()).isEqualTo(24);
+  }
+
+  @Test
   void argumentsAreNamed() {
+    assertThatNullPointerException()
+        .isThrownBy(() -> AdapterSource.directories(nothing(), MODEL.shape()))
+        .withMessage("root must not be null");
+    assertThatNullPointerException()
+        .isThrownBy(
+            () ->
+                AdapterSource.directories(
+                    folder, DirectorySourceTest.<Function<PeftAdapter, LoraAdapter>>nothing()))
+        .withMessage("part must not be null");
     assertThatNullPointerException()
         .isThrownBy(() -> AdapterSource.directories(nothing()))
         .withMessage("model must not be null");

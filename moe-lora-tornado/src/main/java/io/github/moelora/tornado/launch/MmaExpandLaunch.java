@@ -19,7 +19,7 @@ final class MmaExpandLaunch {
   private MmaExpandLaunch() {}
 
   /** Appends the kernel as a task, and enters its grid. */
-  @SuppressWarnings({"unchecked", "rawtypes"})
+  @SuppressWarnings("unchecked")
   static void append(
       Target target,
       String task,
@@ -30,35 +30,11 @@ final class MmaExpandLaunch {
     DevicePlan plan = arrays.plan();
     SliceTable table = weights.table();
     int bf16 = weights.type() == DType.BF16 ? 1 : 0;
-    // raw, because the kernel sees arrays in other types than they have here
-    Task20 kernel =
-        (Task20<
-                KernelContext,
-                IntArray,
-                IntArray,
-                IntArray,
-                IntArray,
-                IntArray,
-                IntArray,
-                FloatArray,
-                LongArray,
-                FloatArray,
-                FloatArray,
-                LongArray,
-                HalfFloatArray,
-                Integer,
-                Integer,
-                Integer,
-                Integer,
-                Integer,
-                Integer,
-                Integer>)
-            MmaExpand::expand;
     target
         .graph()
         .task(
             task,
-            kernel,
+            kernel(),
             new KernelContext(),
             plan.sizes(),
             plan.counts(),
@@ -80,5 +56,32 @@ final class MmaExpandLaunch {
             tiling.expandGroups(),
             bf16);
     target.addGrid(task, tiling.expandGroups(), MmaExpand.THREADS);
+  }
+
+  /** The kernel, raw because it sees arrays in other types than they have here. */
+  @SuppressWarnings("rawtypes")
+  private static Task20 kernel() {
+    return (Task20<
+            KernelContext,
+            IntArray,
+            IntArray,
+            IntArray,
+            IntArray,
+            IntArray,
+            IntArray,
+            FloatArray,
+            LongArray,
+            FloatArray,
+            FloatArray,
+            LongArray,
+            HalfFloatArray,
+            Integer,
+            Integer,
+            Integer,
+            Integer,
+            Integer,
+            Integer,
+            Integer>)
+        MmaExpand::expand;
   }
 }

@@ -18,7 +18,7 @@ final class MmaShrinkLaunch {
   private MmaShrinkLaunch() {}
 
   /** Appends the kernel as a task, and enters its grid. */
-  @SuppressWarnings({"unchecked", "rawtypes"})
+  @SuppressWarnings("unchecked")
   static void append(
       Target target,
       String task,
@@ -29,35 +29,11 @@ final class MmaShrinkLaunch {
     DevicePlan plan = arrays.plan();
     SliceTable table = weights.table();
     int bf16 = weights.type() == DType.BF16 ? 1 : 0;
-    // raw, because the kernel sees arrays in other types than they have here
-    Task20 kernel =
-        (Task20<
-                KernelContext,
-                IntArray,
-                IntArray,
-                IntArray,
-                IntArray,
-                IntArray,
-                IntArray,
-                LongArray,
-                LongArray,
-                FloatArray,
-                Integer,
-                Integer,
-                Integer,
-                Integer,
-                Integer,
-                Integer,
-                Integer,
-                Integer,
-                Integer,
-                Integer>)
-            MmaShrink::shrink;
     target
         .graph()
         .task(
             task,
-            kernel,
+            kernel(),
             new KernelContext(),
             plan.sizes(),
             plan.counts(),
@@ -79,5 +55,32 @@ final class MmaShrinkLaunch {
             tiling.steps(),
             tiling.shrinkGroups());
     target.addGrid(task, tiling.shrinkGroups(), tiling.shrinkThreads());
+  }
+
+  /** The kernel, raw because it sees arrays in other types than they have here. */
+  @SuppressWarnings("rawtypes")
+  private static Task20 kernel() {
+    return (Task20<
+            KernelContext,
+            IntArray,
+            IntArray,
+            IntArray,
+            IntArray,
+            IntArray,
+            IntArray,
+            LongArray,
+            LongArray,
+            FloatArray,
+            Integer,
+            Integer,
+            Integer,
+            Integer,
+            Integer,
+            Integer,
+            Integer,
+            Integer,
+            Integer,
+            Integer>)
+        MmaShrink::shrink;
   }
 }

@@ -18,7 +18,7 @@ final class OneShotLaunch {
   private OneShotLaunch() {}
 
   /** Appends the kernel as a task, and enters its grid. */
-  @SuppressWarnings({"unchecked", "rawtypes"})
+  @SuppressWarnings("unchecked")
   static void append(
       Target target,
       String task,
@@ -28,35 +28,11 @@ final class OneShotLaunch {
     DevicePlan plan = arrays.plan();
     SliceTable table = weights.table();
     boolean bf16 = weights.type() == DType.BF16;
-    // raw, because the kernel sees arrays in other types than they have here
-    Task20 kernel =
-        (Task20<
-                KernelContext,
-                IntArray,
-                IntArray,
-                IntArray,
-                IntArray,
-                IntArray,
-                IntArray,
-                FloatArray,
-                LongArray,
-                LongArray,
-                HalfFloatArray,
-                HalfFloatArray,
-                IntArray,
-                HalfFloatArray,
-                FloatArray,
-                IntArray,
-                HalfFloatArray,
-                Integer,
-                Integer,
-                Integer>)
-            OneShot::compute;
     target
         .graph()
         .task(
             task,
-            kernel,
+            kernel(),
             new KernelContext(),
             plan.sizes(),
             plan.counts(),
@@ -78,5 +54,32 @@ final class OneShotLaunch {
             tiling.groups(),
             bf16 ? 1 : 0);
     target.addGrid(task, tiling.groups(), OneShot.THREADS);
+  }
+
+  /** The kernel, raw because it sees arrays in other types than they have here. */
+  @SuppressWarnings("rawtypes")
+  private static Task20 kernel() {
+    return (Task20<
+            KernelContext,
+            IntArray,
+            IntArray,
+            IntArray,
+            IntArray,
+            IntArray,
+            IntArray,
+            FloatArray,
+            LongArray,
+            LongArray,
+            HalfFloatArray,
+            HalfFloatArray,
+            IntArray,
+            HalfFloatArray,
+            FloatArray,
+            IntArray,
+            HalfFloatArray,
+            Integer,
+            Integer,
+            Integer>)
+        OneShot::compute;
   }
 }

@@ -82,37 +82,41 @@ final class NarrowChunk implements Chunk {
 
   @Override
   public void gather(int position, ProjectionCall call, Matrix xs, int xRow, Matrix ys, int yRow) {
-    copyRow(xs, xRow, 0, x.getSegment(), position, xs.columns(), true);
+    int width = xs.columns();
+    MemorySegment.copy(
+        xs.data(), bytes(xs, xRow, 0), x.getSegment(), bytes(position, width), bytes(1, width));
     if (call.add()) {
-      copyRow(ys, yRow, call.columnOffset(), y.getSegment(), position, outputWidth, true);
+      MemorySegment.copy(
+          ys.data(),
+          bytes(ys, yRow, call.columnOffset()),
+          y.getSegment(),
+          bytes(position, outputWidth),
+          bytes(1, outputWidth));
     } else {
-      long bytes = 2L * outputWidth;
-      y.getSegment().asSlice(position * bytes, bytes).fill((byte) 0);
+      y.getSegment().asSlice(bytes(position, outputWidth), bytes(1, outputWidth)).fill((byte) 0);
     }
   }
 
   @Override
   public void scatter(int position, ProjectionCall call, Matrix ys, int yRow, int site) {
     if (!call.add() || site >= 0) {
-      copyRow(ys, yRow, call.columnOffset(), y.getSegment(), position, outputWidth, false);
+      MemorySegment.copy(
+          y.getSegment(),
+          bytes(position, outputWidth),
+          ys.data(),
+          bytes(ys, yRow, call.columnOffset()),
+          bytes(1, outputWidth));
     }
   }
 
-  private static void copyRow(
-      Matrix matrix,
-      int row,
-      int column,
-      MemorySegment array,
-      int position,
-      int width,
-      boolean toArray) {
-    long matrixBytes = 2 * matrix.index(row, column);
-    long arrayBytes = 2L * position * width;
-    if (toArray) {
-      MemorySegment.copy(matrix.data(), matrixBytes, array, arrayBytes, 2L * width);
-    } else {
-      MemorySegment.copy(array, arrayBytes, matrix.data(), matrixBytes, 2L * width);
-    }
+  /** Where an element of a matrix lies. */
+  private static long bytes(Matrix matrix, int row, int column) {
+    return Short.BYTES * matrix.index(row, column);
+  }
+
+  /** What rows take. */
+  private static long bytes(int rows, int width) {
+    return (long) Short.BYTES * rows * width;
   }
 
   @Override

@@ -97,11 +97,27 @@ final class KernelTimer implements TuningTimer {
             .task("clear", SmallKernels::clear, z)
             .persistOnDevice(resident.toArray())
             .snapshot());
+    addKernels(graphs, scheduler, new NarrowArrays(routing, x, z, y), resident.toArray());
+    plan = new TornadoExecutionPlan(graphs.toArray(ImmutableTaskGraph[]::new));
+    plan.withGridScheduler(scheduler);
+    if (capture) {
+      for (int i = FIRST_KERNEL; i < graphs.size(); i++) {
+        plan.withGraph(i).withCUDAGraph();
+      }
+    }
+  }
+
+  /** Adds the graphs of each kernel: one that computes once, and where that helps one of many. */
+  private void addKernels(
+      List<ImmutableTaskGraph> graphs,
+      GridScheduler scheduler,
+      NarrowArrays arrays,
+      Object[] resident) {
     for (int kernel = 0; kernel < tilings.size(); kernel++) {
       for (int repeats : capture ? new int[] {1, REPEATS} : new int[] {1}) {
         TaskGraph graph =
             new TaskGraph(name("kernel" + kernel + "x" + repeats))
-                .consumeFromDevice(name("load"), resident.toArray());
+                .consumeFromDevice(name("load"), resident);
         for (int i = 0; i < repeats; i++) {
           NarrowLaunch.append(
               new Target(graph, graph.getTaskGraphName(), scheduler),
@@ -109,16 +125,9 @@ final class KernelTimer implements TuningTimer {
               config,
               weights,
               tilings.get(kernel),
-              new NarrowArrays(routing, x, z, y));
+              arrays);
         }
-        graphs.add(graph.persistOnDevice(resident.toArray()).snapshot());
-      }
-    }
-    plan = new TornadoExecutionPlan(graphs.toArray(ImmutableTaskGraph[]::new));
-    plan.withGridScheduler(scheduler);
-    if (capture) {
-      for (int i = FIRST_KERNEL; i < graphs.size(); i++) {
-        plan.withGraph(i).withCUDAGraph();
+        graphs.add(graph.persistOnDevice(resident).snapshot());
       }
     }
   }

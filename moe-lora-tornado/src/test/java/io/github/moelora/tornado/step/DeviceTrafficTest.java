@@ -52,7 +52,7 @@ class DeviceTrafficTest {
   }
 
   private static List<ProjectionGraphs> profiled(MoeLora lora) {
-    List<ProjectionGraphs> plans = ((TornadoBackend) lora.backend()).plans();
+    List<ProjectionGraphs> plans = ((TornadoBackend) lora.backend()).graphs();
     plans.forEach(plan -> plan.executionPlan().withProfiler(ProfilerMode.SILENT));
     return plans;
   }
