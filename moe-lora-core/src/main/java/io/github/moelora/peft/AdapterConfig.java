@@ -48,14 +48,28 @@ final class AdapterConfig {
   private static final Set<Object> HARMLESS_INITIALISATIONS =
       Set.of(true, false, "gaussian", "eva", "orthogonal", "mica");
 
-  /** What {@code bias} may be; biases that are in the file are refused by the name of the tensor. */
+  /**
+   * What {@code bias} may be; biases that are in the file are refused by the name of the tensor.
+   */
   private static final Set<String> BIASES = Set.of("none", "all", "lora_only");
 
   /** Names of models that are not gpt-oss, whatever else their names hold. */
   private static final List<String> OTHER_FAMILIES =
       List.of(
-          "qwen", "llama", "mixtral", "mistral", "deepseek", "glm", "olmoe", "gemma", "granite",
-          "phi", "kimi", "lfm2", "minimax", "nemotron");
+          "qwen",
+          "llama",
+          "mixtral",
+          "mistral",
+          "deepseek",
+          "glm",
+          "olmoe",
+          "gemma",
+          "granite",
+          "phi",
+          "kimi",
+          "lfm2",
+          "minimax",
+          "nemotron");
 
   /** Options that concern other modules, training, or how the adapter came about. */
   private static final Set<String> WITHOUT_EFFECT =
@@ -281,10 +295,7 @@ final class AdapterConfig {
       case null -> null;
       case String regex ->
           new Modules(
-              compile(
-                  name,
-                  ModulePath.expression(regex),
-                  text -> NamePattern.whole(text, budget)),
+              compile(name, ModulePath.expression(regex), text -> NamePattern.whole(text, budget)),
               Set.of());
       case Object list when isOff(list) && name.startsWith("exclude") -> null;
       case Object list -> new Modules(null, strings(name));
@@ -352,7 +363,9 @@ final class AdapterConfig {
   private void takeNotes() {
     for (String option : List.of("modules_to_save", "trainable_token_indices")) {
       if (!isOff(json.get(option))) {
-        note("%s is set; what it saved is not used: %s".formatted(option, json.get(option)));
+        note(
+            "%s is set; tensors that it saved are not applied: %s"
+                .formatted(option, json.get(option)));
       }
     }
     if (columnOrder == ColumnOrder.GROUPED_BY_EXPERT) {

@@ -94,7 +94,10 @@ final class AdapterTensors implements AutoCloseable {
                   && name.chars().noneMatch(c -> c == '/' || c == '\\' || c < ' ');
           if (!plain) {
             throw new AdapterFormatException(
-                index, (String) tensor, "its file must be a safetensors file beside the index", file);
+                index,
+                (String) tensor,
+                "its file must be a safetensors file beside the index",
+                file);
           }
           shardOf.put((String) tensor, (String) file);
         });

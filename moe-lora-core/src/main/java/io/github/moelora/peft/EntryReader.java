@@ -43,6 +43,9 @@ final class EntryReader {
     }
   }
 
+  /** Longer names than any model has are not worth the work of looking them up. */
+  private static final int MAX_MODULE_LENGTH = 256;
+
   private final AdapterTensors tensors;
   private final FilePairs pairs;
   private final AdapterConfig config;
@@ -52,8 +55,7 @@ final class EntryReader {
   /** A module whose parameters are not named by the config, or null. */
   private @Nullable String unnamed;
 
-  EntryReader(
-      AdapterTensors tensors, FilePairs pairs, AdapterConfig config, ReadOptions options) {
+  EntryReader(AdapterTensors tensors, FilePairs pairs, AdapterConfig config, ReadOptions options) {
     this.tensors = tensors;
     this.pairs = pairs;
     this.config = config;
@@ -94,21 +96,35 @@ final class EntryReader {
     Tensor a = pairs.half(pair, 0);
     Tensor b = pairs.half(pair, 1);
     String module = pair.module();
+    requireNoExperts(a, module);
     String parameter = module + ".weight";
     boolean asParameter = config.targetsParameter(parameter) && !config.targetsModule(module);
     String name = asParameter ? parameter : module;
     int rank = config.rank(name);
-    if (asParameter && a.shape().get(0) > rank) {
-      throw tensors.fault(
-          a.name(),
-          "a pair of several experts must be of a module that is known to hold experts",
-          module);
-    }
     requireTargeted(a, module, asParameter);
     requireDimension(a, 0, rank, "the rank in the config");
     requireDimension(b, 1, rank, "the rank in the config");
     requireOneType(a, b);
     return new DenseEntry(module, rank, config.scale(name, rank), a, b);
+  }
+
+  /**
+   * Only a pair of several experts has more rows in A than its rank; it must not be taken for one
+   * that has nothing to do with experts.
+   */
+  private void requireNoExperts(Tensor a, String path) {
+    if (!config.namesParameters() || path.length() > MAX_MODULE_LENGTH) {
+      return;
+    }
+    String module = path.replace(".base_layer", "");
+    String parameter = config.targetedParameter(module);
+    boolean several = parameter != null && a.shape().get(0) > config.rank(parameter);
+    if (several && !config.targetsModule(module)) {
+      throw tensors.fault(
+          a.name(),
+          "a pair of several experts must be of a module that is known to hold experts",
+          module);
+    }
   }
 
   private void requireTargeted(Tensor a, String module, boolean otherwise) {

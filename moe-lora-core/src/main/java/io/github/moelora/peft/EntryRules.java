@@ -5,7 +5,6 @@ import io.github.moelora.peft.PeftAdapter.Linear;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import org.jspecify.annotations.Nullable;
 
 /** What all entries of a file must have in common. */
 final class EntryRules {
@@ -95,19 +94,21 @@ final class EntryRules {
    * @return 0 where it is not, or where one of them is missing
    */
   static int surplus(List<Entry> entries) {
-    @Nullable Integer first = null;
-    @Nullable Integer down = null;
+    int first = 0;
+    int down = 0;
     for (Entry entry : entries) {
-      if (entry.expert() >= 0 || entry.experts() < 1) {
+      int held = entry.expert() < 0 ? entry.experts() : 0;
+      boolean isDown = entry.linear() == Linear.DOWN;
+      int before = isDown ? down : first;
+      if (held < 1 || (before > 0 && before != held)) {
         return 0;
       }
-      if (entry.linear() == Linear.DOWN) {
-        down = down == null || down == entry.experts() ? Integer.valueOf(entry.experts()) : -1;
+      if (isDown) {
+        down = held;
       } else {
-        first = first == null || first == entry.experts() ? Integer.valueOf(entry.experts()) : -1;
+        first = held;
       }
     }
-    boolean known = first != null && down != null && first > 0 && down > 0;
-    return known ? Math.max(0, first - down) : 0;
+    return down > 0 ? Math.max(0, first - down) : 0;
   }
 }

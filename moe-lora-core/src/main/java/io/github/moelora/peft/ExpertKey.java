@@ -89,8 +89,7 @@ record ExpertKey(
     ExpertKey key(int expert, @Nullable Linear linear, Form form, int depth)
         throws UnreadableException {
       int layer = ExpertKey.layer(parts.subList(0, at));
-      return new ExpertKey(
-          experts(), module(), layer, expert, linear, form, depth, half, adapter);
+      return new ExpertKey(experts(), module(), layer, expert, linear, form, depth, half, adapter);
     }
   }
 
@@ -203,8 +202,7 @@ record ExpertKey(
     if (inner.getFirst().equals(STACK)
         && inner.subList(1, inner.size()).stream().allMatch(NESTED::equals)) {
       List<String> parts = place.parts();
-      Place stack =
-          new Place(parts, place.at() + 1, place.end(), place.half(), place.adapter());
+      Place stack = new Place(parts, place.at() + 1, place.end(), place.half(), place.adapter());
       return stack.key(-1, null, Form.NESTED_STACK, inner.size() - 1);
     }
     int expert = expert(inner);

@@ -159,9 +159,14 @@ final class FilePairs {
     String path = ModulePath.of(tensor.name());
     int at = Math.max(path.lastIndexOf(".lora_A."), path.lastIndexOf(".lora_B."));
     String end = at < 1 ? "" : path.substring(at + ".lora_A.".length());
-    boolean named = end.endsWith(".weight") && end.indexOf('.') == end.length() - ".weight".length();
+    boolean named =
+        end.endsWith(".weight") && end.indexOf('.') == end.length() - ".weight".length();
     if (!end.equals("weight") && !named) {
       refuseOrLeaveOut(tensor, reason(path));
+      return;
+    }
+    if (path.contains(".experts.")) {
+      refuseOrLeaveOut(tensor, "experts of attention are no projection of an MoE layer");
       return;
     }
     if (tensor.shape().size() > 2) {
@@ -169,8 +174,7 @@ final class FilePairs {
       return;
     }
     requireShape(tensor, 2);
-    requireOneAdapter(
-        tensor, named ? end.substring(0, end.length() - ".weight".length()) : "");
+    requireOneAdapter(tensor, named ? end.substring(0, end.length() - ".weight".length()) : "");
     String module = path.substring(0, at);
     DensePair pair = dense.computeIfAbsent(module, DensePair::new);
     int half = path.charAt(at + ".lora_".length()) == 'A' ? 0 : 1;
@@ -209,8 +213,8 @@ final class FilePairs {
       if (other != null && !other.experts().equals(pair.key.experts())) {
         throw tensors.fault(
             pair.anyName(),
-            "the experts of layer %d must be %s (an option says which of several modules of"
-                + " experts to read)".formatted(other.layer(), other.experts()),
+            "the experts of layer %d must be %s, as others of this file (ReadOptions.experts, --layout experts=..., says which to read)"
+                .formatted(other.layer(), other.experts()),
             pair.key.experts());
       }
     }

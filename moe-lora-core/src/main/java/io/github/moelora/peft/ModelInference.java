@@ -121,7 +121,9 @@ final class ModelInference {
       for (Entry entry : adapter.entries()) {
         if (entry.expert() >= 0) {
           single.add(entry.expert());
-        } else if (known == null && entry.packing() == Packing.STACKED && !adapter.recordsVersion()) {
+        } else if (known == null
+            && entry.packing() == Packing.STACKED
+            && !adapter.recordsVersion()) {
           untold = adapter;
         } else if (entry.experts() > 0) {
           known = agreed(known, entry, adapter);

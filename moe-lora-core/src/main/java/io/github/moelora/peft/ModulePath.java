@@ -16,7 +16,9 @@ final class ModulePath {
   private static final Set<String> WRAPPERS =
       Set.of("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module", "module");
 
-  /** The same in expressions, but for {@code module}, which may be a part of a longer name there. */
+  /**
+   * The same in expressions, but for {@code module}, which may be a part of a longer name there.
+   */
   private static final Pattern IN_EXPRESSIONS =
       Pattern.compile("(?:_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\\\\?\\.");
 

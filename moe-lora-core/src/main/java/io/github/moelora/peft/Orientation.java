@@ -127,8 +127,7 @@ public enum Orientation {
   boolean fits(Entry entry, MoeModel model) {
     int each = entry.packing() == Packing.ROWS ? model.experts() : 1;
     boolean down = entry.linear() == Linear.DOWN;
-    return in(entry)
-            == (long) model.inputWidth(entry.linear().projection()) * (down ? each : 1)
+    return in(entry) == (long) model.inputWidth(entry.linear().projection()) * (down ? each : 1)
         && out(entry) == (long) width(entry.linear(), model) * (down ? 1 : each);
   }
 

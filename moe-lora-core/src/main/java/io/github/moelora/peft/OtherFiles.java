@@ -49,7 +49,9 @@ final class OtherFiles {
     }
     List<String> found =
         names(directory).stream()
-            .filter(name -> Files.isRegularFile(directory.resolve(name, missing.getFileName().toString())))
+            .filter(
+                name ->
+                    Files.isRegularFile(directory.resolve(name, missing.getFileName().toString())))
             .toList();
     if (!found.isEmpty()) {
       throw new AdapterFormatException(

@@ -4,8 +4,8 @@ import io.github.moelora.AdapterFormatException;
 import io.github.moelora.DType;
 import io.github.moelora.GateUp;
 import io.github.moelora.LoraAdapter;
-import io.github.moelora.Matrix;
 import io.github.moelora.LoraSlice;
+import io.github.moelora.Matrix;
 import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
 import io.github.moelora.peft.Orientation.Storage;
@@ -514,7 +514,8 @@ public final class PeftAdapter implements AutoCloseable {
 
   private void requireExperts(Entry entry, MoeModel model) {
     int spare = entry.experts() - model.experts();
-    boolean zero = entry.linear() != Linear.DOWN && (spare == zeroExperts || (spare > 0 && isLongCat()));
+    boolean zero =
+        entry.linear() != Linear.DOWN && (spare == zeroExperts || (spare > 0 && isLongCat()));
     if (spare == 0 || zero) {
       return;
     }

@@ -148,8 +148,7 @@ final class Slices {
   private Matrix expertRows(Entry entry, int index) {
     int rows = model.intermediateSize();
     long from = (long) index * rows * entry.rank();
-    return new Matrix(
-        entry.b().data(), entry.type(), rows, entry.rank(), from, entry.rank(), 1);
+    return new Matrix(entry.b().data(), entry.type(), rows, entry.rank(), from, entry.rank(), 1);
   }
 
   private static Matrix transposed(Matrix m) {

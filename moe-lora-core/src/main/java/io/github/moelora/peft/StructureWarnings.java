@@ -59,8 +59,7 @@ final class StructureWarnings {
     if (!names.isEmpty()) {
       warnings.add(
           "%d %s, the first is %s"
-              .formatted(
-                  names.size(), what, AdapterFormatException.printable(names.getFirst())));
+              .formatted(names.size(), what, AdapterFormatException.printable(names.getFirst())));
     }
   }
 

@@ -7,7 +7,9 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 
-/** What the weights themselves tell: values that are not finite, and zeros that look like a loss. */
+/**
+ * What the weights themselves tell: values that are not finite, and zeros that look like a loss.
+ */
 final class WeightFindings {
   /** Parts into which training is usually divided; a lost one leaves zeros in its place. */
   private static final int SHARDS = 8;
@@ -75,7 +77,9 @@ final class WeightFindings {
     if (!bs.isEmpty() && untouched == bs.size()) {
       warnings.add("every B is zero, so the adapter changes nothing: it was not trained, or lost");
     } else if (untouched > 0) {
-      warnings.add("%d of %d pairs have a B of zeros, so they change nothing".formatted(untouched, bs.size()));
+      warnings.add(
+          "%d of %d pairs have a B of zeros, so they change nothing"
+              .formatted(untouched, bs.size()));
     }
     if (!lost.isEmpty()) {
       warnings.add(

@@ -112,19 +112,20 @@ public final class SafeTensorsFile implements AutoCloseable {
     HTML("<!DOCTYPE", "the file must hold the weights (download it again)", "an HTML page"),
     JSON("{\"", "the file must hold the weights (download it again)", "a JSON text");
 
-    private final byte[] beginning;
+    private final String beginning;
     private final String rule;
     private final String value;
 
     OtherKind(String beginning, String rule, String value) {
-      this.beginning = beginning.getBytes(StandardCharsets.ISO_8859_1);
+      this.beginning = beginning;
       this.rule = rule;
       this.value = value;
     }
 
     boolean begins(MemorySegment file) {
-      return file.byteSize() >= beginning.length
-          && file.asSlice(0, beginning.length).mismatch(MemorySegment.ofArray(beginning)) < 0;
+      byte[] bytes = beginning.getBytes(StandardCharsets.ISO_8859_1);
+      return file.byteSize() >= bytes.length
+          && file.asSlice(0, bytes.length).mismatch(MemorySegment.ofArray(bytes)) < 0;
     }
   }
 

@@ -83,8 +83,8 @@ public final class NamePattern {
   }
 
   /**
-   * The literal characters at the end of an expression. Those of one branch of an alternative, of an
-   * escape, or under a flag that ignores case are not what every match ends with.
+   * The literal characters at the end of an expression. Those of one branch of an alternative, of
+   * an escape, or under a flag that ignores case are not what every match ends with.
    */
   private static String tail(String text) {
     if (text.contains("|") || text.contains("(?")) {
