@@ -41,8 +41,10 @@ final class FamiliesTest {
   private static final int R = 2;
   private static final int ALPHA = 3;
 
-  private static final Pattern TENSOR = Pattern.compile("(\\S+)\\.lora_A\\.weight\\[(\\d+),(\\d+)]");
-  private static final Pattern LAYER = Pattern.compile("\\.(?:layers|blocks)\\.(\\d+)\\.|^layers\\.(\\d+)\\.");
+  private static final Pattern TENSOR =
+      Pattern.compile("(\\S+)\\.lora_A\\.weight\\[(\\d+),(\\d+)]");
+  private static final Pattern LAYER =
+      Pattern.compile("\\.(?:layers|blocks)\\.(\\d+)\\.|^layers\\.(\\d+)\\.");
 
   @TempDir private Path directory;
 
@@ -53,7 +55,7 @@ final class FamiliesTest {
    *     stands before the layer's own part
    * @param turned whether PEFT takes the parameters' first width for out
    */
-  private record Family(
+  record Family(
       String type,
       @Nullable String path,
       @Nullable String lora,
@@ -103,7 +105,8 @@ final class FamiliesTest {
         Map<String, List<Long>> perExpert = new LinkedHashMap<>();
         if (map.get("perExpert") instanceof List<?> names) {
           names.forEach(
-              n -> perExpert.put((String) ((List<?>) n).getFirst(), longs(((List<?>) n).getLast())));
+              n ->
+                  perExpert.put((String) ((List<?>) n).getFirst(), longs(((List<?>) n).getLast())));
         }
         Object gateUp = map.get("gateUp");
         families.add(
@@ -163,7 +166,9 @@ final class FamiliesTest {
     return ((pair.module().hashCode() & 3) + 7 * row + 2 * column) % 11 - 5;
   }
 
-  /** The parameter that a pair changes: the module that registers first is the innermost wrapper. */
+  /**
+   * The parameter that a pair changes: the module that registers first is the innermost wrapper.
+   */
   private static String parameter(Family family, Pair pair) {
     String module = pair.module();
     if (module.contains("fc1") || module.contains("input_linear")) {
@@ -173,7 +178,9 @@ final class FamiliesTest {
       return "down_proj";
     }
     List<String> names =
-        family.params().keySet().stream().filter(n -> !n.contains(".") && !n.contains("bias")).toList();
+        family.params().keySet().stream()
+            .filter(n -> !n.contains(".") && !n.contains("bias"))
+            .toList();
     int depth = module.split("base_layer", -1).length - 1;
     return names.get(names.size() - 1 - depth);
   }
@@ -196,8 +203,14 @@ final class FamiliesTest {
       targets.add("\"" + target(family, pair) + "\"");
       String module = "base_model.model." + family.prefix() + pair.module();
       files
-          .tensor(module + ".lora_A.weight", DType.F32, pair.rows(), pair.in(), (i, j) -> a(pair, i, j))
-          .tensor(module + ".lora_B.weight", DType.F32, pair.out(), pair.rows(), (i, j) -> b(pair, i, j));
+          .tensor(
+              module + ".lora_A.weight", DType.F32, pair.rows(), pair.in(), (i, j) -> a(pair, i, j))
+          .tensor(
+              module + ".lora_B.weight",
+              DType.F32,
+              pair.out(),
+              pair.rows(),
+              (i, j) -> b(pair, i, j));
     }
     return files.config("target_parameters", targets.toString());
   }
@@ -307,7 +320,9 @@ final class FamiliesTest {
         files(longcat, pairs(longcat)).withoutConfig("base_model_name_or_path").write(directory);
     try (PeftAdapter adapter = PeftAdapter.open(path, ReadOptions.NONE.withZeroExperts(2))) {
       Deltas.require(
-          adapter.toLoraAdapter(longcat.model()), longcat.model(), expected(longcat, pairs(longcat)));
+          adapter.toLoraAdapter(longcat.model()),
+          longcat.model(),
+          expected(longcat, pairs(longcat)));
       assertThat(PeftAdapter.inferModel(List.of(adapter)).experts()).isEqualTo(E);
     }
   }
@@ -346,8 +361,7 @@ final class FamiliesTest {
         .isInstanceOf(AdapterFormatException.class)
         .hasMessageContaining("self_attention.experts.input_linear.lora_A.weight")
         .hasMessageContaining("experts of attention");
-    try (PeftAdapter adapter =
-        PeftAdapter.open(path, ReadOptions.NONE.withoutUnsupported())) {
+    try (PeftAdapter adapter = PeftAdapter.open(path, ReadOptions.NONE.withoutUnsupported())) {
       Deltas.require(
           adapter.toLoraAdapter(family.model()),
           family.model(),
@@ -356,7 +370,9 @@ final class FamiliesTest {
     }
   }
 
-  /** Adapters on the linear layers of single experts, under the names of the family's checkpoints. */
+  /**
+   * Adapters on the linear layers of single experts, under the names of the family's checkpoints.
+   */
   @ParameterizedTest
   @MethodSource("perExpert")
   void linearLayersOfSingleExpertsAreReadOrRefused(Family family) throws IOException {
@@ -366,8 +382,7 @@ final class FamiliesTest {
     MoeModel model = new MoeModel(H, 24, E, family.gateUp(), List.of(4));
     for (Map.Entry<String, List<Long>> layer : family.perExpert().entrySet()) {
       for (int expert = 0; expert < E; expert++) {
-        String module =
-            layer.getKey().replace(".N.", ".4.").replace("M", Integer.toString(expert));
+        String module = layer.getKey().replace(".N.", ".4.").replace("M", Integer.toString(expert));
         String linear = module.substring(module.lastIndexOf('.') + 1);
         int out = Math.toIntExact(layer.getValue().get(0));
         int in = Math.toIntExact(layer.getValue().get(1));
