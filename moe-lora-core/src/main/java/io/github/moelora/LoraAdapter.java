@@ -8,6 +8,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The weights of one adapter: for some (layer, projection, expert) and for some dense modules one
@@ -25,16 +26,16 @@ public final class LoraAdapter {
   private static final int NAMED_MODULES = 5;
 
   /** Where a slice list belongs; as text, a part of messages. */
-  private sealed interface Site {}
+  sealed interface Site {}
 
-  private record ExpertSite(int layer, Projection projection, int expert) implements Site {
+  record ExpertSite(int layer, Projection projection, int expert) implements Site {
     @Override
     public String toString() {
       return "layer %d, %s, expert %d".formatted(layer, projection, expert);
     }
   }
 
-  private record ModuleSite(String name) implements Site {
+  record ModuleSite(String name) implements Site {
     @Override
     public String toString() {
       return "module " + name;
@@ -154,6 +155,26 @@ public final class LoraAdapter {
   }
 
   /**
+   * What a shard of the model takes of this adapter, as views. A slice that covers both halves of
+   * gate and up becomes two that share A.
+   *
+   * @param model the whole model
+   * @throws IllegalArgumentException if a slice does not fit the model, or a width is no multiple
+   *     of the shards
+   */
+  public LoraAdapter shard(MoeModel model, Shard shard) {
+    ShardCut cut = new ShardCut(model, shard);
+    Map<Site, List<LoraSlice>> parts = new HashMap<>();
+    slices.forEach(
+        (site, list) -> {
+          Builder part = builder(name);
+          list.forEach(slice -> part.addParts(site, cut, slice));
+          part.slices.forEach((same, cutList) -> parts.put(same, List.copyOf(cutList)));
+        });
+    return new LoraAdapter(name, parts, maxMagnitude);
+  }
+
+  /**
    * Checks that this adapter fits a model.
    *
    * @throws IllegalArgumentException naming the dense modules that the model does not list, or the
@@ -212,6 +233,26 @@ public final class LoraAdapter {
     }
   }
 
+  /**
+   * Checks that this adapter fits a model and its limits.
+   *
+   * @throws IllegalArgumentException if it does not fit the model, its rank exceeds {@code maxRank}
+   *     or a weight exceeds the range of the weight type
+   */
+  public void requireFits(MoeLoraConfig config) {
+    requireFits(config.model());
+    if (maxRank > config.maxRank()) {
+      throw new IllegalArgumentException(
+          "adapter %s: rank must be at most maxRank %d, got %d"
+              .formatted(name, config.maxRank(), maxRank));
+    }
+    if (maxMagnitude > config.weightType().maxValue()) {
+      throw new IllegalArgumentException(
+          "adapter %s: weights must be at most %s for %s, got %s"
+              .formatted(name, config.weightType().maxValue(), config.weightType(), maxMagnitude));
+    }
+  }
+
   private IllegalArgumentException misfit(Site site, String rule, int value) {
     return new IllegalArgumentException(
         "adapter %s, %s: %s, got %d".formatted(name, site, rule, value));
@@ -227,9 +268,25 @@ public final class LoraAdapter {
   public static final class Builder {
     private final String name;
     private final Map<Site, List<LoraSlice>> slices = new HashMap<>();
+    private @Nullable ShardCut cut;
+    private @Nullable ExpertMap experts;
 
     private Builder(String name) {
       this.name = name;
+    }
+
+    /**
+     * Keeps of what is added from now on only what one instance needs, as views: nothing of experts
+     * that live elsewhere, and of the rest the shard's part. So {@link #build} reads no other
+     * weights, and a mapped file is read no further.
+     *
+     * @param model the whole model, to which the added slices belong
+     * @throws IllegalArgumentException if a width that is divided is no multiple of the shards
+     */
+    public Builder only(MoeModel model, Shard shard, ExpertMap localExperts) {
+      cut = new ShardCut(model, shard);
+      experts = localExperts;
+      return this;
     }
 
     /**
@@ -243,7 +300,13 @@ public final class LoraAdapter {
     public Builder add(int layer, Projection projection, int expert, LoraSlice slice) {
       Checks.atLeast("layer", layer, 0);
       Checks.atLeast("expert", expert, 0);
-      return add(new ExpertSite(layer, projection, expert), slice);
+      if (experts != null) {
+        Checks.inRange("expert", expert, 0, experts.experts());
+        if (experts.local(expert) < 0) {
+          return this;
+        }
+      }
+      return addParts(new ExpertSite(layer, projection, expert), cut, slice);
     }
 
     /**
@@ -258,37 +321,45 @@ public final class LoraAdapter {
         throw new IllegalArgumentException(
             "module must be the name of a module, got \"%s\"".formatted(module));
       }
-      return add(new ModuleSite(module), slice);
+      return addParts(new ModuleSite(module), cut, slice);
     }
 
-    private Builder add(Site site, LoraSlice slice) {
-      List<LoraSlice> list = slices.computeIfAbsent(site, s -> new ArrayList<>(1));
-      String where = site + ": ";
+    private Builder addParts(Site site, @Nullable ShardCut by, LoraSlice slice) {
+      List<LoraSlice> parts = by == null ? List.of(slice) : by.parts(site, slice);
+      List<LoraSlice> list = new ArrayList<>(slices.getOrDefault(site, List.of()));
+      for (LoraSlice part : parts) {
+        requireRoom(site, list, part);
+        list.add(part);
+      }
+      if (!list.isEmpty()) {
+        list.sort(Comparator.comparingInt(LoraSlice::firstColumn));
+        slices.put(site, list);
+      }
+      return this;
+    }
+
+    private static void requireRoom(Site site, List<LoraSlice> list, LoraSlice slice) {
       if (list.size() == MAX_SLICES) {
         throw new IllegalArgumentException(
-            where + "it must have at most %d slices, got one more".formatted(MAX_SLICES));
+            "%s: it must have at most %d slices, got one more".formatted(site, MAX_SLICES));
       }
       for (LoraSlice other : list) {
         if (slice.firstColumn() < other.endColumn() && other.firstColumn() < slice.endColumn()) {
           throw new IllegalArgumentException(
-              where
-                  + "slices must not overlap, got columns [%d, %d) and [%d, %d)"
-                      .formatted(
-                          other.firstColumn(),
-                          other.endColumn(),
-                          slice.firstColumn(),
-                          slice.endColumn()));
+              "%s: slices must not overlap, got columns [%d, %d) and [%d, %d)"
+                  .formatted(
+                      site,
+                      other.firstColumn(),
+                      other.endColumn(),
+                      slice.firstColumn(),
+                      slice.endColumn()));
         }
         if (slice.a().columns() != other.a().columns()) {
           throw new IllegalArgumentException(
-              where
-                  + "a.columns must be %d as in the other slice, got %d"
-                      .formatted(other.a().columns(), slice.a().columns()));
+              "%s: a.columns must be %d as in the other slice, got %d"
+                  .formatted(site, other.a().columns(), slice.a().columns()));
         }
       }
-      list.add(slice);
-      list.sort(Comparator.comparingInt(LoraSlice::firstColumn));
-      return this;
     }
 
     /**

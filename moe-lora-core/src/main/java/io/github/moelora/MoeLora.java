@@ -129,21 +129,7 @@ public final class MoeLora implements AutoCloseable {
    */
   public void load(int slot, LoraAdapter adapter) {
     requireSlot(slot);
-    adapter.requireFits(config.model());
-    if (adapter.maxRank() > config.maxRank()) {
-      throw new IllegalArgumentException(
-          "adapter %s: rank must be at most maxRank %d, got %d"
-              .formatted(adapter.name(), config.maxRank(), adapter.maxRank()));
-    }
-    if (adapter.maxMagnitude() > config.weightType().maxValue()) {
-      throw new IllegalArgumentException(
-          "adapter %s: weights must be at most %s for %s, got %s"
-              .formatted(
-                  adapter.name(),
-                  config.weightType().maxValue(),
-                  config.weightType(),
-                  adapter.maxMagnitude()));
-    }
+    adapter.requireFits(config);
     try (Backend.PreparedAdapter prepared = prepare(slot, adapter)) {
       long stamp = lock.writeLock();
       try {

@@ -65,6 +65,24 @@ public record MoeModel(
     return new MoeModel(hiddenSize, intermediateSize, experts, gateUp, layers, all);
   }
 
+  /**
+   * The model as a shard has it: its share of the intermediate width, and of each dense module what
+   * the module says. Gate and up keep their share of both, in the same order; down takes its share
+   * of the activations, so that the sum over all shards is the whole's. Experts are spread by
+   * {@link ExpertMap} instead, or as well.
+   *
+   * @throws IllegalArgumentException if a width that is divided is no multiple of the shards
+   */
+  public MoeModel shard(Shard shard) {
+    return new MoeModel(
+        hiddenSize,
+        shard.share("intermediateSize", intermediateSize),
+        experts,
+        gateUp,
+        layers,
+        dense.stream().map(module -> module.shard(shard)).toList());
+  }
+
   /** Number of input columns of a projection. */
   public int inputWidth(Projection projection) {
     return projection == Projection.GATE_UP ? hiddenSize : intermediateSize;

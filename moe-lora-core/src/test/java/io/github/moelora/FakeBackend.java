@@ -4,7 +4,6 @@ import io.github.moelora.spi.Availability;
 import io.github.moelora.spi.Backend;
 import io.github.moelora.spi.BackendProvider;
 import io.github.moelora.spi.BackendStep;
-import java.lang.foreign.Arena;
 import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
@@ -21,7 +20,7 @@ final class FakeBackend implements BackendProvider {
 
   Availability availability = new Availability.Usable("nowhere", 1);
   private final String name;
-  private int bufferTokens = Integer.MAX_VALUE;
+  private int maxBlockSize = 4;
 
   FakeBackend(String name) {
     this.name = name;
@@ -32,9 +31,9 @@ final class FakeBackend implements BackendProvider {
     return this;
   }
 
-  /** Lets steps have buffers for fewer tokens than the configuration says. */
-  void limitBuffers(int tokens) {
-    bufferTokens = tokens;
+  /** Lets steps ask for blocks of up to so many rows. */
+  void maxBlockSize(int rows) {
+    maxBlockSize = rows;
   }
 
   private void call(String what) {
@@ -86,9 +85,7 @@ final class FakeBackend implements BackendProvider {
       @Override
       public BackendStep newStep() {
         call("new step");
-        int tokens = Math.min(bufferTokens, config.maxTokens());
-        return new FakeStep(
-            Routing.Buffers.allocate(Arena.ofAuto(), config.withMaxTokens(tokens), 4));
+        return new FakeStep();
       }
 
       @Override
@@ -99,20 +96,9 @@ final class FakeBackend implements BackendProvider {
   }
 
   private final class FakeStep implements BackendStep {
-    private final Routing.Buffers buffers;
-
-    FakeStep(Routing.Buffers buffers) {
-      this.buffers = buffers;
-    }
-
-    @Override
-    public Routing.Buffers buffers() {
-      return buffers;
-    }
-
     @Override
     public int maxBlockSize() {
-      return 4;
+      return maxBlockSize;
     }
 
     @Override
@@ -123,6 +109,11 @@ final class FakeBackend implements BackendProvider {
     @Override
     public void planned(Routing routing) {
       call("planned");
+    }
+
+    @Override
+    public void plannedDense(Routing routing) {
+      call("planned dense");
     }
 
     @Override

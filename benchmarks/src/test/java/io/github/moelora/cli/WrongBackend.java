@@ -56,11 +56,6 @@ public final class WrongBackend implements BackendProvider {
 
   private record WrongStep(BackendStep step) implements BackendStep {
     @Override
-    public Routing.Buffers buffers() {
-      return step.buffers();
-    }
-
-    @Override
     public int maxBlockSize() {
       return step.maxBlockSize();
     }
@@ -73,6 +68,11 @@ public final class WrongBackend implements BackendProvider {
     @Override
     public void planned(Routing routing) {
       step.planned(routing);
+    }
+
+    @Override
+    public void plannedDense(Routing routing) {
+      step.plannedDense(routing);
     }
 
     @Override

@@ -5,11 +5,10 @@ import io.github.moelora.LoraAdapter;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.MoeModel;
-import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
 import io.github.moelora.spi.BackendStep;
-import java.lang.foreign.Arena;
+import io.github.moelora.spi.PlanFormat;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
@@ -53,8 +52,6 @@ final class CpuStep implements BackendStep {
   private final Kernels kernels;
   private final WorkerPool pool;
   private final @Nullable PackedAdapter[] slots;
-  private final Arena arena = Arena.ofShared();
-  private final Routing.Buffers buffers;
   private final Scratch[] scratch;
   private final int zStride;
 
@@ -65,12 +62,24 @@ final class CpuStep implements BackendStep {
 
   private float[] z = {};
 
+  private @Nullable Routing expertPlan;
+  private @Nullable Routing densePlan;
+
   // the run under way
   private @Nullable Routing routing;
   private @Nullable ProjectionCall call;
   private @Nullable Matrix x;
   private @Nullable Matrix y;
-  private int layerIndex;
+
+  /** Site of the call's first local expert. */
+  private int firstSite;
+
+  private int inputWidth;
+  private int outputWidth;
+
+  /** Pairs that share a row of x. */
+  private int pairsPerRow;
+
   private int rankParts;
   private int columnParts;
 
@@ -110,12 +119,6 @@ final class CpuStep implements BackendStep {
     this.zStride = zStride(config);
     scratch = new Scratch[pool.threads()];
     Arrays.setAll(scratch, i -> new Scratch());
-    try {
-      buffers = Routing.Buffers.allocate(arena, config, LARGE_BLOCK);
-    } catch (RuntimeException | Error e) {
-      arena.close();
-      throw e;
-    }
   }
 
   /**
@@ -124,7 +127,12 @@ final class CpuStep implements BackendStep {
    * @throws IllegalArgumentException with the product that is too large
    */
   static void requireFits(MoeLoraConfig config) {
-    long elements = (long) Routing.sortedCapacity(config, LARGE_BLOCK) * zStride(config);
+    requireRoom(config);
+    config.model().dense().stream().limit(1).map(config::ofDense).forEach(CpuStep::requireRoom);
+  }
+
+  private static void requireRoom(MoeLoraConfig config) {
+    long elements = (long) PlanFormat.sortedCapacity(config, LARGE_BLOCK) * zStride(config);
     if (elements > Integer.MAX_VALUE) {
       throw new IllegalArgumentException(
           "padded maxTokens * expertsPerToken * 2 * maxRank must be at most %d, got %d"
@@ -135,11 +143,6 @@ final class CpuStep implements BackendStep {
   /** The ranks of all slices of an expert, in whole panels. */
   private static int zStride(MoeLoraConfig config) {
     return LoraAdapter.MAX_SLICES * PackedAdapter.padded(config.maxRank());
-  }
-
-  @Override
-  public Routing.Buffers buffers() {
-    return buffers;
   }
 
   @Override
@@ -157,7 +160,17 @@ final class CpuStep implements BackendStep {
 
   @Override
   public void planned(Routing plan) {
-    routing = plan;
+    expertPlan = plan;
+    makeRoom(plan);
+  }
+
+  @Override
+  public void plannedDense(Routing plan) {
+    densePlan = plan;
+    makeRoom(plan);
+  }
+
+  private void makeRoom(Routing plan) {
     int zLength = plan.numTokensPostPadded() * zStride;
     if (z.length < zLength) {
       z = new float[zLength];
@@ -166,14 +179,18 @@ final class CpuStep implements BackendStep {
 
   @Override
   public void run(ProjectionCall newCall, Matrix newX, Matrix newY) {
-    Routing plan = plan();
+    Routing plan = required(newCall.isDense() ? densePlan : expertPlan);
     requireAccess("x", newX);
     requireAccess("y", newY);
+    routing = plan;
     call = newCall;
     x = newX;
     y = newY;
     MoeModel model = config.model();
-    layerIndex = model.layerIndex(newCall.layer());
+    firstSite = PackedAdapter.firstSite(config, newCall);
+    inputWidth = model.inputWidth(newCall);
+    outputWidth = model.outputWidth(newCall);
+    pairsPerRow = newCall.pairRows() || newCall.isDense() ? 1 : config.expertsPerToken();
     int blocks = newCall.add() ? plan.activeBlocks() : plan.allBlocks();
     int wanted = TASKS_PER_THREAD * pool.threads();
     if (plan.activeBlocks() > 0) {
@@ -181,7 +198,7 @@ final class CpuStep implements BackendStep {
       pool.run(plan.activeBlocks() * rankParts, shrink);
     }
     if (blocks > 0) {
-      int panels = Math.ceilDiv(model.outputWidth(newCall.projection()), Kernels.LANES);
+      int panels = Math.ceilDiv(outputWidth, Kernels.LANES);
       columnParts = parts(blocks, wanted, panels);
       pool.run(blocks * columnParts, expand);
     }
@@ -211,8 +228,7 @@ final class CpuStep implements BackendStep {
     int block = task / rankParts;
     int part = task - block * rankParts;
     PackedAdapter adapter = adapter(plan.blockAdapter(block));
-    PackedAdapter.Slice[] slices =
-        adapter.slices(layerIndex, projection(), plan.blockExpert(block));
+    PackedAdapter.Slice[] slices = adapter.slices(firstSite + plan.blockExpert(block));
     int panels = 0;
     for (PackedAdapter.Slice slice : slices) {
       panels += slice.a().count();
@@ -222,7 +238,7 @@ final class CpuStep implements BackendStep {
     }
     Scratch mine = scratch[worker];
     int rows = gatherRows(plan, block, mine);
-    int width = config.model().inputWidth(projection());
+    int width = inputWidth;
     int chunk = chunkColumns(kernels.paddedRows(rows));
     for (int first = 0; first < width; first += chunk) {
       int columns = Math.min(chunk, width - first);
@@ -247,7 +263,7 @@ final class CpuStep implements BackendStep {
   private void widenRows(Scratch mine, int row, int endRow, int first, int columns) {
     Matrix source = x();
     for (int m = row; m < endRow; m++) {
-      int xRow = call().pairRows() ? mine.pairs[m] : mine.pairs[m] / config.expertsPerToken();
+      int xRow = mine.pairs[m] / pairsPerRow;
       int at = (m - row) * Kernels.IN_STRIDE;
       kernels.widenRow(
           source.type(), source.data(), source.index(xRow, first), columns, mine.in, at);
@@ -314,7 +330,7 @@ final class CpuStep implements BackendStep {
     int part = task - block * columnParts;
     Scratch mine = scratch[worker];
     int rows = gatherRows(plan, block, mine);
-    int width = config.model().outputWidth(projection());
+    int width = outputWidth;
     // parts are cut at multiples of a panel
     int panels = Math.ceilDiv(width, Kernels.LANES);
     int firstColumn = (int) ((long) panels * part / columnParts) * Kernels.LANES;
@@ -325,7 +341,7 @@ final class CpuStep implements BackendStep {
     PackedAdapter.Slice[] slices =
         adapter == null
             ? PackedAdapter.Slice.NONE
-            : adapter.slices(layerIndex, projection(), plan.blockExpert(block));
+            : adapter.slices(firstSite + plan.blockExpert(block));
     if (!call().add()) {
       zeroUncovered(slices, mine, rows, firstColumn, endColumn);
     }
@@ -500,10 +516,6 @@ final class CpuStep implements BackendStep {
     return adapter;
   }
 
-  private Projection projection() {
-    return call().projection();
-  }
-
   private Routing plan() {
     return required(routing);
   }
@@ -529,6 +541,6 @@ final class CpuStep implements BackendStep {
 
   @Override
   public void close() {
-    arena.close();
+    // the arrays are the heap's, the threads the backend's
   }
 }

@@ -4,6 +4,8 @@ import io.github.moelora.DType;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.MoeModel;
 import io.github.moelora.ProjectionCall;
+import io.github.moelora.tornado.weights.PackedWeights;
+import io.github.moelora.tornado.weights.ProjectionWeights;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;

@@ -6,6 +6,21 @@ import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.StalePlanException;
 import io.github.moelora.Step;
+import io.github.moelora.tornado.choice.BlockChoice;
+import io.github.moelora.tornado.choice.SplitTiling;
+import io.github.moelora.tornado.choice.Tiling;
+import io.github.moelora.tornado.kernels.EngineKernels;
+import io.github.moelora.tornado.launch.FloatTasks;
+import io.github.moelora.tornado.launch.TunedTasks;
+import io.github.moelora.tornado.layout.DeviceRouting;
+import io.github.moelora.tornado.layout.Sizes;
+import io.github.moelora.tornado.layout.SliceTable;
+import io.github.moelora.tornado.plan.EnginePlan;
+import io.github.moelora.tornado.step.SlotStore;
+import io.github.moelora.tornado.step.TornadoBackend;
+import io.github.moelora.tornado.step.TornadoStep;
+import io.github.moelora.tornado.weights.PackedWeights;
+import io.github.moelora.tornado.weights.ProjectionWeights;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
@@ -55,12 +70,6 @@ import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
  * class are called by the thread that runs the engine's plan.
  */
 public final class EngineTasks {
-  /** Most tokens for which a graph gets the kernel for blocks of one pair. */
-  static final int FEW_TOKENS = 16;
-
-  /** Most tokens for which a graph gets the kernels for small blocks. */
-  static final int SMALL_TOKENS = 512;
-
   private static final String SCRATCH = "lora_scratch";
 
   /** An array in a graph of the engine, and the array of ours whose memory it gets. */
@@ -110,7 +119,7 @@ public final class EngineTasks {
           "lora must use the tornado backend, got " + lora.backendName());
     }
     EngineTasks tasks = new EngineTasks(lora.config(), backend);
-    backend.embed(tasks);
+    backend.embed(tasks.new Changes());
     return tasks;
   }
 
@@ -197,10 +206,10 @@ public final class EngineTasks {
   }
 
   private Tiling tiling(int maxTokens, ProjectionCall call) {
-    if (maxTokens <= FEW_TOKENS) {
+    if (maxTokens <= BlockChoice.FEW_TOKENS) {
       return backend.pairsTiling();
     }
-    return maxTokens <= SMALL_TOKENS
+    return maxTokens <= BlockChoice.SMALL_TOKENS
         ? SplitTiling.small(config, call.projection())
         : SplitTiling.large(config, call.projection());
   }
@@ -365,7 +374,7 @@ public final class EngineTasks {
               .formatted(routings.lastKey(), step.routing().tokens()));
     }
     for (EnginePlan routing : routings.values()) {
-      routing.write(step.routing(), tornadoStep);
+      routing.write(step.routing());
       if (!routing.engineTransfers()) {
         run(plan, routing.name());
       }
@@ -408,17 +417,22 @@ public final class EngineTasks {
     }
   }
 
-  /** Takes note that a slot gets new weights, in the order of the backend's list, or none. */
-  void change(int slot, List<ProjectionWeights.Packed> packed) {
-    synchronized (changes) {
-      changes.remove(slot);
-      changes.put(slot, packed);
-    }
-  }
+  /** What the backend hands over. */
+  private final class Changes implements SlotStore {
 
-  /** The memory is the engine's plan's, which the engine closes. */
-  void close() {
-    closed = true;
+    @Override
+    public void change(int slot, List<ProjectionWeights.Packed> packed) {
+      synchronized (changes) {
+        changes.remove(slot);
+        changes.put(slot, packed);
+      }
+    }
+
+    /** The memory is the engine's plan's, which the engine closes. */
+    @Override
+    public void close() {
+      closed = true;
+    }
   }
 
   private void requireOpen() {

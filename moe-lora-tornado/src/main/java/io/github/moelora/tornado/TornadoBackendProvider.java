@@ -6,6 +6,11 @@ import io.github.moelora.spi.Backend;
 import io.github.moelora.spi.BackendProvider;
 import io.github.moelora.spi.Tunable;
 import io.github.moelora.spi.Tuner;
+import io.github.moelora.tornado.choice.Tuning;
+import io.github.moelora.tornado.device.DeviceTraits;
+import io.github.moelora.tornado.step.TornadoBackend;
+import io.github.moelora.tornado.tune.TornadoTuner;
+import io.github.moelora.tornado.weights.PackedWeights;
 import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
 import uk.ac.manchester.tornado.api.common.TornadoDevice;
 

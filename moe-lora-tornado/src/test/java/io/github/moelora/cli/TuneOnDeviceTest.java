@@ -24,7 +24,7 @@ final class TuneOnDeviceTest {
 
   private final ListAppender<ILoggingEvent> log = new ListAppender<>();
   private final Logger logger =
-      (Logger) LoggerFactory.getLogger("io.github.moelora.tornado.Tuning");
+      (Logger) LoggerFactory.getLogger("io.github.moelora.tornado.choice.Tuning");
 
   @BeforeEach
   void listen() {

@@ -1,6 +1,8 @@
 package io.github.moelora.tornado;
 
 import io.github.moelora.Routing;
+import io.github.moelora.spi.PlanFormat;
+import io.github.moelora.tornado.layout.DeviceRouting;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -119,11 +121,11 @@ record BenchBatch(
       }
     }
     IntArray counts = to.counts();
-    counts.set(Routing.NUM_TOKENS_POST_PADDED, rows);
-    counts.set(Routing.ACTIVE_BLOCKS, blocks);
-    counts.set(Routing.ALL_BLOCKS, blocks);
-    counts.set(Routing.TOKENS, tokens);
-    counts.set(Routing.PAIRS, pairs());
-    counts.set(Routing.BLOCK_SIZE, blockSize);
+    counts.set(PlanFormat.NUM_TOKENS_POST_PADDED, rows);
+    counts.set(PlanFormat.ACTIVE_BLOCKS, blocks);
+    counts.set(PlanFormat.ALL_BLOCKS, blocks);
+    counts.set(PlanFormat.TOKENS, tokens);
+    counts.set(PlanFormat.PAIRS, pairs());
+    counts.set(PlanFormat.BLOCK_SIZE, blockSize);
   }
 }

@@ -2,6 +2,7 @@ package io.github.moelora.tornado;
 
 import io.github.moelora.DType;
 import io.github.moelora.spi.Availability;
+import io.github.moelora.tornado.device.DeviceTraits;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;

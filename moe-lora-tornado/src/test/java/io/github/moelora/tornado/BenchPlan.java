@@ -5,8 +5,15 @@ import io.github.moelora.LoraAdapter;
 import io.github.moelora.LoraSlice;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
-import io.github.moelora.Routing;
 import io.github.moelora.reference.Reference;
+import io.github.moelora.spi.PlanFormat;
+import io.github.moelora.tornado.choice.OneShotTiling;
+import io.github.moelora.tornado.choice.SplitTiling;
+import io.github.moelora.tornado.choice.Tiling;
+import io.github.moelora.tornado.launch.TunedTasks;
+import io.github.moelora.tornado.layout.DeviceRouting;
+import io.github.moelora.tornado.step.TornadoBackend;
+import io.github.moelora.tornado.weights.PackedWeights;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
@@ -104,7 +111,7 @@ final class BenchPlan implements AutoCloseable {
     }
     FloatArray scratch = new FloatArray(z);
     routing =
-        DeviceRouting.of(Routing.sortedCapacity(config, tilings.getLast().rows()), pairs, pairs);
+        DeviceRouting.of(PlanFormat.sortedCapacity(config, tilings.getLast().rows()), pairs, pairs);
     x = new HalfFloatArray(shape.inputRows(maxTokens) * shape.inputWidth());
     y = PackedWeights.words(type, Math.multiplyExact(pairs, shape.outputWidth()));
     IntArray flag = new IntArray(16);

@@ -11,6 +11,7 @@ import io.github.moelora.ProjectionCall;
 import io.github.moelora.Step;
 import io.github.moelora.testkit.Problem;
 import io.github.moelora.testkit.Seeds;
+import io.github.moelora.tornado.weights.PortableWeights;
 import java.lang.management.ManagementFactory;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;

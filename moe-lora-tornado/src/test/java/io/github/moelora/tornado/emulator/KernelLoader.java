@@ -7,19 +7,24 @@ import java.lang.classfile.ClassTransform;
 import java.lang.classfile.CodeTransform;
 import java.lang.reflect.Method;
 import java.util.Arrays;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /**
  * Loads kernels as the device understands them, see {@link KernelTransform}, one of their classes
- * maybe as a mutant. All classes of their package are loaded anew, because a package is private to
- * its loader.
+ * maybe as a mutant. All classes of the rooms whose code runs on the device are loaded anew.
  */
 public final class KernelLoader extends ClassLoader {
   private static final KernelLoader PLAIN = new KernelLoader(null, null);
 
-  /** Prefix of the names of all classes that are loaded anew. */
-  private static final String KERNELS =
-      LocalTiles.REPLACED.substring(0, LocalTiles.REPLACED.lastIndexOf('/') + 1).replace('/', '.');
+  /**
+   * Rooms whose classes are loaded anew: the kernels, and all that runs on the device with them.
+   */
+  private static final Set<String> ROOMS =
+      Set.of(
+          "io.github.moelora.tornado.device",
+          "io.github.moelora.tornado.layout",
+          "io.github.moelora.tornado.kernels");
 
   private static final ClassTransform TRANSFORM =
       ClassTransform.transformingMethodBodies(CodeTransform.ofStateful(KernelTransform::new));
@@ -97,7 +102,7 @@ public final class KernelLoader extends ClassLoader {
 
   private static boolean isAnew(String name) {
     return name.equals(LoopGuard.class.getName())
-        || name.substring(0, name.lastIndexOf('.') + 1).equals(KERNELS);
+        || ROOMS.contains(name.substring(0, Math.max(0, name.lastIndexOf('.'))));
   }
 
   private Class<?> define(String name) throws ClassNotFoundException {

@@ -11,7 +11,7 @@ import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
  */
 public final class LocalTiles {
   /** Internal name of the class whose calls come here. */
-  static final String REPLACED = "io/github/moelora/tornado/LocalTile";
+  static final String REPLACED = "io/github/moelora/tornado/device/LocalTile";
 
   /**
    * Floats of the header of a Java array, with the JVM's usual flags: {@code mmaStore} skips it.

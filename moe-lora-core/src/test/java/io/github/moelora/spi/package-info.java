@@ -1,0 +1,4 @@
+@NullMarked
+package io.github.moelora.spi;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,54 @@
+package io.github.moelora.tornado.device;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Properties;
+import uk.ac.manchester.tornado.api.common.TornadoDevice;
+import uk.ac.manchester.tornado.api.enums.TornadoVMBackendType;
+
+/** What the backend wants to know of TornadoVM and its device. */
+public final class DeviceTraits {
+  private DeviceTraits() {}
+
+  /**
+   * Whether kernels may use {@code mma}: on the CUDA backend, which takes devices of compute
+   * capability 8.0 and later for it.
+   */
+  public static boolean hasTensorCores(TornadoDevice device) {
+    return device.getTornadoVMBackend() == TornadoVMBackendType.CUDA;
+  }
+
+  /**
+   * Whether {@code withCUDAGraph} may capture a task graph with transfers and replay it in one
+   * launch. {@code -Dmoelora.tornado.capture=false} does without, for comparison.
+   *
+   * <p>Not while TornadoVM pins host memory, as it does unless {@code
+   * -Dtornado.cuda.host.pinning=false}: whenever any execution plan frees its device memory, <a
+   * href="https://github.com/beehive-lab/TornadoVM/blob/v5.2.0-jdk25/tornado-drivers/cuda/src/main/java/uk/ac/manchester/tornado/drivers/cuda/CUDADeviceContext.java#L876">the
+   * memory of all plans is unpinned</a>, and what other plans have captured fails.
+   */
+  public static boolean hasGraphCapture(TornadoDevice device) {
+    TornadoVMBackendType backend = device.getTornadoVMBackend();
+    boolean wanted = !"false".equalsIgnoreCase(System.getProperty("moelora.tornado.capture"));
+    boolean pinned =
+        !"false".equalsIgnoreCase(System.getProperty("tornado.cuda.host.pinning", "true"));
+    return wanted && !pinned && backend == TornadoVMBackendType.CUDA;
+  }
+
+  /**
+   * Version of the SDK that the JVM runs with, from its release file; "of unknown version" without
+   * one.
+   */
+  public static String version() {
+    String libraries = System.getProperty("java.library.path", "");
+    Path release = Path.of(libraries).resolveSibling("etc").resolve("tornado.release");
+    try (var reader = Files.newBufferedReader(release)) {
+      Properties properties = new Properties();
+      properties.load(reader);
+      return properties.getProperty("version", "of unknown version");
+    } catch (IOException e) {
+      return "of unknown version";
+    }
+  }
+}

@@ -1,0 +1,210 @@
+package io.github.moelora.tornado.kernels;
+
+import io.github.moelora.spi.PlanFormat;
+import io.github.moelora.tornado.layout.Sizes;
+import io.github.moelora.tornado.layout.SliceTable;
+import uk.ac.manchester.tornado.api.annotations.Parallel;
+import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
+import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+
+/**
+ * Kernels as plain parallel loops, for every device that TornadoVM supports. All arithmetic and all
+ * arrays are float32: 16-bit types are not available on every OpenCL device, and widening them is
+ * exact.
+ *
+ * <p>The loops run over the largest batch; what the batch holds is read from {@code counts}, so a
+ * compiled kernel serves every batch. Only the staging arrays are asked for their size, which
+ * TornadoVM makes a constant of the kernel: the others may be mapped to larger ones.
+ */
+public final class PortableKernels {
+  private PortableKernels() {}
+
+  /**
+   * Copies a packed adapter from the staging array to its slot.
+   *
+   * @param staging in, float32
+   * @param range in, {@code [from, count]}: first element of the slot and how many to copy
+   * @param pool out, float32, all slots
+   */
+  public static void storeSlot(FloatArray staging, IntArray range, FloatArray pool) {
+    for (@Parallel int i = 0; i < staging.getSize(); i++) {
+      if (i < range.get(1)) {
+        pool.set(range.get(0) + i, staging.get(i));
+      }
+    }
+  }
+
+  /**
+   * Shrink: {@code z[row, r] = scale * sum_h a[r, h] * x[t, h]} for the pair at position {@code
+   * row} of {@code sortedTokenIds}.
+   *
+   * <p>Grid: one thread per row and stacked rank. Writes the ranks that the block's adapter has, of
+   * rows that hold a pair.
+   *
+   * @param sizes in, see {@link Sizes}
+   * @param x in, float32 {@code [T, H]} or {@code [P, H]}
+   * @param z out, float32 {@code [EM, zStride]}
+   * @param rows most rows of a batch
+   */
+  public static void shrink(
+      IntArray sizes,
+      IntArray counts,
+      IntArray sortedTokenIds,
+      IntArray expertIds,
+      IntArray adapterIds,
+      IntArray slices,
+      FloatArray scales,
+      FloatArray pool,
+      FloatArray x,
+      FloatArray z,
+      int rows,
+      int zStride) {
+    for (@Parallel int row = 0; row < rows; row++) {
+      for (@Parallel int r = 0; r < zStride; r++) {
+        if (row < counts.get(PlanFormat.NUM_TOKENS_POST_PADDED)) {
+          int pair = sortedTokenIds.get(row);
+          if (pair < counts.get(PlanFormat.PAIRS)) {
+            int block = row / counts.get(PlanFormat.BLOCK_SIZE);
+            int site =
+                adapterIds.get(block) * sizes.get(Sizes.LOCAL_EXPERTS) + expertIds.get(block);
+            int at = site * SliceTable.INTS;
+            int rank0 = slices.get(at + SliceTable.RANK);
+            int rank1 = slices.get(at + SliceTable.FIELDS + SliceTable.RANK);
+            if (r < rank0 + rank1) {
+              int inputWidth = sizes.get(Sizes.INPUT_WIDTH);
+              int second = r < rank0 ? 0 : 1;
+              int slice = at + second * SliceTable.FIELDS;
+              int a = slices.get(slice + SliceTable.A) + (r - second * rank0) * inputWidth;
+              int from = pair / sizes.get(Sizes.PAIRS_PER_ROW) * inputWidth;
+              float sum = 0.0f;
+              for (int h = 0; h < inputWidth; h++) {
+                sum += pool.get(a + h) * x.get(from + h);
+              }
+              z.set(row * zStride + r, sum * scales.get(site * 2 + second));
+            }
+          }
+        }
+      }
+    }
+  }
+
+  /**
+   * Expand: {@code y[p, offset + c] (+)= w[p]? * sum_r b[c, r] * z[row, r]}.
+   *
+   * <p>Grid: one thread per row and column. In add mode elements without a delta are not touched;
+   * otherwise every element of the pairs' rows is written.
+   *
+   * @param sizes in, see {@link Sizes}
+   * @param z in, float32 {@code [EM, zStride]}
+   * @param routingWeights in, float32 {@code [P]}
+   * @param y in and out, float32 {@code [P, yWidth]}
+   * @param rows most rows of a batch
+   */
+  public static void expand(
+      IntArray sizes,
+      IntArray counts,
+      IntArray sortedTokenIds,
+      IntArray expertIds,
+      IntArray adapterIds,
+      IntArray slices,
+      FloatArray pool,
+      FloatArray z,
+      FloatArray routingWeights,
+      FloatArray y,
+      int rows,
+      int outputWidth) {
+    for (@Parallel int row = 0; row < rows; row++) {
+      for (@Parallel int c = 0; c < outputWidth; c++) {
+        int pair = pairOf(counts, sortedTokenIds, row);
+        if (pair >= 0) {
+          int slice = sliceOf(sizes, counts, expertIds, adapterIds, slices, row, c);
+          float sum = 0.0f;
+          if (slice >= 0) {
+            int rank = slices.get(slice + SliceTable.RANK);
+            int column = c - slices.get(slice + SliceTable.FIRST_COLUMN);
+            int b = slices.get(slice + SliceTable.B) + column * rank;
+            int zFrom = zOf(sizes, slices, slice, row);
+            for (int r = 0; r < rank; r++) {
+              sum += pool.get(b + r) * z.get(zFrom + r);
+            }
+          }
+          store(sizes, routingWeights, y, pair, c, slice, sum);
+        }
+      }
+    }
+  }
+
+  /** Pair at a position of any block, blocks without work included; -1 where there is none. */
+  static int pairOf(IntArray counts, IntArray sortedTokenIds, int row) {
+    int pair = -1;
+    if (row < counts.get(PlanFormat.ALL_BLOCKS) * counts.get(PlanFormat.BLOCK_SIZE)) {
+      int id = sortedTokenIds.get(row);
+      if (id < counts.get(PlanFormat.PAIRS)) {
+        pair = id;
+      }
+    }
+    return pair;
+  }
+
+  /** Table index of the slice that covers a column, -1 without one. */
+  static int sliceOf(
+      IntArray sizes,
+      IntArray counts,
+      IntArray expertIds,
+      IntArray adapterIds,
+      IntArray slices,
+      int row,
+      int column) {
+    int slice = -1;
+    int block = row / counts.get(PlanFormat.BLOCK_SIZE);
+    int adapter = adapterIds.get(block);
+    if (adapter >= 0) {
+      int at = (adapter * sizes.get(Sizes.LOCAL_EXPERTS) + expertIds.get(block)) * SliceTable.INTS;
+      int next = at + SliceTable.FIELDS;
+      int column0 = column - slices.get(at + SliceTable.FIRST_COLUMN);
+      int column1 = column - slices.get(next + SliceTable.FIRST_COLUMN);
+      if (column0 >= 0 && column0 < slices.get(at + SliceTable.COLUMNS)) {
+        slice = at;
+      }
+      if (column1 >= 0 && column1 < slices.get(next + SliceTable.COLUMNS)) {
+        slice = next;
+      }
+    }
+    return slice;
+  }
+
+  /** Where a slice's ranks begin in a row of z: after those of the slice before it. */
+  static int zOf(IntArray sizes, IntArray slices, int slice, int row) {
+    int from = row * sizes.get(Sizes.Z_STRIDE);
+    if ((slice & SliceTable.FIELDS) != 0) {
+      from += slices.get(slice - SliceTable.FIELDS + SliceTable.RANK);
+    }
+    return from;
+  }
+
+  /** Stores or adds an element; without a slice it is a zero to store, and nothing to add. */
+  static void store(
+      IntArray sizes,
+      FloatArray routingWeights,
+      FloatArray y,
+      int pair,
+      int column,
+      int slice,
+      float sum) {
+    int to = pair * sizes.get(Sizes.Y_WIDTH) + sizes.get(Sizes.COLUMN_OFFSET) + column;
+    if (slice >= 0) {
+      float delta = sum;
+      if (sizes.get(Sizes.ROUTED_WEIGHT) != 0) {
+        delta *= routingWeights.get(pair);
+      }
+      if (sizes.get(Sizes.ADD) != 0) {
+        delta += y.get(to);
+      }
+      y.set(to, delta);
+    } else {
+      if (sizes.get(Sizes.ADD) == 0) {
+        y.set(to, 0.0f);
+      }
+    }
+  }
+}

@@ -1,0 +1,122 @@
+package io.github.moelora.tornado.launch;
+
+import io.github.moelora.DType;
+import io.github.moelora.tornado.kernels.PackedKernels;
+import io.github.moelora.tornado.kernels.PortableKernels;
+import io.github.moelora.tornado.layout.DeviceRouting;
+import io.github.moelora.tornado.layout.SliceTable;
+import io.github.moelora.tornado.weights.PackedWeights;
+import io.github.moelora.tornado.weights.PortableWeights;
+import io.github.moelora.tornado.weights.ProjectionWeights;
+import uk.ac.manchester.tornado.api.TaskGraph;
+import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
+
+/** Appends shrink and expand of one projection on float32 activations to a task graph. */
+public final class FloatTasks {
+  private FloatTasks() {}
+
+  /**
+   * Arrays of one projection, all on the device when the tasks run.
+   *
+   * @param routing the plan
+   * @param x in, {@code [T, H]} or {@code [P, H]}
+   * @param z scratch, {@code [rows, zStride]}
+   * @param y in and out, {@code [P, yWidth]}
+   */
+  public record Arrays(DeviceRouting routing, FloatArray x, FloatArray z, FloatArray y) {}
+
+  /**
+   * Bounds of the loops.
+   *
+   * @param rows most rows of a batch, padding included
+   * @param zStride floats of a row of z
+   * @param outputWidth columns of the projection
+   */
+  public record Bounds(int rows, int zStride, int outputWidth) {}
+
+  /** Appends the tasks {@code name + "Shrink"} and {@code name + "Expand"}. */
+  public static void append(
+      TaskGraph graph, String name, ProjectionWeights weights, Bounds bounds, Arrays arrays) {
+    switch (weights) {
+      case PortableWeights portable -> appendPortable(graph, name, portable, bounds, arrays);
+      case PackedWeights packed -> appendPacked(graph, name, packed, bounds, arrays);
+    }
+  }
+
+  private static void appendPortable(
+      TaskGraph graph, String name, PortableWeights weights, Bounds bounds, Arrays arrays) {
+    DeviceRouting routing = arrays.routing();
+    SliceTable table = weights.table();
+    graph
+        .task(
+            name + "Shrink",
+            PortableKernels::shrink,
+            routing.sizes(),
+            routing.counts(),
+            routing.sortedTokenIds(),
+            routing.expertIds(),
+            routing.adapterIds(),
+            table.slices(),
+            table.scales(),
+            weights.pool(),
+            arrays.x(),
+            arrays.z(),
+            bounds.rows(),
+            bounds.zStride())
+        .task(
+            name + "Expand",
+            PortableKernels::expand,
+            routing.sizes(),
+            routing.counts(),
+            routing.sortedTokenIds(),
+            routing.expertIds(),
+            routing.adapterIds(),
+            table.slices(),
+            weights.pool(),
+            arrays.z(),
+            routing.routingWeights(),
+            arrays.y(),
+            bounds.rows(),
+            bounds.outputWidth());
+  }
+
+  private static void appendPacked(
+      TaskGraph graph, String name, PackedWeights weights, Bounds bounds, Arrays arrays) {
+    DeviceRouting routing = arrays.routing();
+    SliceTable table = weights.table();
+    int bf16 = weights.type() == DType.BF16 ? 1 : 0;
+    graph
+        .task(
+            name + "Shrink",
+            PackedKernels::shrink,
+            routing.sizes(),
+            routing.counts(),
+            routing.sortedTokenIds(),
+            routing.expertIds(),
+            routing.adapterIds(),
+            table.slices(),
+            table.scales(),
+            weights.poolA(),
+            arrays.x(),
+            arrays.z(),
+            bounds.rows(),
+            bounds.zStride(),
+            bf16)
+        .task(
+            name + "Expand",
+            PackedKernels::expand,
+            routing.sizes(),
+            routing.counts(),
+            routing.sortedTokenIds(),
+            routing.expertIds(),
+            routing.adapterIds(),
+            table.slices(),
+            weights.poolB(),
+            arrays.z(),
+            routing.routingWeights(),
+            arrays.y(),
+            bounds.rows(),
+            bounds.outputWidth(),
+            bf16);
+  }
+}

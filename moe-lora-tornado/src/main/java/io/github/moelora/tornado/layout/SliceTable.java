@@ -1,0 +1,113 @@
+package io.github.moelora.tornado.layout;
+
+import io.github.moelora.LoraAdapter;
+import io.github.moelora.LoraSlice;
+import io.github.moelora.MoeLoraConfig;
+import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
+import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+
+/**
+ * Where the kernels find the slices of (slot, local expert): for each slice the offsets of A and B
+ * in their pool, rank, first column and number of columns. A slice that is not there has rank 0 and
+ * no columns, so it costs nothing.
+ */
+public final class SliceTable {
+  public static final int A = 0;
+  public static final int B = 1;
+  public static final int RANK = 2;
+  public static final int FIRST_COLUMN = 3;
+  public static final int COLUMNS = 4;
+
+  /** A spare field, of which the table's first one holds the largest sum of ranks of a site. */
+  static final int LARGEST_STACK = 5;
+
+  /** A spare field, of which the table's first one holds the most slices of a site, at least 1. */
+  public static final int MOST_SLICES = 6;
+
+  /** Ints of one slice; a power of two. */
+  public static final int FIELDS = 8;
+
+  /** Ints of one (slot, expert). */
+  public static final int INTS = LoraAdapter.MAX_SLICES * FIELDS;
+
+  private final int localExperts;
+  private final IntArray slices;
+  private final FloatArray scales;
+
+  public SliceTable(MoeLoraConfig config) {
+    localExperts = config.expertMap().localExperts();
+    // one at least, for LARGEST_STACK, where all experts live elsewhere
+    int sites = Math.max(1, Math.multiplyExact(config.slots(), localExperts));
+    slices = new IntArray(Math.multiplyExact(sites, INTS));
+    scales = new FloatArray(Math.multiplyExact(sites, LoraAdapter.MAX_SLICES));
+    slices.init(0);
+    scales.init(0);
+  }
+
+  private SliceTable(int localExperts, IntArray slices, FloatArray scales) {
+    this.localExperts = localExperts;
+    this.slices = slices;
+    this.scales = scales;
+  }
+
+  /** See {@link ProjectionWeights#handles}. */
+  public SliceTable handles() {
+    return new SliceTable(localExperts, new IntArray(1), new FloatArray(1));
+  }
+
+  /** Most ranks of all slices of an expert. */
+  public static int maxStack(MoeLoraConfig config) {
+    return LoraAdapter.MAX_SLICES * config.maxRank();
+  }
+
+  public IntArray slices() {
+    return slices;
+  }
+
+  public FloatArray scales() {
+    return scales;
+  }
+
+  /** Removes the slices of one (slot, expert). */
+  public void clear(int slot, int expert) {
+    int at = (slot * localExperts + expert) * INTS;
+    for (int s = 0; s < LoraAdapter.MAX_SLICES; s++) {
+      for (int field = A; field <= COLUMNS; field++) {
+        slices.set(at + s * FIELDS + field, 0);
+      }
+    }
+  }
+
+  /**
+   * Enters a slice of one (slot, expert).
+   *
+   * @param a offset of A in its pool
+   * @param b offset of B in its pool
+   */
+  public void enter(int slot, int expert, int index, LoraSlice slice, int a, int b) {
+    int site = slot * localExperts + expert;
+    int at = site * INTS + index * FIELDS;
+    slices.set(at + A, a);
+    slices.set(at + B, b);
+    slices.set(at + RANK, slice.rank());
+    slices.set(at + FIRST_COLUMN, slice.firstColumn());
+    slices.set(at + COLUMNS, slice.columns());
+    scales.set(site * LoraAdapter.MAX_SLICES + index, slice.scale());
+  }
+
+  /** Brings {@link #LARGEST_STACK} and {@link #MOST_SLICES} up to date after slots have changed. */
+  public void updateSummary() {
+    int largest = 0;
+    int most = 1;
+    for (int at = 0; at < slices.getSize(); at += INTS) {
+      largest = Math.max(largest, slices.get(at + RANK) + slices.get(at + FIELDS + RANK));
+      most = slices.get(at + FIELDS + RANK) > 0 ? LoraAdapter.MAX_SLICES : most;
+    }
+    slices.set(LARGEST_STACK, largest);
+    slices.set(MOST_SLICES, most);
+  }
+
+  int get(int slot, int expert, int slice, int field) {
+    return slices.get((slot * localExperts + expert) * INTS + slice * FIELDS + field);
+  }
+}

@@ -1,0 +1,100 @@
+package io.github.moelora.tornado.plan;
+
+import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.Routing;
+import io.github.moelora.spi.PlanArrays;
+import io.github.moelora.spi.PlanFormat;
+import io.github.moelora.tornado.choice.BlockChoice;
+import io.github.moelora.tornado.kernels.EngineKernels;
+import io.github.moelora.tornado.layout.DeviceRouting;
+import uk.ac.manchester.tornado.api.TaskGraph;
+import uk.ac.manchester.tornado.api.enums.DataTransferMode;
+import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+
+/**
+ * The arrays through which plans of up to {@code maxTokens} tokens travel to an engine's graphs.
+ * TornadoVM transfers whole arrays, so graphs for few tokens have small ones of their own.
+ */
+public final class EnginePlan {
+  private final int maxTokens;
+  private final int maxPairs;
+  private final int fewPairs;
+  private final int groups;
+  private final int rows;
+  private final DeviceRouting arrays;
+  private final PlanArrays hostArrays;
+  private final DeviceRouting handles = DeviceRouting.handles();
+  private final IntArray pairs = new IntArray(1);
+  private boolean engineTransfers;
+
+  public EnginePlan(MoeLoraConfig config, int maxTokens, int maxBlockSize) {
+    this.maxTokens = maxTokens;
+    MoeLoraConfig limits = config.withMaxTokens(maxTokens);
+    maxPairs = limits.maxPairs();
+    fewPairs = BlockChoice.FEW_TOKENS * config.expertsPerToken();
+    groups = config.slots() * config.expertMap().localExperts();
+    rows = PlanFormat.sortedCapacity(limits, maxBlockSize);
+    arrays = DeviceRouting.of(rows, maxPairs, maxPairs);
+    hostArrays = arrays.hostArrays();
+    arrays.counts().init(0);
+  }
+
+  /** Name of the graph that owns the arrays on the device. */
+  public String name() {
+    return "lora_plan_" + maxTokens;
+  }
+
+  public int maxPairs() {
+    return maxPairs;
+  }
+
+  /** Most rows of a batch, padding included. */
+  public int rows() {
+    return rows;
+  }
+
+  /**
+   * Most blocks with work: of one row each where no two pairs share weights and for few tokens,
+   * else of more.
+   */
+  public int maxActiveBlocks() {
+    int blocks = Math.max(fewPairs, maxPairs / BlockChoice.SMALL_BLOCK + groups);
+    return Math.min(maxPairs, blocks);
+  }
+
+  /** What the kernels of the engine's graphs read. */
+  public DeviceRouting handles() {
+    return handles;
+  }
+
+  /** The arrays that the host writes, in the order of the handles. */
+  public Object[] transferred() {
+    return arrays.plan();
+  }
+
+  /** Graph that owns the arrays on the device and transfers them when it is run. */
+  public TaskGraph graph() {
+    return new TaskGraph(name())
+        .transferToDevice(DataTransferMode.EVERY_EXECUTION, arrays.plan())
+        .task("readPairs", EngineKernels::readPairs, arrays.counts(), pairs)
+        .persistOnDevice(arrays.plan());
+  }
+
+  /** Notes that a graph of the engine transfers the arrays. */
+  public void leaveTransferToEngine() {
+    engineTransfers = true;
+  }
+
+  public boolean engineTransfers() {
+    return engineTransfers;
+  }
+
+  /** Takes over a plan; one that is too large becomes a plan without any work. */
+  public void write(Routing plan) {
+    if (plan.tokens() <= maxTokens) {
+      plan.copyTo(hostArrays);
+    } else {
+      arrays.counts().init(0);
+    }
+  }
+}

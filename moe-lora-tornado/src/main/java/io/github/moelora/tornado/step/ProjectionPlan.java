@@ -1,0 +1,194 @@
+package io.github.moelora.tornado.step;
+
+import io.github.moelora.Matrix;
+import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.Projection;
+import io.github.moelora.ProjectionCall;
+import io.github.moelora.Routing;
+import io.github.moelora.tornado.choice.OneShotTiling;
+import io.github.moelora.tornado.choice.SplitTiling;
+import io.github.moelora.tornado.choice.Tiling;
+import io.github.moelora.tornado.choice.Tuning;
+import io.github.moelora.tornado.device.DeviceTraits;
+import io.github.moelora.tornado.weights.PackedWeights;
+import io.github.moelora.tornado.weights.ProjectionWeights;
+import java.util.ArrayList;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+import uk.ac.manchester.tornado.api.GridScheduler;
+import uk.ac.manchester.tornado.api.ImmutableTaskGraph;
+import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
+import uk.ac.manchester.tornado.api.TornadoExecutionResult;
+
+/**
+ * The execution plan of one projection of one layer: a graph that stores a slot, and graphs that
+ * run a chunk of blocks. Each is compiled once, at its first use; what a chunk holds is read from
+ * the device.
+ *
+ * <p>All graphs of a plan hold the pool: TornadoVM hands device buffers from the graph that ran
+ * last to the next one, and only from that. Not thread-safe.
+ */
+public final class ProjectionPlan implements AutoCloseable {
+  /** Rows of the small chunk. */
+  public static final int SMALL_CHUNK = 64;
+
+  /**
+   * Decode batches fit the small chunk; a large one amortises the launch over 16 MiB of transfers
+   * at usual widths.
+   */
+  private static final int LARGE_CHUNK = 1024;
+
+  /** Most elements of x or y of a large chunk; rows of a head, 100,000 wide, are fewer. */
+  private static final int CHUNK_ELEMENTS = 1 << 24;
+
+  private final MoeLoraConfig config;
+  private final ProjectionWeights weights;
+  private final List<Chunk> chunks;
+  private final TornadoExecutionPlan plan;
+  private @Nullable TornadoExecutionResult lastResult;
+
+  /**
+   * @param tuning measured choices, null for the built-in ones
+   */
+  public ProjectionPlan(MoeLoraConfig config, ProjectionWeights weights, @Nullable Tuning tuning) {
+    this.config = config;
+    this.weights = weights;
+    chunks = chunks(config, weights, tuning);
+    GridScheduler scheduler = new GridScheduler();
+    List<ImmutableTaskGraph> graphs = new ArrayList<>();
+    graphs.add(weights.uploadGraph().snapshot());
+    for (int i = 0; i < chunks.size(); i++) {
+      String name = "run_%s_%d".formatted(weights.site().name(), i);
+      graphs.add(chunks.get(i).graph(name, scheduler).snapshot());
+    }
+    plan = new TornadoExecutionPlan(graphs.toArray(ImmutableTaskGraph[]::new));
+    if (weights instanceof PackedWeights) {
+      plan.withGridScheduler(scheduler);
+    }
+    if (DeviceTraits.hasGraphCapture(plan.getDevice(0))) {
+      // swaps are rare and large, so their graph is not captured
+      for (int i = 1; i < graphs.size(); i++) {
+        plan.withGraph(i).withCUDAGraph();
+      }
+    }
+    // puts the empty table on the device
+    store();
+  }
+
+  /** From the most to the least wanted. */
+  static List<Chunk> chunks(
+      MoeLoraConfig config, ProjectionWeights weights, @Nullable Tuning tuning) {
+    List<Chunk> list = new ArrayList<>();
+    int large = largeChunk(config, weights.projection());
+    if (weights instanceof PackedWeights packed) {
+      Tiling pairs = Tuning.split(OneShotTiling.pairs(), tuning);
+      Tiling twoRows = Tuning.split(OneShotTiling.twoRows(), tuning);
+      list.add(new PackedChunk(config, packed, pairs, 1, SMALL_CHUNK));
+      list.add(new PackedChunk(config, packed, twoRows, 1, SMALL_CHUNK));
+      list.add(new PackedChunk(config, packed, twoRows, 1, large));
+      List<SplitTiling> split = SplitTiling.all(config, weights.projection());
+      // smaller blocks would be mostly padding in a kernel for larger ones
+      int fewest = twoRows.rows() + 1;
+      list.add(new PackedChunk(config, packed, split.getFirst(), fewest, SMALL_CHUNK));
+      for (Tiling tiling : split) {
+        list.add(new PackedChunk(config, packed, tiling, fewest, large));
+        fewest = tiling.rows() + 1;
+      }
+    }
+    list.add(new FloatChunk(config, weights, SMALL_CHUNK));
+    list.add(new FloatChunk(config, weights, large));
+    return list;
+  }
+
+  /** Rows of the large chunk, a power of two from {@link #SMALL_CHUNK} on. */
+  private static int largeChunk(MoeLoraConfig config, Projection projection) {
+    int width =
+        Math.max(config.model().inputWidth(projection), config.model().outputWidth(projection));
+    int rows = Integer.highestOneBit(Math.max(CHUNK_ELEMENTS / width, 1));
+    return Math.clamp(rows, SMALL_CHUNK, LARGE_CHUNK);
+  }
+
+  ProjectionWeights weights() {
+    return weights;
+  }
+
+  /** Puts what is staged into its slot on the device. */
+  public void store() {
+    execute(0);
+  }
+
+  private void execute(int graph) {
+    lastResult = plan.withGraph(graph).execute();
+  }
+
+  /** Graphs that run a chunk, each compiled at its first use. */
+  int runGraphs() {
+    return chunks.size();
+  }
+
+  /** The execution plan, for tests and measurements. */
+  TornadoExecutionPlan executionPlan() {
+    return plan;
+  }
+
+  /** What TornadoVM noted of the last graph that ran, if its profiler is on. */
+  @Nullable TornadoExecutionResult lastResult() {
+    return lastResult;
+  }
+
+  /** Computes all blocks of a plan, a chunk at a time. */
+  public void run(Routing routing, ProjectionCall call, Matrix x, Matrix y) {
+    int blocks = call.add() ? routing.activeBlocks() : routing.allBlocks();
+    int size = routing.blockSize();
+    int at = 0;
+    while (at < blocks) {
+      int index = choose(chunks, call, x, y, size, (blocks - at) * size);
+      Chunk chunk = chunks.get(index);
+      int count = Math.min(blocks - at, chunk.rows() / size);
+      chunk.writeSizes(call);
+      chunk.writeRouting(routing, at, count);
+      int localExperts = config.expertMap().localExperts();
+      for (int row = 0; row < count * size; row++) {
+        int pair = routing.sortedTokenId(at * size + row);
+        if (pair < routing.pairs()) {
+          int xRow = call.pairRows() ? pair : pair / config.expertsPerToken();
+          chunk.gather(row, call, x, xRow, y, pair);
+        }
+      }
+      execute(1 + index);
+      for (int row = 0; row < count * size; row++) {
+        int pair = routing.sortedTokenId(at * size + row);
+        if (pair < routing.pairs()) {
+          int block = at + row / size;
+          int slot = routing.blockAdapter(block);
+          int site = slot < 0 ? -1 : slot * localExperts + routing.blockExpert(block);
+          chunk.scatter(row, call, y, pair, site);
+        }
+      }
+      at += count;
+    }
+  }
+
+  /** The first chunk that takes the call and holds all rows, else the last that takes it. */
+  static int choose(
+      List<Chunk> chunks, ProjectionCall call, Matrix x, Matrix y, int blockSize, int rows) {
+    int last = -1;
+    for (int i = 0; i < chunks.size(); i++) {
+      Chunk chunk = chunks.get(i);
+      boolean sameKind = last < 0 || chunk.getClass() == chunks.get(last).getClass();
+      if (sameKind && chunk.rows() >= blockSize && chunk.accepts(call, x, y, blockSize)) {
+        last = i;
+        if (chunk.rows() >= rows) {
+          break;
+        }
+      }
+    }
+    return last;
+  }
+
+  @Override
+  public void close() {
+    // of the selected graphs alone, and the last one to run is selected
+    plan.withAllGraphs().freeDeviceMemory();
+  }
+}

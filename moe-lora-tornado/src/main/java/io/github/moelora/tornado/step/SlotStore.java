@@ -1,0 +1,18 @@
+package io.github.moelora.tornado.step;
+
+import io.github.moelora.tornado.weights.ProjectionWeights;
+import java.util.List;
+
+/** Where the weights of slots go while an engine has them. Called by any thread. */
+public interface SlotStore {
+
+  /**
+   * Takes note that a slot gets new weights.
+   *
+   * @param packed in the order of {@link TornadoBackend#weights()}, or empty to empty the slot
+   */
+  void change(int slot, List<ProjectionWeights.Packed> packed);
+
+  /** Refuses what comes after. */
+  void close();
+}

@@ -1,0 +1,57 @@
+package io.github.moelora.tornado.step;
+
+import io.github.moelora.Matrix;
+import io.github.moelora.ProjectionCall;
+import io.github.moelora.Routing;
+import io.github.moelora.spi.BackendStep;
+import org.jspecify.annotations.Nullable;
+
+/** A plan on the host; the backend takes it to the device when it runs. */
+public final class TornadoStep implements BackendStep {
+  private final TornadoBackend backend;
+  private @Nullable Routing expertPlan;
+  private @Nullable Routing densePlan;
+
+  TornadoStep(TornadoBackend backend) {
+    this.backend = backend;
+  }
+
+  /** The backend whose step this is. */
+  public TornadoBackend backend() {
+    return backend;
+  }
+
+  @Override
+  public int maxBlockSize() {
+    return backend.maxBlockSize();
+  }
+
+  @Override
+  public int blockSize(int activePairs, int groups) {
+    return backend.blockSize(activePairs, groups);
+  }
+
+  @Override
+  public void planned(Routing plan) {
+    expertPlan = plan;
+  }
+
+  @Override
+  public void plannedDense(Routing plan) {
+    densePlan = plan;
+  }
+
+  @Override
+  public void run(ProjectionCall call, Matrix x, Matrix y) {
+    Routing plan = call.isDense() ? densePlan : expertPlan;
+    if (plan == null) {
+      throw new IllegalStateException("plan must be called before run");
+    }
+    backend.run(plan, call, x, y);
+  }
+
+  @Override
+  public void close() {
+    // the device memory is the backend's
+  }
+}

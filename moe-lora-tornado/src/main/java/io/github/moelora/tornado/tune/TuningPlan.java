@@ -1,0 +1,227 @@
+package io.github.moelora.tornado.tune;
+
+import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.Projection;
+import io.github.moelora.ProjectionCall;
+import io.github.moelora.Routing;
+import io.github.moelora.tornado.choice.OneShotTiling;
+import io.github.moelora.tornado.choice.Tiling;
+import io.github.moelora.tornado.kernels.EngineKernels;
+import io.github.moelora.tornado.launch.TunedTasks;
+import io.github.moelora.tornado.layout.DeviceRouting;
+import io.github.moelora.tornado.layout.Sizes;
+import io.github.moelora.tornado.weights.PackedWeights;
+import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.SplittableRandom;
+import org.jspecify.annotations.Nullable;
+import uk.ac.manchester.tornado.api.GridScheduler;
+import uk.ac.manchester.tornado.api.ImmutableTaskGraph;
+import uk.ac.manchester.tornado.api.TaskGraph;
+import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
+import uk.ac.manchester.tornado.api.enums.DataTransferMode;
+import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
+import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
+import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
+
+/**
+ * Times the tuned kernels of one projection with everything on the device: weights, plan, x, y.
+ *
+ * <p>Where a graph can be captured, the time is the device's: the difference between a captured
+ * graph that computes once and one that computes {@link #REPEATS} times, both of which cost the
+ * host the same. Elsewhere it is the host's time of a graph that computes once.
+ */
+final class TuningPlan implements TuningTimer {
+  /** More would exceed the bytecode that TornadoVM reserves for a graph unless told. */
+  private static final int REPEATS = 5;
+
+  private static final int UPLOAD = 0;
+  private static final int LOAD = 1;
+  private static final int FIRST_KERNEL = 2;
+
+  private static final int ROUNDS = 6;
+  private static final int RUNS = 12;
+
+  /** After a switch between graphs the first runs hand over the buffers. */
+  private static final int DISCARDED = 2;
+
+  private static final long WARM_UP_NANOS = 30_000_000;
+
+  /** Slow kernels are run less often, so that a time takes no longer than that by much. */
+  private static final long MOST_NANOS = 1_000_000_000;
+
+  private final MoeLoraConfig config;
+  private final PackedWeights weights;
+  private final ProjectionCall call;
+  private final DeviceRouting routing;
+  private final List<Tiling> tilings;
+  private final boolean capture;
+  private final TornadoExecutionPlan plan;
+
+  /**
+   * @param plans arrays that plans are written to; their sizes are not used
+   * @param tilings the kernels to time
+   * @param capture whether graphs can be captured
+   */
+  TuningPlan(
+      MoeLoraConfig config,
+      PackedWeights weights,
+      DeviceRouting plans,
+      List<Tiling> tilings,
+      boolean capture) {
+    this.config = config;
+    this.weights = weights;
+    this.tilings = tilings;
+    this.capture = capture;
+    boolean gateUp = weights.projection() == Projection.GATE_UP;
+    call = gateUp ? ProjectionCall.gateUp(weights.layer()) : ProjectionCall.down(weights.layer());
+    routing = plans.withSizes(new IntArray(Sizes.COUNT));
+    routing.sizes().init(0);
+    int xRows = call.pairRows() ? config.maxPairs() : config.maxTokens();
+    int xElements = Math.multiplyExact(xRows, config.model().inputWidth(weights.projection()));
+    int yElements =
+        Math.multiplyExact(config.maxPairs(), config.model().outputWidth(weights.projection()));
+    HalfFloatArray x = new HalfFloatArray(xElements);
+    TornadoNativeArray y = PackedWeights.words(config.weightType(), yElements);
+    FloatArray z = new FloatArray(zElements());
+    randomize(x);
+    y.getSegment().fill((byte) 0);
+    z.init(0);
+
+    List<Object> resident = new ArrayList<>(List.of(weights.resident()));
+    resident.addAll(List.of(routing.all()));
+    resident.addAll(List.of(x, y, z));
+    GridScheduler scheduler = new GridScheduler();
+    List<ImmutableTaskGraph> graphs = new ArrayList<>();
+    graphs.add(weights.uploadGraph().snapshot());
+    graphs.add(
+        new TaskGraph(name("load"))
+            .consumeFromDevice(weights.uploadName(), weights.resident())
+            .transferToDevice(DataTransferMode.EVERY_EXECUTION, routing.all())
+            .transferToDevice(DataTransferMode.EVERY_EXECUTION, x, y)
+            .task("clear", EngineKernels::clear, z)
+            .persistOnDevice(resident.toArray())
+            .snapshot());
+    for (int kernel = 0; kernel < tilings.size(); kernel++) {
+      for (int repeats : capture ? new int[] {1, REPEATS} : new int[] {1}) {
+        TaskGraph graph =
+            new TaskGraph(name("kernel" + kernel + "x" + repeats))
+                .consumeFromDevice(name("load"), resident.toArray());
+        for (int i = 0; i < repeats; i++) {
+          TunedTasks.append(
+              graph,
+              graph.getTaskGraphName(),
+              scheduler,
+              "t" + i,
+              config,
+              weights,
+              tilings.get(kernel),
+              new TunedTasks.Arrays(routing, x, z, y));
+        }
+        graphs.add(graph.persistOnDevice(resident.toArray()).snapshot());
+      }
+    }
+    plan = new TornadoExecutionPlan(graphs.toArray(ImmutableTaskGraph[]::new));
+    plan.withGridScheduler(scheduler);
+    if (capture) {
+      for (int i = FIRST_KERNEL; i < graphs.size(); i++) {
+        plan.withGraph(i).withCUDAGraph();
+      }
+    }
+  }
+
+  private String name(String graph) {
+    return "tune_%s_%s".formatted(weights.projection(), graph);
+  }
+
+  private int zElements() {
+    int most = 1;
+    for (Tiling tiling : tilings) {
+      int groups = config.slots() * config.expertMap().localExperts();
+      int pairs = config.maxPairs();
+      int blocks = pairs / tiling.rows() + Math.min(pairs, groups);
+      most = Math.max(most, tiling.zElements(config, blocks));
+    }
+    return most;
+  }
+
+  private static void randomize(HalfFloatArray x) {
+    SplittableRandom random = new SplittableRandom(1);
+    for (long i = 0; i < x.getSize(); i++) {
+      // small numbers of either type
+      x.getSegment()
+          .setAtIndex(ValueLayout.JAVA_SHORT, i, (short) (0x3000 | random.nextInt(0x400)));
+    }
+  }
+
+  @Override
+  public void upload() {
+    plan.withGraph(UPLOAD).execute();
+  }
+
+  /** Times the plan that the arrays hold, which must be {@code planned}. */
+  @Override
+  public double nanos(Routing planned, int kernel, @Nullable OneShotTiling split) {
+    TunedTasks.writeSizes(
+        routing.sizes(),
+        config,
+        call,
+        config.model().outputWidth(weights.projection()),
+        split == null ? tilings.get(kernel) : split);
+    plan.withGraph(LOAD).execute();
+    int one = FIRST_KERNEL + (capture ? 2 : 1) * kernel;
+    if (!capture) {
+      return time(one)[0];
+    }
+    double[] both = time(one, one + 1);
+    double nanos = (both[1] - both[0]) / (REPEATS - 1);
+    // a difference can drown in noise; then the whole is known to be small
+    return nanos > 0 ? nanos : both[1] / REPEATS;
+  }
+
+  /** Median times of graphs whose runs take turns, so that a change of the clock reaches all. */
+  private double[] time(int... graphs) {
+    long slowest = 1;
+    for (int graph : graphs) {
+      long end = System.nanoTime() + WARM_UP_NANOS;
+      long nanos;
+      do {
+        nanos = run(graph);
+      } while (System.nanoTime() < end);
+      slowest = Math.max(slowest, nanos);
+    }
+    int runs = Math.clamp(MOST_NANOS / (ROUNDS * slowest), 1, RUNS);
+    long[][] nanos = new long[graphs.length][ROUNDS * runs];
+    for (int round = 0; round < ROUNDS; round++) {
+      for (int g = 0; g < graphs.length; g++) {
+        for (int i = 0; i < DISCARDED && graphs.length > 1; i++) {
+          run(graphs[g]);
+        }
+        for (int i = 0; i < runs; i++) {
+          nanos[g][round * runs + i] = run(graphs[g]);
+        }
+      }
+    }
+    double[] medians = new double[graphs.length];
+    for (int g = 0; g < graphs.length; g++) {
+      Arrays.sort(nanos[g]);
+      medians[g] = nanos[g][nanos[g].length / 2];
+    }
+    return medians;
+  }
+
+  private long run(int graph) {
+    long start = System.nanoTime();
+    plan.withGraph(graph).execute();
+    return System.nanoTime() - start;
+  }
+
+  @Override
+  public void close() {
+    // of the graph that names most arrays; freeing one in a second graph is an error
+    plan.withGraph(LOAD).freeDeviceMemory();
+  }
+}

@@ -1,0 +1,24 @@
+package io.github.moelora.tornado.tune;
+
+import io.github.moelora.Routing;
+import io.github.moelora.tornado.choice.OneShotTiling;
+import org.jspecify.annotations.Nullable;
+
+/** Times one projection of a layer on plans in blocks of any size. Not thread-safe. */
+sealed interface TuningTimer extends AutoCloseable permits TuningPlan, TuningRun {
+
+  /** Puts what is staged into its slot on the device. */
+  void upload();
+
+  /**
+   * Median time.
+   *
+   * @param plan what to compute
+   * @param kernel index of the kernel, where there is a choice
+   * @param split of the one-shot kernel; null for the built-in one, and for other kernels
+   */
+  double nanos(Routing plan, int kernel, @Nullable OneShotTiling split);
+
+  @Override
+  void close();
+}

@@ -1,0 +1,5 @@
+/** Measures the choices on a device. */
+@NullMarked
+package io.github.moelora.tornado.tune;
+
+import org.jspecify.annotations.NullMarked;

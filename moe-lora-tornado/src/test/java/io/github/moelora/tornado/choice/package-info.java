@@ -1,0 +1,4 @@
+@NullMarked
+package io.github.moelora.tornado.choice;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,85 @@
+package io.github.moelora.tornado.kernels;
+
+import io.github.moelora.DType;
+import io.github.moelora.GateUp;
+import io.github.moelora.MoeLora;
+import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.MoeModel;
+import io.github.moelora.ProjectionCall;
+import io.github.moelora.testkit.Problem;
+import io.github.moelora.tornado.TestDevice;
+import java.util.List;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/** 16-bit weights and activations: the tuned kernels where the device has tensor cores. */
+class TunedKernelsTest {
+
+  @BeforeAll
+  static void requireDevice() {
+    TestDevice.require();
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    "1, 2, 8, 64, 48, 8, 8, 11",
+    "3, 2, 8, 64, 48, 16, 16, 12",
+    "7, 3, 6, 66, 34, 3, 16, 13",
+    "9, 3, 6, 68, 36, 3, 16, 18",
+    "60, 2, 12, 132, 72, 40, 40, 19",
+    "200, 2, 2, 132, 72, 17, 32, 14",
+    "300, 2, 3, 256, 96, 64, 64, 15",
+    "90, 4, 5, 36, 40, 5, 128, 16",
+    "40, 2, 4, 96, 64, 200, 256, 17",
+    "5, 2, 4, 2200, 1100, 20, 32, 20",
+  })
+  void matchesTheReference(
+      int tokens,
+      int perToken,
+      int experts,
+      int hidden,
+      int inner,
+      int rank,
+      int maxRank,
+      long seed) {
+    // elsewhere these are the portable kernels, which the contract test has covered
+    boolean all = TestDevice.hasTensorCores() || seed < 13;
+    for (DType type : all ? new DType[] {DType.BF16, DType.F16} : new DType[] {DType.BF16}) {
+      MoeModel model = new MoeModel(hidden, inner, experts, GateUp.HALVES, List.of(3));
+      Problem problem =
+          new Problem(seed, model, tokens, perToken)
+              .types(type, type, type)
+              .addAdapter(rank, false)
+              .addEmptySlot()
+              .addAdapter(Math.max(1, rank / 2), true)
+              .addAdapter(1, false, 0.5)
+              .route();
+      MoeLoraConfig config =
+          MoeLoraConfig.of(model, 4, perToken)
+              .withMaxTokens(tokens)
+              .withMaxRank(maxRank)
+              .withWeightType(type);
+      try (MoeLora lora = MoeLora.open(config, "tornado")) {
+        problem.check(lora, ProjectionCall.gateUp(3));
+        problem.check(lora, ProjectionCall.gateUp(3).deltaOnly().withColumnOffset(3));
+        problem.check(lora, ProjectionCall.down(3));
+        problem.check(lora, ProjectionCall.down(3).withRoutedWeight(false).deltaOnly());
+      }
+      if (!all) {
+        continue;
+      }
+      MoeLoraConfig wide = config.withWeightType(type);
+      Problem floats =
+          new Problem(seed + 100, model, tokens, perToken)
+              .types(type, DType.F32, DType.F32)
+              .addAdapter(rank, false)
+              .addAdapter(1, true, 0.5)
+              .route();
+      try (MoeLora lora = MoeLora.open(wide, "tornado")) {
+        floats.check(lora, ProjectionCall.gateUp(3));
+        floats.check(lora, ProjectionCall.down(3).deltaOnly());
+      }
+    }
+  }
+}

@@ -1,0 +1,4 @@
+@NullMarked
+package io.github.moelora.tornado.kernels;
+
+import org.jspecify.annotations.NullMarked;
