@@ -9,6 +9,7 @@ strip_colors() {
 # $1: the folder of the checkout. Needs the shell's option pipefail.
 build_if_stale() {
   local root=$1 jar=$1/benchmarks/target/moe-lora.jar stamp=$1/benchmarks/target/moe-lora.built built
+  local without_tornado='!tornado-in-user-home,!tornado-in-sdkman,!tornado-in-env,!tornado-by-hand'
   # Maven leaves the jar as it is when a change does not reach it, so the time of the last build counts too
   built=$jar
   if [ "$stamp" -nt "$jar" ]; then
@@ -20,7 +21,7 @@ build_if_stale() {
   fi
   echo "Building moe-lora (first use, or its sources changed) ..." >&2
   # tests and modules that the command line does not need are left out
-  if ! (cd "$root" && run_maven -q -Dmaven.test.skip=true -pl benchmarks -am package </dev/null 2>&1) |
+  if ! (cd "$root" && run_maven -q -Dmaven.test.skip=true -P "$without_tornado" -pl benchmarks -am package </dev/null 2>&1) |
     strip_colors >&2; then
     echo "moe-lora could not be built: see Maven's messages above." >&2
     return 1

@@ -35,3 +35,21 @@ find_tornado() {
 module_jar() {
   find "$1/target" -maxdepth 1 -name '*.jar' ! -name '*-tests.jar' ! -name '*-sources.jar' 2>/dev/null | sort | head -n 1
 }
+
+# Builds the GPU benchmarks and their tests below the checkout $1, unless they are there: a machine without Maven can run those
+# that were copied with the target folders.
+build_gpu_benchmarks() {
+  local root=$1
+  if [ -f "$root/benchmarks/target/test-classes/io/github/moelora/bench/gpu/BenchGpu.class" ] &&
+    [ -f "$root/benchmarks/target/moe-lora.jar" ] && [ -d "$root/moe-lora-tornado/target/test-lib" ]; then
+    return 0
+  fi
+  find_jdk || return 1
+  echo 'Building moe-lora with TornadoVM (first use) ...' >&2
+  (cd "$root" && run_maven -q -DskipTests -pl benchmarks -am package </dev/null >&2)
+}
+
+# Prints the class path of the GPU benchmarks below the checkout $1.
+gpu_classpath() {
+  printf '%s' "$1/benchmarks/target/test-classes:$1/benchmarks/target/moe-lora.jar:$1/benchmarks/target/lib/*:$(module_jar "$1/moe-lora-tornado")"
+}

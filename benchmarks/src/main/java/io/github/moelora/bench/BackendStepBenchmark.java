@@ -2,6 +2,8 @@ package io.github.moelora.bench;
 
 import io.github.moelora.GateUp;
 import io.github.moelora.MoeModel;
+import io.github.moelora.workload.Preset;
+import io.github.moelora.workload.Workload;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
 import org.openjdk.jmh.annotations.Benchmark;

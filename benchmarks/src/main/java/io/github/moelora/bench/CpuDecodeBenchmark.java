@@ -1,5 +1,7 @@
 package io.github.moelora.bench;
 
+import io.github.moelora.workload.Preset;
+import io.github.moelora.workload.Workload;
 import java.util.concurrent.TimeUnit;
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.BenchmarkMode;

@@ -1,6 +1,4 @@
-/**
- * Workloads, this machine's ceilings, and the JMH benchmarks; {@code scripts/bench-jmh} runs them.
- */
+/** This machine's ceilings, and the JMH benchmarks; {@code scripts/bench-jmh} runs them. */
 @NullMarked
 package io.github.moelora.bench;
 

@@ -4,11 +4,11 @@ import io.github.moelora.DType;
 import io.github.moelora.Matrix;
 import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
-import io.github.moelora.bench.Batch;
 import io.github.moelora.bench.Ceilings;
-import io.github.moelora.bench.Preset;
 import io.github.moelora.bench.Timing;
-import io.github.moelora.bench.Workload;
+import io.github.moelora.workload.Batch;
+import io.github.moelora.workload.Preset;
+import io.github.moelora.workload.Workload;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.lang.foreign.Arena;
@@ -185,6 +185,13 @@ final class BenchCommand implements Callable<Integer> {
       out.println("FAIL: an element is outside its bound");
     }
     out.flush();
+    write(device, bytesPerSecond, passed, cells);
+    return passed ? 0 : MoeLoraCli.CHECK_FAILED;
+  }
+
+  /** Writes the files that the options ask for. */
+  private void write(String device, double bytesPerSecond, boolean passed, List<Cell> cells)
+      throws IOException {
     if (json != null) {
       Map<String, Object> document = new LinkedHashMap<>();
       document.put("device", device);
@@ -200,13 +207,12 @@ final class BenchCommand implements Callable<Integer> {
     if (plot != null) {
       TimePlot.write(plot, cells, device);
     }
-    return passed ? 0 : MoeLoraCli.CHECK_FAILED;
   }
 
   private void requireOptions() {
-    requirePositive("--tokens", tokens);
-    requirePositive("--ranks", ranks);
-    requirePositive("--adapters", List.of(adapters));
+    Options.requireAtLeastOne("--tokens", tokens);
+    Options.requireAtLeastOne("--ranks", ranks);
+    Options.requireAtLeastOne("--adapters", adapters);
     if (!(memoryGib > 0)) {
       throw new IllegalArgumentException("--memory must be more than 0, got " + memoryGib);
     }
@@ -220,14 +226,6 @@ final class BenchCommand implements Callable<Integer> {
     DevicesCommand.requireKnown(backend);
     Output.requireWritable("--json", json);
     Output.requireWritable("--plot", plot);
-  }
-
-  private static void requirePositive(String name, List<Integer> values) {
-    for (int value : values) {
-      if (value < 1) {
-        throw new IllegalArgumentException("%s must be at least 1, got %d".formatted(name, value));
-      }
-    }
   }
 
   private Workload.Sizes sizes(Preset preset, int rank) {
@@ -255,7 +253,7 @@ final class BenchCommand implements Callable<Integer> {
           Timing.warmUp(
               action, cells.size() < Projection.values().length ? FIRST_WARM_UP * nanosPerCell : 0);
           double nanos = Timing.medianNanos(action, nanosPerCell);
-          double bytes = workload.movedBytes(call, batch);
+          double bytes = sizes.movedBytes(call, batch);
           cells.add(
               new Cell(
                   sizes.preset().text(),

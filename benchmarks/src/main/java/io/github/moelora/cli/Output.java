@@ -11,7 +11,7 @@ import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
 /** Numbers and files of the commands' output. */
-final class Output {
+public final class Output {
   private static final ObjectMapper JSON =
       new ObjectMapper()
           .setPropertyNamingStrategy(PropertyNamingStrategies.SNAKE_CASE)
@@ -19,7 +19,8 @@ final class Output {
 
   private Output() {}
 
-  static ObjectMapper json() {
+  /** Reads and writes the commands' files: names in snake case. */
+  public static ObjectMapper json() {
     return JSON;
   }
 
@@ -59,13 +60,13 @@ final class Output {
   }
 
   /** Writes a value as JSON, in one piece. */
-  static void writeJson(Path file, Object value) throws IOException {
+  public static void writeJson(Path file, Object value) throws IOException {
     Files.writeString(file, JSON.writeValueAsString(value) + "\n");
   }
 
   /** As {@code String.format}, with a decimal point everywhere. */
   @SuppressWarnings("AnnotateFormatMethod") // would need a dependency for one annotation
-  static String format(String format, Object... args) {
+  public static String format(String format, Object... args) {
     return String.format(Locale.ROOT, format, args);
   }
 

@@ -1,13 +1,9 @@
 package io.github.moelora.cli;
 
-import java.awt.BasicStroke;
-import java.awt.Color;
-import java.awt.Graphics2D;
-import java.awt.image.BufferedImage;
-import java.io.ByteArrayOutputStream;
+import io.github.moelora.plot.LogChart;
 import java.io.IOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Collection;
 import java.util.Comparator;
 import java.util.LinkedHashMap;
@@ -17,25 +13,9 @@ import java.util.Objects;
 import java.util.function.Function;
 import java.util.function.ToDoubleFunction;
 import java.util.stream.Collectors;
-import javax.imageio.ImageIO;
-import org.knowm.xchart.BitmapEncoder;
-import org.knowm.xchart.XYChart;
-import org.knowm.xchart.XYChartBuilder;
-import org.knowm.xchart.XYSeries;
-import org.knowm.xchart.style.Styler;
-import org.knowm.xchart.style.markers.SeriesMarkers;
 
-/** Time against tokens on logarithmic axes, each line with its floor; one chart for each shape. */
+/** Time against tokens, each line with its floor; one chart for each shape. */
 final class TimePlot {
-  private static final int WIDTH = 1000;
-  private static final int HEIGHT = 600;
-  private static final int MOST_COLUMNS = 2;
-
-  private static final Color[] COLORS = {
-    new Color(0x1f77b4), new Color(0xd62728), new Color(0x2ca02c), new Color(0x9467bd),
-    new Color(0xff7f0e), new Color(0x17becf), new Color(0x8c564b), new Color(0xe377c2)
-  };
-
   private TimePlot() {}
 
   /**
@@ -50,26 +30,11 @@ final class TimePlot {
       throw new IllegalArgumentException("there must be at least one cell to plot, got none");
     }
     cells.forEach(TimePlot::requirePlottable);
-    System.setProperty("java.awt.headless", "true");
-    List<BufferedImage> charts =
+    LogChart.write(
+        file,
         groups(cells, BenchCommand.Cell::preset).entrySet().stream()
             .map(shape -> chart(shape.getKey() + ", " + title, shape.getValue()))
-            .map(BitmapEncoder::getBufferedImage)
-            .toList();
-    int columns = Math.min(charts.size(), MOST_COLUMNS);
-    int rows = Math.ceilDiv(charts.size(), columns);
-    BufferedImage image =
-        new BufferedImage(columns * WIDTH, rows * HEIGHT, BufferedImage.TYPE_INT_RGB);
-    Graphics2D graphics = image.createGraphics();
-    graphics.setColor(Color.WHITE);
-    graphics.fillRect(0, 0, image.getWidth(), image.getHeight());
-    for (int i = 0; i < charts.size(); i++) {
-      graphics.drawImage(charts.get(i), i % columns * WIDTH, i / columns * HEIGHT, null);
-    }
-    graphics.dispose();
-    ByteArrayOutputStream png = new ByteArrayOutputStream();
-    ImageIO.write(image, "png", png);
-    Files.write(file, png.toByteArray());
+            .toList());
   }
 
   private static void requirePlottable(BenchCommand.Cell cell) {
@@ -89,49 +54,33 @@ final class TimePlot {
         .collect(Collectors.groupingBy(key, LinkedHashMap::new, Collectors.toList()));
   }
 
-  private static XYChart chart(String title, List<BenchCommand.Cell> cells) {
-    XYChart chart =
-        new XYChartBuilder()
-            .width(WIDTH)
-            .height(HEIGHT)
-            .title(title)
-            .xAxisTitle("tokens")
-            .yAxisTitle("time (us), dashed: floor")
-            .build();
-    chart.getStyler().setXAxisLogarithmic(true).setYAxisLogarithmic(true);
-    chart.getStyler().setXAxisDecimalPattern("#").setYAxisDecimalPattern("#.###");
-    chart.getStyler().setLegendPosition(Styler.LegendPosition.OutsideE);
-    chart.getStyler().setPlotGridLinesColor(new Color(0xdddddd));
-    chart.getStyler().setChartBackgroundColor(Color.WHITE);
-    int index = 0;
+  private static LogChart chart(String title, List<BenchCommand.Cell> cells) {
+    List<LogChart.Line> lines = new ArrayList<>();
+    int color = 0;
     for (Map.Entry<String, List<BenchCommand.Cell>> line :
         groups(cells, cell -> "%s, rank %d".formatted(cell.projection(), cell.rank())).entrySet()) {
-      Color color = COLORS[index++ % COLORS.length];
-      addLine(chart, line.getKey(), line.getValue(), BenchCommand.Cell::micros)
-          .setMarker(SeriesMarkers.CIRCLE)
-          .setMarkerColor(color)
-          .setLineColor(color);
-      addLine(chart, line.getKey() + " floor", line.getValue(), BenchCommand.Cell::floorMicros)
-          .setMarker(SeriesMarkers.NONE)
-          .setLineColor(color)
-          .setLineStyle(
-              new BasicStroke(
-                  1.2f, BasicStroke.CAP_BUTT, BasicStroke.JOIN_ROUND, 10, new float[] {5, 5}, 0))
-          .setShowInLegend(false);
+      String name = line.getKey();
+      lines.add(
+          new LogChart.Line(
+              name,
+              color,
+              LogChart.Kind.MEASURED,
+              points(line.getValue(), BenchCommand.Cell::micros)));
+      lines.add(
+          new LogChart.Line(
+              name + " floor",
+              color++,
+              LogChart.Kind.BOUND,
+              points(line.getValue(), BenchCommand.Cell::floorMicros)));
     }
-    return chart;
+    return new LogChart(title, "tokens", "time (us), dashed: floor", Double.NaN, lines);
   }
 
-  private static XYSeries addLine(
-      XYChart chart,
-      String name,
-      List<BenchCommand.Cell> cells,
-      ToDoubleFunction<BenchCommand.Cell> value) {
-    List<BenchCommand.Cell> points =
-        cells.stream().sorted(Comparator.comparingInt(BenchCommand.Cell::tokens)).toList();
-    return chart.addSeries(
-        name,
-        points.stream().mapToDouble(BenchCommand.Cell::tokens).toArray(),
-        points.stream().mapToDouble(value).toArray());
+  private static List<LogChart.Point> points(
+      List<BenchCommand.Cell> cells, ToDoubleFunction<BenchCommand.Cell> value) {
+    return cells.stream()
+        .sorted(Comparator.comparingInt(BenchCommand.Cell::tokens))
+        .map(cell -> new LogChart.Point(cell.tokens(), value.applyAsDouble(cell)))
+        .toList();
   }
 }

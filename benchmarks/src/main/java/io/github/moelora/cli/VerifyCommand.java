@@ -1,8 +1,7 @@
 package io.github.moelora.cli;
 
-import com.fasterxml.jackson.core.JsonLocation;
-import com.fasterxml.jackson.core.JsonProcessingException;
-import com.fasterxml.jackson.databind.JsonNode;
+import io.github.moelora.cli.golden.GoldenCase;
+import io.github.moelora.cli.golden.GoldenFolder;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Files;
@@ -41,30 +40,17 @@ final class VerifyCommand implements Callable<Integer> {
   @Option(names = "--json", paramLabel = "FILE", description = "Also write the table as JSON.")
   private @Nullable Path json;
 
-  /**
-   * A row of the table.
-   *
-   * @param worst worst error over its bound; infinite where there is nothing to measure and it went
-   *     wrong
-   * @param note what was compared, or what went wrong
-   */
-  record Case(String directory, String name, double worst, String note) {
-    boolean passed() {
-      return worst <= 1;
-    }
-  }
-
   @Override
   public Integer call() throws IOException {
     PrintWriter out = spec.commandLine().getOut();
     DevicesCommand.requireKnown(backend);
     Output.requireWritable("--json", json);
-    List<Case> cases = new ArrayList<>();
+    List<GoldenCase> cases = new ArrayList<>();
     for (Path folder : folders()) {
-      cases.addAll(replay(folder));
+      cases.addAll(GoldenFolder.replay(folder, backend));
     }
     TextTable table = new TextTable("directory", "case", "worst error / bound", "result", "note");
-    for (Case item : cases) {
+    for (GoldenCase item : cases) {
       String worst = Double.isInfinite(item.worst()) ? "-" : Output.format("%.3f", item.worst());
       table.row(item.directory(), item.name(), worst, item.passed() ? "ok" : "MISS", item.note());
     }
@@ -96,37 +82,5 @@ final class VerifyCommand implements Callable<Integer> {
           "GOLDEN_DIR must hold manifest.json or folders that hold one, got " + directory);
     }
     return found;
-  }
-
-  /** The folder by its absolute path, so that it has a name and siblings. */
-  private List<Case> replay(Path given) throws IOException {
-    Path folder = given.toAbsolutePath().normalize();
-    JsonNode manifest = manifest(folder);
-    if (manifest.has("adapters")) {
-      try (GoldenModel model = GoldenModel.open(folder, manifest)) {
-        return model.replay(backend);
-      }
-    }
-    if (manifest.has("base_model")) {
-      return HostileAdapters.replay(folder, manifest);
-    }
-    if (manifest.has("cases")) {
-      return KernelCases.replay(folder, manifest, backend);
-    }
-    throw new IllegalArgumentException(
-        "%s must have adapters or cases, got neither".formatted(folder.resolve("manifest.json")));
-  }
-
-  static JsonNode manifest(Path folder) throws IOException {
-    Path path = folder.resolve("manifest.json");
-    try {
-      return Output.json().readTree(path.toFile());
-    } catch (JsonProcessingException e) {
-      JsonLocation at = e.getLocation();
-      throw new IllegalArgumentException(
-          "%s must be JSON, got an error in line %d, column %d"
-              .formatted(path, at.getLineNr(), at.getColumnNr()),
-          e);
-    }
   }
 }

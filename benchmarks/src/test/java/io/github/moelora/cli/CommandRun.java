@@ -11,9 +11,10 @@ import picocli.CommandLine;
  * @param out what it printed to standard output
  * @param err what it printed to standard error
  */
-record CommandRun(int exitCode, String out, String err) {
+public record CommandRun(int exitCode, String out, String err) {
 
-  static CommandRun of(Object... args) {
+  /** Runs a command, each argument a word. */
+  public static CommandRun of(Object... args) {
     StringWriter out = new StringWriter();
     StringWriter err = new StringWriter();
     CommandLine commandLine = MoeLoraCli.newCommandLine();
@@ -28,7 +29,7 @@ record CommandRun(int exitCode, String out, String err) {
   }
 
   /** The printed line that holds a text; the empty string if there is none. */
-  String line(String text) {
+  public String line(String text) {
     return out.lines().filter(line -> line.contains(text)).findFirst().orElse("");
   }
 }

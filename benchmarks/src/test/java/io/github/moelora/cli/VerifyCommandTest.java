@@ -3,8 +3,10 @@ package io.github.moelora.cli;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import com.fasterxml.jackson.databind.JsonNode;
-import io.github.moelora.cli.GoldenWriter.Adapter;
-import io.github.moelora.cli.GoldenWriter.Layout;
+import io.github.moelora.cli.golden.GoldenModelTest;
+import io.github.moelora.cli.golden.GoldenWriter;
+import io.github.moelora.cli.golden.GoldenWriter.Adapter;
+import io.github.moelora.cli.golden.GoldenWriter.Layout;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

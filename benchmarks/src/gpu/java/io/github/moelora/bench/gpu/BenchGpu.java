@@ -1,0 +1,337 @@
+package io.github.moelora.bench.gpu;
+
+import io.github.moelora.DType;
+import io.github.moelora.cli.Options;
+import io.github.moelora.spi.Availability;
+import io.github.moelora.tornado.TornadoBackendProvider;
+import io.github.moelora.tornado.device.DeviceTraits;
+import io.github.moelora.workload.Batch;
+import io.github.moelora.workload.Workload;
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStreamReader;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Instant;
+import java.time.temporal.ChronoUnit;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.concurrent.Callable;
+import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
+
+/**
+ * Measures the tuned kernels on a GPU: four model shapes, ranks 16 and 64, 1 to 8192 tokens, in
+ * bf16 and fp16, beside the floor and, if its file is given, vLLM's operator. Started by {@code
+ * scripts/bench-gpu --json FILE --plot FILE}.
+ *
+ * <p>The time of a cell is that of shrink and expand on the GPU with weights, routing and
+ * activations resident. Every result is checked against the reference before it is timed.
+ */
+@Command(
+    name = "bench-gpu",
+    mixinStandardHelpOptions = true,
+    showDefaultValues = true,
+    description = {
+      "Times the tuned kernels on a GPU, against the floor and vLLM's operator.",
+      "The exit code is 1 if a result is wrong or a measurement is missing."
+    })
+final class BenchGpu implements Callable<Integer> {
+  /** Relative error that rounding to 16 bits between and after the products explains. */
+  private static final double VLLM_ERROR = 0.02;
+
+  @Option(names = "--cases", split = ",", paramLabel = "NAME", description = "Model shapes.")
+  private List<String> cases = BenchShape.ALL.stream().map(BenchShape::name).toList();
+
+  @Option(names = "--ranks", split = ",", paramLabel = "R", description = "Ranks.")
+  private List<Integer> ranks = List.of(16, 64);
+
+  @Option(names = "--tokens", split = ",", paramLabel = "T", description = "Batch sizes.")
+  private List<Integer> tokens = List.of(1, 8, 64, 1024, 8192);
+
+  @Option(names = "--types", split = ",", paramLabel = "TYPE", description = "bf16, fp16 or both.")
+  private List<String> types = List.of("bf16", "fp16");
+
+  @Option(names = "--seed", paramLabel = "N", description = "Seed of all random numbers.")
+  private long seed = 1;
+
+  @Option(
+      names = "--vllm",
+      paramLabel = "FILE",
+      description =
+          "vLLM's fused_moe_lora_op.py, to be measured too; needs python3 (or $PYTHON) with"
+              + " PyTorch and Triton.")
+  private @Nullable Path vllm;
+
+  @Option(names = "--json", paramLabel = "FILE", description = "JSON file to write.")
+  private @Nullable Path json;
+
+  @Option(names = "--plot", paramLabel = "FILE", description = "PNG file to write.")
+  private @Nullable Path plot;
+
+  @Option(
+      names = "--from",
+      paramLabel = "FILE",
+      description = "Show an earlier run's JSON file instead of measuring; needs no device.")
+  private @Nullable Path from;
+
+  private BenchReport report =
+      new BenchReport(
+          List.of(), "", "", "", "", 0, new BenchReport.Ceilings(0, false, null, null), List.of());
+
+  /** Runs the command and ends the JVM. */
+  public static void main(String[] args) {
+    int code = 1;
+    try {
+      code = run(args);
+    } catch (Error e) {
+      System.err.println("bench-gpu: failed");
+      e.printStackTrace();
+    }
+    // TornadoVM's threads would keep the JVM
+    System.exit(code);
+  }
+
+  /** Runs the command and returns its exit code. */
+  static int run(String... args) {
+    BenchGpu command = new BenchGpu();
+    CommandLine line = new CommandLine(command);
+    line.setExecutionExceptionHandler(
+        (exception, _, _) -> {
+          if (exception instanceof IllegalArgumentException || exception instanceof IOException) {
+            System.err.println("bench-gpu: " + exception.getMessage());
+          } else {
+            exception.printStackTrace();
+          }
+          return 1;
+        });
+    command.arguments = List.of(args);
+    return line.execute(args);
+  }
+
+  private List<String> arguments = List.of();
+
+  @Override
+  public Integer call() throws Exception {
+    if (from != null) {
+      if (vllm != null || json != null) {
+        throw new IllegalArgumentException("--from shows what was measured: no --vllm, no --json");
+      }
+      report = BenchReport.read(from);
+      System.out.print(report.table());
+      draw();
+      return exitCode();
+    }
+    List<BenchShape> shapes = cases.stream().map(BenchShape::named).toList();
+    Map<String, DType> dtypes =
+        types.stream()
+            .distinct()
+            .collect(
+                Collectors.toMap(type -> type, BenchGpu::dtype, (a, b) -> a, LinkedHashMap::new));
+    Options.requireAtLeastOne("--ranks", ranks);
+    Options.requireAtLeastOne("--tokens", tokens);
+    if (vllm != null && !Files.isReadable(vllm)) {
+      throw new IllegalArgumentException("--vllm must be a readable file, got " + vllm);
+    }
+    open();
+    boolean complete = true;
+    for (var type : dtypes.entrySet()) {
+      for (BenchShape shape : shapes) {
+        for (int rank : ranks) {
+          complete &= measure(shape, rank, type.getKey(), type.getValue());
+        }
+      }
+    }
+    if (vllm != null) {
+      complete &= measureVllm(vllm);
+    }
+    System.out.print(report.table());
+    draw();
+    return complete ? exitCode() : 1;
+  }
+
+  private static DType dtype(String type) {
+    return switch (type.toLowerCase(Locale.ROOT)) {
+      case "bf16" -> DType.BF16;
+      case "fp16" -> DType.F16;
+      default -> throw new IllegalArgumentException("--types must be bf16 or fp16, got " + type);
+    };
+  }
+
+  private static Availability.Usable device() {
+    Availability availability = new TornadoBackendProvider().probe();
+    if (!(availability instanceof Availability.Usable usable)) {
+      throw new IllegalArgumentException("the device cannot be used: " + availability);
+    }
+    if (!DeviceTraits.hasTensorCores(TornadoExecutionPlan.getDevice(0, 0))) {
+      throw new IllegalArgumentException(
+          "the tuned kernels need TornadoVM's CUDA backend, got " + usable.device());
+    }
+    return usable;
+  }
+
+  private static String now() {
+    return Instant.now().truncatedTo(ChronoUnit.SECONDS).toString();
+  }
+
+  /** Measures the copy, after which the report can take cells. */
+  private void open() throws IOException {
+    Availability.Usable usable = device();
+    BenchCopy.Rate copy = BenchCopy.measure();
+    System.err.printf(
+        Locale.ROOT,
+        "copy: %.2f TB/s%s%n",
+        copy.bytesPerSecond() / 1e12,
+        copy.correct() ? "" : ", WRONG");
+    report =
+        new BenchReport(
+            arguments,
+            now(),
+            usable.device(),
+            DeviceTraits.version(),
+            Runtime.version().toString(),
+            seed,
+            new BenchReport.Ceilings(copy.bytesPerSecond(), copy.correct(), null, null),
+            List.of());
+    save();
+  }
+
+  /** Whether it came to an end; an error is printed, and the other shapes go on. */
+  private boolean measure(BenchShape shape, int rank, String name, DType type) throws IOException {
+    long start = System.nanoTime();
+    try (BenchKernels kernels = new BenchKernels(shape, rank, type, tokens, seed)) {
+      for (int count : tokens) {
+        BenchReport.Cell cell = cell(kernels, kernels.batch(count), name);
+        report = report.withCell(cell);
+        save();
+        System.err.println(line(cell));
+      }
+    } catch (RuntimeException | Error e) {
+      // TornadoVM throws its own as Error, and a class named here would be needed without it, too
+      System.err.printf("bench-gpu: %s, %s, rank %d failed:%n", shape.name(), name, rank);
+      e.printStackTrace();
+      return false;
+    }
+    System.err.printf(Locale.ROOT, "took %.1f s%n", (System.nanoTime() - start) / 1e9);
+    return true;
+  }
+
+  private BenchReport.Cell cell(BenchKernels kernels, Batch batch, String type) {
+    int chosen = kernels.chosenBlockSize(batch);
+    List<BenchReport.Variant> variants = new ArrayList<>();
+    for (BenchKernels.Result result : kernels.measure(batch)) {
+      variants.add(
+          new BenchReport.Variant(
+              result.blockSize(),
+              result.time().nanos() / 1e3,
+              result.time().callNanos() / 1e3,
+              result.worstError(),
+              result.blockSize() == chosen));
+    }
+    BenchShape shape = kernels.shape();
+    Workload.Sizes sizes = kernels.sizes();
+    double bytes = sizes.movedBytes(shape.call(), batch);
+    double flop = sizes.flops(shape.call(), batch);
+    return new BenchReport.Cell(
+        shape.name(),
+        type,
+        sizes.rank(),
+        batch.tokens(),
+        batch.distinctExperts(),
+        bytes,
+        flop,
+        report.ceilings().floorMicros(bytes, flop),
+        variants,
+        null);
+  }
+
+  private static String line(BenchReport.Cell cell) {
+    return String.format(
+        Locale.ROOT,
+        "%s %s rank %d, %d tokens: %s; floor %.1f us",
+        cell.shape(),
+        cell.type(),
+        cell.rank(),
+        cell.tokens(),
+        cell.variants().stream().map(BenchGpu::text).collect(Collectors.joining("; ")),
+        cell.floorMicros());
+  }
+
+  private static String text(BenchReport.Variant variant) {
+    return String.format(
+        Locale.ROOT,
+        "block %d%s %.1f us, call %.0f us, error %.2f",
+        variant.block(),
+        variant.chosen() ? " (chosen)" : "",
+        variant.micros(),
+        variant.callMicros(),
+        variant.worstError());
+  }
+
+  /** Whether vLLM's operator gave a right result for every cell. */
+  private boolean measureVllm(Path operator) throws IOException, InterruptedException {
+    String driver = System.getProperty("moelora.bench.driver", "scripts/bench-vllm.py");
+    String python = System.getenv().getOrDefault("PYTHON", "python3");
+    List<String> command = new ArrayList<>(List.of(python, driver, operator.toString()));
+    command.add("--cases");
+    command.addAll(cases);
+    command.add("--types");
+    command.addAll(types);
+    command.add("--ranks");
+    ranks.forEach(rank -> command.add(rank.toString()));
+    command.add("--tokens");
+    tokens.forEach(count -> command.add(count.toString()));
+    Process process =
+        new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.INHERIT).start();
+    try (BufferedReader lines =
+        new BufferedReader(
+            new InputStreamReader(process.getInputStream(), StandardCharsets.UTF_8))) {
+      for (String line = lines.readLine(); line != null; line = lines.readLine()) {
+        System.err.println("vLLM: " + line);
+        report = report.withVllmLine(line);
+        save();
+      }
+    } finally {
+      process.destroy();
+    }
+    int status = process.waitFor();
+    List<BenchReport.Cell> missing = new ArrayList<>();
+    for (BenchReport.Cell cell : report.cells()) {
+      BenchReport.Vllm theirs = cell.vllm();
+      if (theirs == null || !(theirs.error() <= VLLM_ERROR)) {
+        missing.add(cell);
+      }
+    }
+    if (status != 0 || !missing.isEmpty()) {
+      System.err.printf(
+          "bench-gpu: %s ended with code %d, %d cells without a right result of vLLM%n",
+          driver, status, missing.size());
+      return false;
+    }
+    return true;
+  }
+
+  private void save() throws IOException {
+    if (json != null) {
+      report.write(json);
+    }
+  }
+
+  private void draw() throws IOException {
+    if (plot != null) {
+      BenchPlot.write(plot, report);
+    }
+  }
+
+  private int exitCode() {
+    return report.valid() ? 0 : 1;
+  }
+}

@@ -1,0 +1,4 @@
+@NullMarked
+package io.github.moelora.cli.golden;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,4 @@
+@NullMarked
+package io.github.moelora.plot;
+
+import org.jspecify.annotations.NullMarked;

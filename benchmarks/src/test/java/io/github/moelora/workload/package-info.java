@@ -1,0 +1,4 @@
+@NullMarked
+package io.github.moelora.workload;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,4 +1,0 @@
-@NullMarked
-package io.github.moelora.cli;
-
-import org.jspecify.annotations.NullMarked;
