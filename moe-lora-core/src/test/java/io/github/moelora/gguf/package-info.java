@@ -1,0 +1,4 @@
+@NullMarked
+package io.github.moelora.gguf;
+
+import org.jspecify.annotations.NullMarked;
