@@ -531,6 +531,11 @@ final class AdapterConfig {
         && Boolean.TRUE.equals(mapping.get("unsloth_fixed"));
   }
 
+  /** The base model's name, or null. */
+  @Nullable String baseModelName() {
+    return json.get("base_model_name_or_path") instanceof String name ? name : null;
+  }
+
   /** Whether the base model's recorded name holds {@code part}, case and punctuation aside. */
   boolean baseModelNames(String part) {
     return baseModel().contains(part);

@@ -1,12 +1,16 @@
 package io.github.moelora.peft;
 
+import io.github.moelora.DenseModule;
 import io.github.moelora.GateUp;
 import io.github.moelora.MoeModel;
 import io.github.moelora.peft.Orientation.Widths;
+import io.github.moelora.peft.PeftAdapter.DenseEntry;
 import io.github.moelora.peft.PeftAdapter.Entry;
 import io.github.moelora.peft.PeftAdapter.Linear;
 import io.github.moelora.peft.PeftAdapter.Packing;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
 import java.util.TreeSet;
@@ -39,7 +43,28 @@ final class ModelInference {
         Objects.requireNonNull(intermediate),
         experts(),
         gateUp(),
-        layers());
+        layers(),
+        dense());
+  }
+
+  /** The linear layers outside the routed experts that adapters change. */
+  private List<DenseModule> dense() {
+    Map<String, DenseModule> modules = new LinkedHashMap<>();
+    for (PeftAdapter adapter : adapters) {
+      for (DenseEntry entry : adapter.denseEntries()) {
+        DenseModule module =
+            new DenseModule(entry.module(), entry.inputWidth(), entry.outputWidth());
+        DenseModule other = modules.putIfAbsent(entry.module(), module);
+        if (other != null && !other.equals(module)) {
+          throw adapter.fault(
+              entry.a().name(),
+              "its module must have the widths %d and %d, as another adapter has them"
+                  .formatted(other.inputWidth(), other.outputWidth()),
+              "%d and %d".formatted(module.inputWidth(), module.outputWidth()));
+        }
+      }
+    }
+    return List.copyOf(modules.values());
   }
 
   /** Intermediate width of one expert where pairs tell that of all together. */

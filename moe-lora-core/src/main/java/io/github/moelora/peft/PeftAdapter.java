@@ -340,6 +340,22 @@ public final class PeftAdapter implements AutoCloseable {
     return config.version().text();
   }
 
+  /** The base model's name as the config records it, or null. */
+  public @Nullable String baseModel() {
+    return config.baseModelName();
+  }
+
+  /**
+   * Path of the experts module with {@code %d} for the layer's number, such as {@code
+   * model.layers.%d.mlp.experts}; the most usual one for a file without experts.
+   */
+  public String expertsPath() {
+    if (first == null) {
+      return "model.layers.%d.mlp.experts";
+    }
+    return first.experts().replaceFirst("(^|\\.)" + first.layer() + "\\.", "$1%d.");
+  }
+
   boolean recordsVersion() {
     return config.version().isRecorded();
   }
