@@ -119,7 +119,7 @@ final class ExportCommand implements Callable<Integer> {
     }
     if (Files.isDirectory(source)) {
       try (PeftAdapter adapter = PeftAdapter.open(source, layoutOptions.readOptions())) {
-        MoeModel model = PeftAdapter.inferModel(List.of(adapter), hints);
+        MoeModel model = modelOptions.infer(List.of(adapter));
         LoraAdapter lora = adapter.toLoraAdapter(model);
         PeftExport export = new PeftExport(model, layout, type, adapter.expertsPath());
         tell(export.write(lora, adapter.baseModel(), folder), folder);
@@ -159,7 +159,7 @@ final class ExportCommand implements Callable<Integer> {
   private void exportGguf(ModelHints hints, Path target) throws IOException {
     if (Files.isDirectory(source)) {
       try (PeftAdapter adapter = PeftAdapter.open(source, layoutOptions.readOptions())) {
-        MoeModel model = PeftAdapter.inferModel(List.of(adapter), hints);
+        MoeModel model = modelOptions.infer(List.of(adapter));
         GgufExport export = new GgufExport(requireArchitecture());
         write(export, adapter.toLoraAdapter(model), model, target);
         tellLeftOut(adapter.denseEntries().stream().map(PeftAdapter.DenseEntry::module).toList());

@@ -1,7 +1,6 @@
 package io.github.moelora.cli;
 
 import io.github.moelora.AdapterFormatException;
-import io.github.moelora.peft.ModelHints;
 import io.github.moelora.peft.PeftAdapter;
 import java.io.IOException;
 import java.io.PrintWriter;
@@ -69,15 +68,15 @@ final class InspectCommand implements Callable<Integer> {
       throw new IllegalArgumentException("DIR must be a folder, got " + directory);
     }
     Output.requireWritable("--json", json);
-    ModelHints hints = modelOptions.hints();
+    modelOptions.hints();
     try (PeftAdapter adapter = PeftAdapter.open(directory, layoutOptions.readOptions())) {
       List<Row> rows = rows(adapter);
       List<DenseRow> dense = denseRows(adapter);
       print(adapter, rows, dense, out);
-      requireUsable(adapter, hints);
       if (json != null) {
         writeJson(json, adapter, rows, dense);
       }
+      requireUsable(adapter);
       return 0;
     } catch (AdapterFormatException e) {
       out.println("refused: " + e.getMessage());
@@ -87,12 +86,12 @@ final class InspectCommand implements Callable<Integer> {
   }
 
   /** What `run` does with the file before it computes anything. */
-  private static void requireUsable(PeftAdapter adapter, ModelHints hints) {
+  private void requireUsable(PeftAdapter adapter) throws IOException {
     if (adapter.entries().isEmpty()) {
       adapter.checkWeights();
       return;
     }
-    adapter.toLoraAdapter(PeftAdapter.inferModel(List.of(adapter), hints));
+    adapter.toLoraAdapter(modelOptions.infer(List.of(adapter)));
   }
 
   private static void print(

@@ -1,10 +1,13 @@
 package io.github.moelora.cli;
 
 import io.github.moelora.GateUp;
+import io.github.moelora.MoeModel;
 import io.github.moelora.peft.BaseModelConfig;
 import io.github.moelora.peft.ModelHints;
+import io.github.moelora.peft.PeftAdapter;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Option;
 
@@ -55,6 +58,24 @@ final class ModelOptions {
         experts == null ? known.experts() : experts,
         gateUp == null ? known.gateUp() : gateUp,
         null);
+  }
+
+  /**
+   * The model as the options and adapters tell it.
+   *
+   * @throws IllegalArgumentException naming what must be given, and the options that give it
+   */
+  MoeModel infer(List<PeftAdapter> adapters) throws IOException {
+    ModelHints hints = hints();
+    try {
+      return PeftAdapter.inferModel(adapters, hints);
+    } catch (IllegalArgumentException e) {
+      throw new IllegalArgumentException(
+          e.getMessage()
+              + " (options: --experts, --gate-up, --hidden, --intermediate, or --base-config for"
+              + " all)",
+          e);
+    }
   }
 
   /** Experts per token as the base model's config says it, or null. */

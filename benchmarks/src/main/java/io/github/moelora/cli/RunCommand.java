@@ -15,7 +15,6 @@ import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
 import io.github.moelora.Step;
 import io.github.moelora.bench.Timing;
-import io.github.moelora.peft.ModelHints;
 import io.github.moelora.peft.PeftAdapter;
 import io.github.moelora.peft.ReadOptions;
 import io.github.moelora.reference.Reference;
@@ -125,7 +124,7 @@ final class RunCommand implements Callable<Integer> {
   public Integer call() throws IOException {
     Options.requireAtLeastOne("--tokens", tokens);
     setExpertsPerToken();
-    ModelHints hints = modelOptions.hints();
+    modelOptions.hints();
     ReadOptions options = layoutOptions.readOptions();
     DevicesCommand.requireKnown(backend);
     Output.requireWritable("--json", json);
@@ -138,7 +137,7 @@ final class RunCommand implements Callable<Integer> {
         files.add(file);
         tell(folder.name(), file);
       }
-      return run(folders, files, PeftAdapter.inferModel(files, hints));
+      return run(folders, files, modelOptions.infer(files));
     } finally {
       files.forEach(PeftAdapter::close);
     }

@@ -55,6 +55,8 @@ final class EntryReader {
   /** A module whose parameters are not named by the config, or null. */
   private @Nullable String unnamed;
 
+  private final List<String> untargeted = new ArrayList<>();
+
   EntryReader(AdapterTensors tensors, FilePairs pairs, AdapterConfig config, ReadOptions options) {
     this.tensors = tensors;
     this.pairs = pairs;
@@ -87,6 +89,11 @@ final class EntryReader {
     return unnamed;
   }
 
+  /** Modules outside the routed experts that the config does not target, though they have pairs. */
+  List<String> untargeted() {
+    return untargeted;
+  }
+
   /** Entries of all other linear layers by module. */
   List<DenseEntry> dense() {
     return pairs.dense().values().stream().map(this::dense).toList();
@@ -101,7 +108,9 @@ final class EntryReader {
     boolean asParameter = config.targetsParameter(parameter) && !config.targetsModule(module);
     String name = asParameter ? parameter : module;
     int rank = config.rank(name);
-    requireTargeted(a, module, asParameter);
+    if (!asParameter && (!config.targetsModule(module) || config.excludesModule(module))) {
+      untargeted.add(module);
+    }
     requireDimension(a, 0, rank, "the rank in the config");
     requireDimension(b, 1, rank, "the rank in the config");
     requireOneType(a, b);

@@ -176,6 +176,10 @@ final class FilePairs {
     requireShape(tensor, 2);
     requireOneAdapter(tensor, named ? end.substring(0, end.length() - ".weight".length()) : "");
     String module = path.substring(0, at);
+    if (module.chars().anyMatch(c -> c <= ' ' || c >= 0x7f)) {
+      throw tensors.fault(
+          tensor.name(), "a name must hold printable ASCII characters only", tensor.name());
+    }
     DensePair pair = dense.computeIfAbsent(module, DensePair::new);
     int half = path.charAt(at + ".lora_".length()) == 'A' ? 0 : 1;
     requireNew(tensor, pair.halves[half]);

@@ -201,7 +201,7 @@ public final class PeftAdapter implements AutoCloseable {
     dense = reader.dense();
     requireConsistent();
     structureWarnings =
-        new StructureWarnings(entries, dense, pairs).all(reader.unnamed(), reading.reversed());
+        new StructureWarnings(entries, dense, pairs).all(reader, reading.reversed());
     findings = new WeightFindings(this);
   }
 
@@ -347,13 +347,21 @@ public final class PeftAdapter implements AutoCloseable {
 
   /**
    * Path of the experts module with {@code %d} for the layer's number, such as {@code
-   * model.layers.%d.mlp.experts}; the most usual one for a file without experts.
+   * model.layers.%d.mlp.experts}, in the form that canonical layouts have; the most usual one for a
+   * file without experts.
    */
   public String expertsPath() {
     if (first == null) {
       return "model.layers.%d.mlp.experts";
     }
-    return first.experts().replaceFirst("(^|\\.)" + first.layer() + "\\.", "$1%d.");
+    String path = first.experts().replaceFirst("(^|\\.)" + first.layer() + "\\.", "$1%d.");
+    if (path.endsWith(".experts.mlp")) {
+      return path.substring(0, path.length() - ".mlp".length());
+    }
+    if (path.endsWith(".moe")) {
+      return path.substring(0, path.length() - "moe".length()) + "experts";
+    }
+    return path.endsWith(".experts") ? path : path + ".experts";
   }
 
   boolean recordsVersion() {

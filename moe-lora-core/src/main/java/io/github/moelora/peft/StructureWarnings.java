@@ -9,7 +9,6 @@ import java.util.BitSet;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
-import org.jspecify.annotations.Nullable;
 
 /** What names and shapes of a file tell that its user should know before the first token. */
 final class StructureWarnings {
@@ -30,10 +29,11 @@ final class StructureWarnings {
   /**
    * All warnings.
    *
-   * @param unnamed a module whose parameters the config does not name, or null
+   * @param reader which of the config's words the file does not keep
    * @param reversed whether the shapes told that nested wrappers are in the exchanged order
    */
-  List<String> all(@Nullable String unnamed, boolean reversed) {
+  List<String> all(EntryReader reader, boolean reversed) {
+    String unnamed = reader.unnamed();
     if (entries.isEmpty() && dense.isEmpty()) {
       warnings.add("the adapter holds no pair at all, so it changes nothing");
     }
@@ -50,6 +50,10 @@ final class StructureWarnings {
               + " down is the inner one, gate and up the outer one");
     }
     addMissingExperts();
+    addLeftOut(
+        reader.untargeted(),
+        "modules have pairs, but the config does not target them, so that PEFT would leave them"
+            + " out; they are applied");
     addLeftOut(pairs.leftOut(), "tensors of other experts than those asked for are left out");
     addLeftOut(pairs.unsupported(), "tensors cannot be applied and are left out");
     return List.copyOf(warnings);

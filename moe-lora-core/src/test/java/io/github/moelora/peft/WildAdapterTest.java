@@ -34,7 +34,7 @@ import org.junit.jupiter.params.provider.MethodSource;
  */
 final class WildAdapterTest {
   /** What the file {@code expected.json} of a case holds. */
-  private record Expected(MoeModel model, Map<String, double[][]> deltas) {}
+  record Expected(MoeModel model, Map<String, double[][]> deltas) {}
 
   private static Path wild() {
     URL url = Objects.requireNonNull(WildAdapterTest.class.getResource("/wild"));
@@ -45,12 +45,12 @@ final class WildAdapterTest {
     }
   }
 
-  private static Path folder(String name) {
+  static Path folder(String name) {
     Path folder = wild().resolve(name);
     return name.equals("named_adapter_in_subfolder") ? folder.resolve("policy") : folder;
   }
 
-  private static @Nullable Expected expected(String name) throws IOException {
+  static @Nullable Expected expected(String name) throws IOException {
     Path file = wild().resolve(name).resolve("expected.json");
     if (!Files.exists(file)) {
       return null;
@@ -76,6 +76,12 @@ final class WildAdapterTest {
     return ((Long) Objects.requireNonNull(object.get(key), key)).intValue();
   }
 
+  static ReadOptions options(String name) {
+    return name.equals("unsloth_unmarked_grouped")
+        ? ReadOptions.NONE.withColumnOrder(ColumnOrder.GROUPED_BY_EXPERT)
+        : ReadOptions.NONE;
+  }
+
   static Stream<String> cases() throws IOException {
     try (Stream<Path> folders = Files.list(wild())) {
       return folders
@@ -95,11 +101,7 @@ final class WildAdapterTest {
   @MethodSource("readable")
   void isReadAsExpected(String name) throws IOException {
     Expected expected = Objects.requireNonNull(expected(name));
-    ReadOptions options =
-        name.equals("unsloth_unmarked_grouped")
-            ? ReadOptions.NONE.withColumnOrder(ColumnOrder.GROUPED_BY_EXPERT)
-            : ReadOptions.NONE;
-    try (PeftAdapter adapter = PeftAdapter.open(folder(name), options)) {
+    try (PeftAdapter adapter = PeftAdapter.open(folder(name), options(name))) {
       LoraAdapter lora = adapter.toLoraAdapter(expected.model());
       Deltas.require(lora, expected.model(), expected.deltas());
     }
