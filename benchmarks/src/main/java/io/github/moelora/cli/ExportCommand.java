@@ -31,7 +31,7 @@ import picocli.CommandLine.Parameters;
     description = {
       "Writes an adapter anew: as a PEFT folder of canonical layout, from any that is read, or as a"
           + " GGUF file that llama.cpp loads.",
-      "A GGUF file written from a PEFT folder holds the routed experts; of a GGUF file everything."
+      "A GGUF file holds the routed experts, and all other linear layers of a GGUF source."
     })
 final class ExportCommand implements Callable<Integer> {
   @CommandLine.Spec
@@ -123,16 +123,18 @@ final class ExportCommand implements Callable<Integer> {
         LoraAdapter lora = adapter.toLoraAdapter(model);
         PeftExport export = new PeftExport(model, layout, type, adapter.expertsPath());
         tell(export.write(lora, adapter.baseModel(), folder), folder);
-        tellLeftOut(adapter.ignoredTensors());
+        tellLeftOut("tensors cannot be applied", adapter.ignoredTensors());
         tellWarnings(adapter.warnings());
       }
     } else {
       try (GgufAdapter adapter = GgufAdapter.open(source)) {
         MoeModel model = GgufAdapter.inferModel(List.of(adapter), hints);
         PeftExport export = new PeftExport(model, layout, type, "model.layers.%d.mlp.experts");
-        tell(export.write(adapter.toLoraAdapter(model), null, folder), folder);
-        tellLeftOut(adapter.otherModules().stream().map(GgufModule::name).toList());
-        tellLeftOut(adapter.ignoredTensors());
+        LoraAdapter lora = adapter.toLoraAdapter(model);
+        // their names are llama.cpp's
+        tell(export.write(lora.withoutUnlisted(model), null, folder), folder);
+        tellLeftOut("modules are not routed experts", lora.unlistedModules(model));
+        tellLeftOut("tensors are norms", adapter.ignoredTensors());
       }
     }
   }
@@ -162,8 +164,7 @@ final class ExportCommand implements Callable<Integer> {
         MoeModel model = modelOptions.infer(List.of(adapter));
         GgufExport export = new GgufExport(requireArchitecture());
         write(export, adapter.toLoraAdapter(model), model, target);
-        tellLeftOut(adapter.denseEntries().stream().map(PeftAdapter.DenseEntry::module).toList());
-        tellLeftOut(adapter.ignoredTensors());
+        tellLeftOut("tensors cannot be applied", adapter.ignoredTensors());
         tellWarnings(adapter.warnings());
       }
     } else {
@@ -197,8 +198,9 @@ final class ExportCommand implements Callable<Integer> {
       for (GgufModule module : adapter.otherModules()) {
         export.module(module);
       }
-      write(export, adapter.toLoraAdapter(model), model, target);
-      tellLeftOut(adapter.ignoredTensors());
+      // its other modules are written under their own names
+      write(export, adapter.toLoraAdapter(model).withoutUnlisted(model), model, target);
+      tellLeftOut("tensors are norms", adapter.ignoredTensors());
     }
   }
 
@@ -216,14 +218,15 @@ final class ExportCommand implements Callable<Integer> {
           summary.foldedPairs());
     }
     out.flush();
+    tellLeftOut("modules are not routed experts", summary.leftOut());
   }
 
-  private void tellLeftOut(List<String> names) {
+  private void tellLeftOut(String what, List<String> names) {
     if (!names.isEmpty()) {
       PrintWriter out = spec.commandLine().getOut();
       out.printf(
-          "note: %d tensors of other modules were left out, the first is %s%n",
-          names.size(), Output.printable(names.getFirst()));
+          "note: %d %s and were left out, the first is %s%n",
+          names.size(), what, Output.printable(names.getFirst()));
       out.flush();
     }
   }

@@ -34,7 +34,7 @@ final class ExportCommandTest {
         CommandRun.of("export", folder, "--gguf", file(), "--architecture", "qwen3moe");
     assertThat(run.err()).isEmpty();
     assertThat(run.exitCode()).isZero();
-    assertThat(run.out().lines()).containsExactly(file() + ": 6 pairs of F32, alpha 8.0, 87.0 KiB");
+    assertThat(run.out().lines()).containsExactly(file() + ": 6 pairs of F32, alpha 8.0, 64.2 KiB");
     try (GgufAdapter written = GgufAdapter.open(file());
         PeftAdapter peft = PeftAdapter.open(folder)) {
       assertThat(written.architecture()).isEqualTo("qwen3moe");

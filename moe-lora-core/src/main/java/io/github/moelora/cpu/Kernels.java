@@ -1,6 +1,7 @@
 package io.github.moelora.cpu;
 
 import io.github.moelora.DType;
+import io.github.moelora.Matrix;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 
@@ -69,84 +70,41 @@ abstract class Kernels {
     return (long) (k / STRIPES) * width + k % STRIPES * stripe;
   }
 
-  /**
-   * {@code out[outAt[m] + outFrom + c] (+)= sum_k in[(m - row) * IN_STRIDE + k] * panel[k, c]} for
-   * rows {@code m} in {@code [row, endRow)} and the {@link #LANES} columns {@code c} of a panel.
-   *
-   * @param depth length of the sum, at most {@link #IN_COLUMNS}
-   * @param type of the weights; fp16 ones are finite
-   * @param panel in, {@code [depth, width]}, its row 0 at element {@code at} and row {@code k}
-   *     where {@link #rowOffset} says; {@link #LANES} elements must be readable from each row
-   * @param width columns of the panel, in {@code [1, LANES]}; sums beyond are of whatever follows
-   * @param stripe elements from one stripe to the next
-   * @param add whether the sum goes on from what {@code out} holds
-   */
-  abstract void multiply(
-      int row,
-      int endRow,
-      int depth,
-      float[] in,
-      DType type,
-      MemorySegment panel,
-      long at,
-      int width,
-      long stripe,
-      float[] out,
-      int[] outAt,
-      int outFrom,
-      boolean add);
+  /** Computes a product with the one panel at {@code p.at}. */
+  abstract void multiply(Product p);
 
   /**
-   * The same with two panels, at {@code at} and {@code at2}; the second one's columns follow the
-   * first one's in {@code out}.
+   * The same with two panels, at {@code p.at} and {@code p.at2}; the second one's columns follow
+   * the first one's in {@code p.out}.
    */
-  void multiplyTwo(
-      int row,
-      int endRow,
-      int depth,
-      float[] in,
-      DType type,
-      MemorySegment panel,
-      long at,
-      long at2,
-      int width,
-      long stripe,
-      float[] out,
-      int[] outAt,
-      int outFrom,
-      boolean add) {
-    multiply(row, endRow, depth, in, type, panel, at, width, stripe, out, outAt, outFrom, add);
-    int second = outFrom + LANES;
-    multiply(row, endRow, depth, in, type, panel, at2, width, stripe, out, outAt, second, add);
+  void multiplyTwo(Product p) {
+    multiply(p);
+    long first = p.at;
+    p.at = p.at2;
+    p.outFrom += LANES;
+    multiply(p);
+    p.at = first;
+    p.outFrom -= LANES;
   }
 
   /**
-   * {@code y[yAt[m] + yFrom + i] += factors[m] * delta[deltaAt[m] + i]}, rounded once, for rows
-   * {@code m} in {@code [row, endRow)} and {@code i} in {@code [0, count)}.
+   * {@code y[at + i] += factor * delta[from + i]}, rounded once, for {@code i} in {@code [0,
+   * count)}.
+   *
+   * @param y in and out; only its elements matter, not its rows
+   * @param at element of y
    */
-  final void add(
-      int row,
-      int endRow,
-      int count,
-      float[] delta,
-      int[] deltaAt,
-      float[] factors,
-      DType type,
-      MemorySegment y,
-      long[] yAt,
-      int yFrom) {
-    for (int m = row; m < endRow; m++) {
-      switch (type) {
-        case F32 -> addF32(y, yAt[m] + yFrom, delta, deltaAt[m], count, factors[m]);
-        case BF16 -> addBf16(y, yAt[m] + yFrom, delta, deltaAt[m], count, factors[m]);
-        case F16 ->
-            PlainKernels.addPlain(type, y, yAt[m] + yFrom, delta, deltaAt[m], count, factors[m]);
-      }
+  final void add(Matrix y, long at, float[] delta, int from, int count, float factor) {
+    switch (y.type()) {
+      case F32 -> addF32(y.data(), at, delta, from, count, factor);
+      case BF16 -> addBf16(y.data(), at, delta, from, count, factor);
+      case F16 -> PlainKernels.addPlain(y.type(), y.data(), at, delta, from, count, factor);
     }
   }
 
-  /** The same for one row. */
+  /** The same for float32. */
   abstract void addF32(MemorySegment y, long at, float[] delta, int from, int count, float factor);
 
+  /** The same for bfloat16. */
   abstract void addBf16(MemorySegment y, long at, float[] delta, int from, int count, float factor);
 }

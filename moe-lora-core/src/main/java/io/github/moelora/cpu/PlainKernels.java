@@ -18,32 +18,19 @@ final class PlainKernels extends Kernels {
   }
 
   @Override
-  void multiply(
-      int row,
-      int endRow,
-      int depth,
-      float[] in,
-      DType type,
-      MemorySegment panel,
-      long at,
-      int width,
-      long stripe,
-      float[] out,
-      int[] outAt,
-      int outFrom,
-      boolean add) {
-    for (int m = row; m < endRow; m++) {
-      int to = outAt[m] + outFrom;
-      if (!add) {
+  void multiply(Product p) {
+    for (int m = p.row; m < p.endRow; m++) {
+      int to = p.outAt[m] + p.outFrom;
+      if (!p.add) {
         for (int c = 0; c < LANES; c++) {
-          out[to + c] = 0;
+          p.out[to + c] = 0;
         }
       }
-      for (int k = 0; k < depth; k++) {
-        float factor = in[(m - row) * IN_STRIDE + k];
-        long panelRow = at + rowOffset(k, width, stripe);
+      for (int k = 0; k < p.depth; k++) {
+        float factor = p.in[(m - p.row) * IN_STRIDE + k];
+        long panelRow = p.at + rowOffset(k, p.width, p.stripe);
         for (int c = 0; c < LANES; c++) {
-          out[to + c] += factor * type.get(panel, panelRow + c);
+          p.out[to + c] += factor * p.type.get(p.weights, panelRow + c);
         }
       }
     }

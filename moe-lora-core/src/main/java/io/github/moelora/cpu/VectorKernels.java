@@ -19,8 +19,25 @@ import jdk.incubator.vector.VectorSpecies;
  * local variables. So is the choice between the types of weights: in a method of its own, which is
  * large once it is compiled for two of them, it would no longer be inlined and take three times as
  * long. Where the next rows of the four stripes begin goes round in {@code r0} to {@code r3}, which
- * costs less than {@link #rowOffset}. A product's first row is row {@code inRow} of {@code in}, and
- * its sums go where {@code outAt[m]} says.
+ * costs less than {@link #rowOffset}.
+ *
+ * <p>So there are eight near-copies of one loop, kept by hand: a generator of them would be longer
+ * than what it saves, and whatever is changed in one belongs into all. Each takes the columns of
+ * one vector from {@code column} on and copies what it needs of the {@link Product} to local
+ * variables, which the loop then keeps in registers:
+ *
+ * <table>
+ *   <caption>The products, and the vectors that each keeps in registers</caption>
+ *   <tr><th>method<th>rows<th>panels<th>sums<th>weights<th>taken
+ *   <tr><td>multiply1<td>1<td>1<td>1<td>1<td>for the row that is left
+ *   <tr><td>multiply2<td>2<td>1<td>2<td>1<td>for two rows that are left
+ *   <tr><td>multiply4<td>4<td>1<td>4<td>1<td>for four rows that are left
+ *   <tr><td>multiply8<td>8<td>1<td>8<td>1<td>on vectors of 512 bits
+ *   <tr><td>multiplyTwo1<td>1<td>2<td>2<td>2<td>for the row that is left
+ *   <tr><td>multiplyTwo2<td>2<td>2<td>4<td>2<td>for two rows that are left
+ *   <tr><td>multiplyTwo4<td>4<td>2<td>8<td>2<td>for four rows that are left
+ *   <tr><td>multiplyTwo8<td>8<td>2<td>16<td>2<td>on vectors of 512 bits
+ * </table>
  */
 final class VectorKernels extends Kernels {
   private static final VectorSpecies<Float> F = species();
@@ -99,71 +116,39 @@ final class VectorKernels extends Kernels {
   }
 
   @Override
-  void multiply(
-      int row,
-      int endRow,
-      int depth,
-      float[] in,
-      DType type,
-      MemorySegment panel,
-      long at,
-      int width,
-      long stripe,
-      float[] out,
-      int[] outAt,
-      int outFrom,
-      boolean add) {
+  void multiply(Product p) {
     for (int c = 0; c < LANES; c += W) {
-      long a = at + c;
-      int o = outFrom + c;
-      int m = row;
-      for (; EIGHT_ROWS && m + 8 <= endRow; m += 8) {
-        multiply8(m, m - row, depth, in, type, panel, a, width, stripe, out, outAt, o, add);
+      int m = p.row;
+      for (; EIGHT_ROWS && m + 8 <= p.endRow; m += 8) {
+        multiply8(p, m, c);
       }
-      for (; m + 4 <= endRow; m += 4) {
-        multiply4(m, m - row, depth, in, type, panel, a, width, stripe, out, outAt, o, add);
+      for (; m + 4 <= p.endRow; m += 4) {
+        multiply4(p, m, c);
       }
-      for (; m + 2 <= endRow; m += 2) {
-        multiply2(m, m - row, depth, in, type, panel, a, width, stripe, out, outAt, o, add);
+      for (; m + 2 <= p.endRow; m += 2) {
+        multiply2(p, m, c);
       }
-      for (; m < endRow; m++) {
-        multiply1(m, m - row, depth, in, type, panel, a, width, stripe, out, outAt, o, add);
+      for (; m < p.endRow; m++) {
+        multiply1(p, m, c);
       }
     }
   }
 
   @Override
-  void multiplyTwo(
-      int row,
-      int endRow,
-      int depth,
-      float[] in,
-      DType type,
-      MemorySegment panel,
-      long at,
-      long at2,
-      int width,
-      long stripe,
-      float[] out,
-      int[] outAt,
-      int outFrom,
-      boolean add) {
+  void multiplyTwo(Product p) {
     for (int c = 0; c < LANES; c += W) {
-      long a = at + c;
-      long a2 = at2 + c;
-      int o = outFrom + c;
-      int m = row;
-      for (; EIGHT_ROWS && m + 8 <= endRow; m += 8) {
-        multiplyTwo8(m, m - row, depth, in, type, panel, a, a2, width, stripe, out, outAt, o, add);
+      int m = p.row;
+      for (; EIGHT_ROWS && m + 8 <= p.endRow; m += 8) {
+        multiplyTwo8(p, m, c);
       }
-      for (; m + 4 <= endRow; m += 4) {
-        multiplyTwo4(m, m - row, depth, in, type, panel, a, a2, width, stripe, out, outAt, o, add);
+      for (; m + 4 <= p.endRow; m += 4) {
+        multiplyTwo4(p, m, c);
       }
-      for (; m + 2 <= endRow; m += 2) {
-        multiplyTwo2(m, m - row, depth, in, type, panel, a, a2, width, stripe, out, outAt, o, add);
+      for (; m + 2 <= p.endRow; m += 2) {
+        multiplyTwo2(p, m, c);
       }
-      for (; m < endRow; m++) {
-        multiplyTwo1(m, m - row, depth, in, type, panel, a, a2, width, stripe, out, outAt, o, add);
+      for (; m < p.endRow; m++) {
+        multiplyTwo1(p, m, c);
       }
     }
   }
@@ -172,29 +157,26 @@ final class VectorKernels extends Kernels {
     return add ? FloatVector.fromArray(F, out, at) : FloatVector.zero(F);
   }
 
-  private static void multiply1(
-      int m,
-      int inRow,
-      int depth,
-      float[] in,
-      DType type,
-      MemorySegment panel,
-      long at,
-      int width,
-      long stripe,
-      float[] out,
-      int[] outAt,
-      int outFrom,
-      boolean add) {
+  private static void multiply1(Product p, int m, int column) {
+    float[] in = p.in;
+    DType type = p.type;
+    MemorySegment panel = p.weights;
+    long at = p.at + column;
+    int width = p.width;
+    long stripe = p.stripe;
+    float[] out = p.out;
+    int[] outAt = p.outAt;
+    int outFrom = p.outFrom + column;
     int o0 = outAt[m] + outFrom;
-    FloatVector s0 = start(out, o0, add);
+    FloatVector s0 = start(out, o0, p.add);
     boolean bf16 = type == DType.BF16;
     long r0 = 0;
     long r1 = stripe;
     long r2 = 2 * stripe;
     long r3 = 3 * stripe;
-    int end = inRow * IN_STRIDE + depth;
-    for (int k = inRow * IN_STRIDE; k < end; k++) {
+    int first = (m - p.row) * IN_STRIDE;
+    int end = first + p.depth;
+    for (int k = first; k < end; k++) {
       FloatVector v = bf16 ? loadBf16(panel, at + r0) : loadOther(type, panel, at + r0);
       s0 = v.fma(FloatVector.broadcast(F, in[k]), s0);
       long next = r0 + width;
@@ -206,31 +188,28 @@ final class VectorKernels extends Kernels {
     s0.intoArray(out, o0);
   }
 
-  private static void multiply2(
-      int m,
-      int inRow,
-      int depth,
-      float[] in,
-      DType type,
-      MemorySegment panel,
-      long at,
-      int width,
-      long stripe,
-      float[] out,
-      int[] outAt,
-      int outFrom,
-      boolean add) {
+  private static void multiply2(Product p, int m, int column) {
+    float[] in = p.in;
+    DType type = p.type;
+    MemorySegment panel = p.weights;
+    long at = p.at + column;
+    int width = p.width;
+    long stripe = p.stripe;
+    float[] out = p.out;
+    int[] outAt = p.outAt;
+    int outFrom = p.outFrom + column;
     int o0 = outAt[m] + outFrom;
     int o1 = outAt[m + 1] + outFrom;
-    FloatVector s0 = start(out, o0, add);
-    FloatVector s1 = start(out, o1, add);
+    FloatVector s0 = start(out, o0, p.add);
+    FloatVector s1 = start(out, o1, p.add);
     boolean bf16 = type == DType.BF16;
     long r0 = 0;
     long r1 = stripe;
     long r2 = 2 * stripe;
     long r3 = 3 * stripe;
-    int end = inRow * IN_STRIDE + depth;
-    for (int k = inRow * IN_STRIDE; k < end; k++) {
+    int first = (m - p.row) * IN_STRIDE;
+    int end = first + p.depth;
+    for (int k = first; k < end; k++) {
       FloatVector v = bf16 ? loadBf16(panel, at + r0) : loadOther(type, panel, at + r0);
       s0 = v.fma(FloatVector.broadcast(F, in[k]), s0);
       s1 = v.fma(FloatVector.broadcast(F, in[k + IN_STRIDE]), s1);
@@ -244,35 +223,32 @@ final class VectorKernels extends Kernels {
     s1.intoArray(out, o1);
   }
 
-  private static void multiply4(
-      int m,
-      int inRow,
-      int depth,
-      float[] in,
-      DType type,
-      MemorySegment panel,
-      long at,
-      int width,
-      long stripe,
-      float[] out,
-      int[] outAt,
-      int outFrom,
-      boolean add) {
+  private static void multiply4(Product p, int m, int column) {
+    float[] in = p.in;
+    DType type = p.type;
+    MemorySegment panel = p.weights;
+    long at = p.at + column;
+    int width = p.width;
+    long stripe = p.stripe;
+    float[] out = p.out;
+    int[] outAt = p.outAt;
+    int outFrom = p.outFrom + column;
     int o0 = outAt[m] + outFrom;
     int o1 = outAt[m + 1] + outFrom;
     int o2 = outAt[m + 2] + outFrom;
     int o3 = outAt[m + 3] + outFrom;
-    FloatVector s0 = start(out, o0, add);
-    FloatVector s1 = start(out, o1, add);
-    FloatVector s2 = start(out, o2, add);
-    FloatVector s3 = start(out, o3, add);
+    FloatVector s0 = start(out, o0, p.add);
+    FloatVector s1 = start(out, o1, p.add);
+    FloatVector s2 = start(out, o2, p.add);
+    FloatVector s3 = start(out, o3, p.add);
     boolean bf16 = type == DType.BF16;
     long r0 = 0;
     long r1 = stripe;
     long r2 = 2 * stripe;
     long r3 = 3 * stripe;
-    int end = inRow * IN_STRIDE + depth;
-    for (int k = inRow * IN_STRIDE; k < end; k++) {
+    int first = (m - p.row) * IN_STRIDE;
+    int end = first + p.depth;
+    for (int k = first; k < end; k++) {
       FloatVector v = bf16 ? loadBf16(panel, at + r0) : loadOther(type, panel, at + r0);
       s0 = v.fma(FloatVector.broadcast(F, in[k]), s0);
       s1 = v.fma(FloatVector.broadcast(F, in[k + IN_STRIDE]), s1);
@@ -290,20 +266,16 @@ final class VectorKernels extends Kernels {
     s3.intoArray(out, o3);
   }
 
-  private static void multiply8(
-      int m,
-      int inRow,
-      int depth,
-      float[] in,
-      DType type,
-      MemorySegment panel,
-      long at,
-      int width,
-      long stripe,
-      float[] out,
-      int[] outAt,
-      int outFrom,
-      boolean add) {
+  private static void multiply8(Product p, int m, int column) {
+    float[] in = p.in;
+    DType type = p.type;
+    MemorySegment panel = p.weights;
+    long at = p.at + column;
+    int width = p.width;
+    long stripe = p.stripe;
+    float[] out = p.out;
+    int[] outAt = p.outAt;
+    int outFrom = p.outFrom + column;
     int o0 = outAt[m] + outFrom;
     int o1 = outAt[m + 1] + outFrom;
     int o2 = outAt[m + 2] + outFrom;
@@ -312,21 +284,22 @@ final class VectorKernels extends Kernels {
     int o5 = outAt[m + 5] + outFrom;
     int o6 = outAt[m + 6] + outFrom;
     int o7 = outAt[m + 7] + outFrom;
-    FloatVector s0 = start(out, o0, add);
-    FloatVector s1 = start(out, o1, add);
-    FloatVector s2 = start(out, o2, add);
-    FloatVector s3 = start(out, o3, add);
-    FloatVector s4 = start(out, o4, add);
-    FloatVector s5 = start(out, o5, add);
-    FloatVector s6 = start(out, o6, add);
-    FloatVector s7 = start(out, o7, add);
+    FloatVector s0 = start(out, o0, p.add);
+    FloatVector s1 = start(out, o1, p.add);
+    FloatVector s2 = start(out, o2, p.add);
+    FloatVector s3 = start(out, o3, p.add);
+    FloatVector s4 = start(out, o4, p.add);
+    FloatVector s5 = start(out, o5, p.add);
+    FloatVector s6 = start(out, o6, p.add);
+    FloatVector s7 = start(out, o7, p.add);
     boolean bf16 = type == DType.BF16;
     long r0 = 0;
     long r1 = stripe;
     long r2 = 2 * stripe;
     long r3 = 3 * stripe;
-    int end = inRow * IN_STRIDE + depth;
-    for (int k = inRow * IN_STRIDE; k < end; k++) {
+    int first = (m - p.row) * IN_STRIDE;
+    int end = first + p.depth;
+    for (int k = first; k < end; k++) {
       FloatVector v = bf16 ? loadBf16(panel, at + r0) : loadOther(type, panel, at + r0);
       s0 = v.fma(FloatVector.broadcast(F, in[k]), s0);
       s1 = v.fma(FloatVector.broadcast(F, in[k + IN_STRIDE]), s1);
@@ -352,31 +325,28 @@ final class VectorKernels extends Kernels {
     s7.intoArray(out, o7);
   }
 
-  private static void multiplyTwo1(
-      int m,
-      int inRow,
-      int depth,
-      float[] in,
-      DType type,
-      MemorySegment panel,
-      long at,
-      long at2,
-      int width,
-      long stripe,
-      float[] out,
-      int[] outAt,
-      int outFrom,
-      boolean add) {
+  private static void multiplyTwo1(Product p, int m, int column) {
+    float[] in = p.in;
+    DType type = p.type;
+    MemorySegment panel = p.weights;
+    long at = p.at + column;
+    long at2 = p.at2 + column;
+    int width = p.width;
+    long stripe = p.stripe;
+    float[] out = p.out;
+    int[] outAt = p.outAt;
+    int outFrom = p.outFrom + column;
     int o0 = outAt[m] + outFrom;
-    FloatVector s0 = start(out, o0, add);
-    FloatVector t0 = start(out, o0 + LANES, add);
+    FloatVector s0 = start(out, o0, p.add);
+    FloatVector t0 = start(out, o0 + LANES, p.add);
     boolean bf16 = type == DType.BF16;
     long r0 = 0;
     long r1 = stripe;
     long r2 = 2 * stripe;
     long r3 = 3 * stripe;
-    int end = inRow * IN_STRIDE + depth;
-    for (int k = inRow * IN_STRIDE; k < end; k++) {
+    int first = (m - p.row) * IN_STRIDE;
+    int end = first + p.depth;
+    for (int k = first; k < end; k++) {
       FloatVector v = bf16 ? loadBf16(panel, at + r0) : loadOther(type, panel, at + r0);
       FloatVector w = bf16 ? loadBf16(panel, at2 + r0) : loadOther(type, panel, at2 + r0);
       FloatVector x0 = FloatVector.broadcast(F, in[k]);
@@ -392,34 +362,31 @@ final class VectorKernels extends Kernels {
     t0.intoArray(out, o0 + LANES);
   }
 
-  private static void multiplyTwo2(
-      int m,
-      int inRow,
-      int depth,
-      float[] in,
-      DType type,
-      MemorySegment panel,
-      long at,
-      long at2,
-      int width,
-      long stripe,
-      float[] out,
-      int[] outAt,
-      int outFrom,
-      boolean add) {
+  private static void multiplyTwo2(Product p, int m, int column) {
+    float[] in = p.in;
+    DType type = p.type;
+    MemorySegment panel = p.weights;
+    long at = p.at + column;
+    long at2 = p.at2 + column;
+    int width = p.width;
+    long stripe = p.stripe;
+    float[] out = p.out;
+    int[] outAt = p.outAt;
+    int outFrom = p.outFrom + column;
     int o0 = outAt[m] + outFrom;
     int o1 = outAt[m + 1] + outFrom;
-    FloatVector s0 = start(out, o0, add);
-    FloatVector s1 = start(out, o1, add);
-    FloatVector t0 = start(out, o0 + LANES, add);
-    FloatVector t1 = start(out, o1 + LANES, add);
+    FloatVector s0 = start(out, o0, p.add);
+    FloatVector s1 = start(out, o1, p.add);
+    FloatVector t0 = start(out, o0 + LANES, p.add);
+    FloatVector t1 = start(out, o1 + LANES, p.add);
     boolean bf16 = type == DType.BF16;
     long r0 = 0;
     long r1 = stripe;
     long r2 = 2 * stripe;
     long r3 = 3 * stripe;
-    int end = inRow * IN_STRIDE + depth;
-    for (int k = inRow * IN_STRIDE; k < end; k++) {
+    int first = (m - p.row) * IN_STRIDE;
+    int end = first + p.depth;
+    for (int k = first; k < end; k++) {
       FloatVector v = bf16 ? loadBf16(panel, at + r0) : loadOther(type, panel, at + r0);
       FloatVector w = bf16 ? loadBf16(panel, at2 + r0) : loadOther(type, panel, at2 + r0);
       FloatVector x0 = FloatVector.broadcast(F, in[k]);
@@ -440,40 +407,37 @@ final class VectorKernels extends Kernels {
     t1.intoArray(out, o1 + LANES);
   }
 
-  private static void multiplyTwo4(
-      int m,
-      int inRow,
-      int depth,
-      float[] in,
-      DType type,
-      MemorySegment panel,
-      long at,
-      long at2,
-      int width,
-      long stripe,
-      float[] out,
-      int[] outAt,
-      int outFrom,
-      boolean add) {
+  private static void multiplyTwo4(Product p, int m, int column) {
+    float[] in = p.in;
+    DType type = p.type;
+    MemorySegment panel = p.weights;
+    long at = p.at + column;
+    long at2 = p.at2 + column;
+    int width = p.width;
+    long stripe = p.stripe;
+    float[] out = p.out;
+    int[] outAt = p.outAt;
+    int outFrom = p.outFrom + column;
     int o0 = outAt[m] + outFrom;
     int o1 = outAt[m + 1] + outFrom;
     int o2 = outAt[m + 2] + outFrom;
     int o3 = outAt[m + 3] + outFrom;
-    FloatVector s0 = start(out, o0, add);
-    FloatVector s1 = start(out, o1, add);
-    FloatVector s2 = start(out, o2, add);
-    FloatVector s3 = start(out, o3, add);
-    FloatVector t0 = start(out, o0 + LANES, add);
-    FloatVector t1 = start(out, o1 + LANES, add);
-    FloatVector t2 = start(out, o2 + LANES, add);
-    FloatVector t3 = start(out, o3 + LANES, add);
+    FloatVector s0 = start(out, o0, p.add);
+    FloatVector s1 = start(out, o1, p.add);
+    FloatVector s2 = start(out, o2, p.add);
+    FloatVector s3 = start(out, o3, p.add);
+    FloatVector t0 = start(out, o0 + LANES, p.add);
+    FloatVector t1 = start(out, o1 + LANES, p.add);
+    FloatVector t2 = start(out, o2 + LANES, p.add);
+    FloatVector t3 = start(out, o3 + LANES, p.add);
     boolean bf16 = type == DType.BF16;
     long r0 = 0;
     long r1 = stripe;
     long r2 = 2 * stripe;
     long r3 = 3 * stripe;
-    int end = inRow * IN_STRIDE + depth;
-    for (int k = inRow * IN_STRIDE; k < end; k++) {
+    int first = (m - p.row) * IN_STRIDE;
+    int end = first + p.depth;
+    for (int k = first; k < end; k++) {
       FloatVector v = bf16 ? loadBf16(panel, at + r0) : loadOther(type, panel, at + r0);
       FloatVector w = bf16 ? loadBf16(panel, at2 + r0) : loadOther(type, panel, at2 + r0);
       FloatVector x0 = FloatVector.broadcast(F, in[k]);
@@ -504,21 +468,17 @@ final class VectorKernels extends Kernels {
     t3.intoArray(out, o3 + LANES);
   }
 
-  private static void multiplyTwo8(
-      int m,
-      int inRow,
-      int depth,
-      float[] in,
-      DType type,
-      MemorySegment panel,
-      long at,
-      long at2,
-      int width,
-      long stripe,
-      float[] out,
-      int[] outAt,
-      int outFrom,
-      boolean add) {
+  private static void multiplyTwo8(Product p, int m, int column) {
+    float[] in = p.in;
+    DType type = p.type;
+    MemorySegment panel = p.weights;
+    long at = p.at + column;
+    long at2 = p.at2 + column;
+    int width = p.width;
+    long stripe = p.stripe;
+    float[] out = p.out;
+    int[] outAt = p.outAt;
+    int outFrom = p.outFrom + column;
     int o0 = outAt[m] + outFrom;
     int o1 = outAt[m + 1] + outFrom;
     int o2 = outAt[m + 2] + outFrom;
@@ -527,29 +487,30 @@ final class VectorKernels extends Kernels {
     int o5 = outAt[m + 5] + outFrom;
     int o6 = outAt[m + 6] + outFrom;
     int o7 = outAt[m + 7] + outFrom;
-    FloatVector s0 = start(out, o0, add);
-    FloatVector s1 = start(out, o1, add);
-    FloatVector s2 = start(out, o2, add);
-    FloatVector s3 = start(out, o3, add);
-    FloatVector s4 = start(out, o4, add);
-    FloatVector s5 = start(out, o5, add);
-    FloatVector s6 = start(out, o6, add);
-    FloatVector s7 = start(out, o7, add);
-    FloatVector t0 = start(out, o0 + LANES, add);
-    FloatVector t1 = start(out, o1 + LANES, add);
-    FloatVector t2 = start(out, o2 + LANES, add);
-    FloatVector t3 = start(out, o3 + LANES, add);
-    FloatVector t4 = start(out, o4 + LANES, add);
-    FloatVector t5 = start(out, o5 + LANES, add);
-    FloatVector t6 = start(out, o6 + LANES, add);
-    FloatVector t7 = start(out, o7 + LANES, add);
+    FloatVector s0 = start(out, o0, p.add);
+    FloatVector s1 = start(out, o1, p.add);
+    FloatVector s2 = start(out, o2, p.add);
+    FloatVector s3 = start(out, o3, p.add);
+    FloatVector s4 = start(out, o4, p.add);
+    FloatVector s5 = start(out, o5, p.add);
+    FloatVector s6 = start(out, o6, p.add);
+    FloatVector s7 = start(out, o7, p.add);
+    FloatVector t0 = start(out, o0 + LANES, p.add);
+    FloatVector t1 = start(out, o1 + LANES, p.add);
+    FloatVector t2 = start(out, o2 + LANES, p.add);
+    FloatVector t3 = start(out, o3 + LANES, p.add);
+    FloatVector t4 = start(out, o4 + LANES, p.add);
+    FloatVector t5 = start(out, o5 + LANES, p.add);
+    FloatVector t6 = start(out, o6 + LANES, p.add);
+    FloatVector t7 = start(out, o7 + LANES, p.add);
     boolean bf16 = type == DType.BF16;
     long r0 = 0;
     long r1 = stripe;
     long r2 = 2 * stripe;
     long r3 = 3 * stripe;
-    int end = inRow * IN_STRIDE + depth;
-    for (int k = inRow * IN_STRIDE; k < end; k++) {
+    int first = (m - p.row) * IN_STRIDE;
+    int end = first + p.depth;
+    for (int k = first; k < end; k++) {
       FloatVector v = bf16 ? loadBf16(panel, at + r0) : loadOther(type, panel, at + r0);
       FloatVector w = bf16 ? loadBf16(panel, at2 + r0) : loadOther(type, panel, at2 + r0);
       FloatVector x0 = FloatVector.broadcast(F, in[k]);

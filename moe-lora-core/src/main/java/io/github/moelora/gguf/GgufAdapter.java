@@ -1,11 +1,13 @@
 package io.github.moelora.gguf;
 
 import io.github.moelora.AdapterFormatException;
+import io.github.moelora.ExpertMap;
 import io.github.moelora.GateUp;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.LoraSlice;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeModel;
+import io.github.moelora.Shard;
 import io.github.moelora.gguf.GgufFile.Tensor;
 import io.github.moelora.gguf.GgufValue.Array;
 import io.github.moelora.gguf.GgufValue.Real;
@@ -217,7 +219,7 @@ public final class GgufAdapter implements AutoCloseable {
     return entries;
   }
 
-  /** All other pairs, in the file's order; {@link #toLoraAdapter} does not hold them. */
+  /** All other pairs, in the file's order. */
   public List<GgufModule> otherModules() {
     return otherModules;
   }
@@ -252,29 +254,69 @@ public final class GgufAdapter implements AutoCloseable {
   }
 
   /**
-   * The routed experts' part for a model: views of the mapped file, and copies where the file is
-   * quantised or the model interleaves gate and up.
+   * The adapter for a model: views of the mapped file, and copies where the file is quantised or
+   * the model interleaves gate and up. Linear layers outside the routed experts go by the names of
+   * GGUF without {@code .weight}, such as {@code blk.0.attn_q}; the model lists them so.
    *
-   * @throws AdapterFormatException if a tensor does not fit the model
+   * @throws AdapterFormatException if a tensor does not fit the model, or is none of a linear layer
+   * @throws IllegalArgumentException if a weight is not finite
    * @throws IllegalStateException if this is closed
    */
   public LoraAdapter toLoraAdapter(MoeModel model) {
-    entries.forEach(entry -> requireBelongs(entry, model));
-    LoraAdapter.Builder builder = LoraAdapter.builder(name);
+    return toLoraAdapter(model, Shard.WHOLE, ExpertMap.identity(model.experts()));
+  }
+
+  /**
+   * What one instance of a model that is spread over devices needs of the adapter; no other weights
+   * are read.
+   *
+   * @param whole the whole model
+   * @param shard the part of its widths
+   * @param localExperts the experts that the instance has
+   * @throws AdapterFormatException if a tensor does not fit the model, or is none of a linear layer
+   * @throws IllegalArgumentException if a weight is not finite, or a width cannot be divided
+   * @throws IllegalStateException if this is closed
+   */
+  public LoraAdapter toLoraAdapter(MoeModel whole, Shard shard, ExpertMap localExperts) {
+    entries.forEach(entry -> requireBelongs(entry, whole));
+    otherModules.forEach(this::requireLinear);
+    LoraAdapter.Builder builder = LoraAdapter.builder(name).only(whole, shard, localExperts);
     Arena copies = Arena.ofAuto();
-    Interleaving interleaving = new Interleaving(builder, model, copies);
+    Interleaving interleaving = new Interleaving(builder, whole, copies);
     for (Entry entry : entries) {
       for (int expert = 0; expert < entry.experts(); expert++) {
-        LoraSlice slice = slice(entry, expert, model, copies);
-        if (model.gateUp() == GateUp.INTERLEAVED && entry.linear() != Linear.DOWN) {
-          interleaving.add(entry.layer(), expert, entry.linear(), slice);
-        } else {
-          builder.add(entry.layer(), entry.linear().projection(), expert, slice);
+        if (localExperts.local(expert) >= 0) {
+          LoraSlice slice = slice(entry, expert, whole, copies);
+          if (whole.gateUp() == GateUp.INTERLEAVED && entry.linear() != Linear.DOWN) {
+            interleaving.add(entry.layer(), expert, entry.linear(), slice);
+          } else {
+            builder.add(entry.layer(), entry.linear().projection(), expert, slice);
+          }
         }
       }
     }
     interleaving.finish();
+    for (GgufModule module : otherModules) {
+      LoraSlice slice = new LoraSlice(0, module.a(0), module.b(0), module.scale());
+      builder.addDense(whole.denseName(module.path()), slice);
+    }
     return builder.build();
+  }
+
+  private void requireLinear(GgufModule module) {
+    if (GgufModule.isEmbedding(module.name())) {
+      throw fault(
+          module.tensorA().name(),
+          "it must be of a linear layer, not of the token embedding",
+          "that");
+    }
+    if (module.tensorA().shape().size() > 2) {
+      throw fault(
+          module.tensorA().name(),
+          "a tensor of experts must be ffn_gate_exps, ffn_up_exps, ffn_gate_up_exps or"
+              + " ffn_down_exps",
+          module.name());
+    }
   }
 
   private void requireBelongs(Entry entry, MoeModel model) {

@@ -67,8 +67,10 @@ public final class GgufExport {
    * @param pairs pairs of tensors
    * @param foldedPairs those among them with a B that was multiplied, and so rounded again
    * @param bytes size of the file
+   * @param leftOut the adapter's modules outside the routed experts, which are not written
    */
-  public record Summary(float alpha, int pairs, int foldedPairs, long bytes) {}
+  public record Summary(
+      float alpha, int pairs, int foldedPairs, long bytes, List<String> leftOut) {}
 
   private final String architecture;
   private final List<ExportPair> modules = new ArrayList<>();
@@ -140,20 +142,24 @@ public final class GgufExport {
   /**
    * Writes the file beside its place and then moves it there, so that it is whole or not there.
    *
-   * @param adapter in, the routed experts' part; all of it must fit the model
+   * <p>Of the adapter only the routed experts' part is written: what other modules are called in
+   * GGUF, and how their rows are ordered there, {@link #module} is told.
+   *
+   * @param adapter in, its routed experts' part must fit the model
    * @throws IllegalArgumentException if it does not fit, or a weight is out of the type's range
    * @throws IOException if the file cannot be written
    */
   public Summary write(LoraAdapter adapter, MoeModel model, Path path) throws IOException {
-    adapter.requireFits(model);
+    LoraAdapter experts = adapter.withoutUnlisted(withoutDense(model));
+    experts.requireFits(model);
     if (fusedGateUp && model.gateUp() == GateUp.UP_ONLY) {
       throw new IllegalArgumentException(
           "fusedGateUp must be off where the model's experts have no gate, got " + model.gateUp());
     }
     List<ExportPair> pairs = new ArrayList<>();
-    for (int layer : adapter.layers()) {
+    for (int layer : experts.layers()) {
       for (ExportTarget target : ExportTarget.all(model, fusedGateUp)) {
-        ExportPair pair = pair(adapter, model, layer, target);
+        ExportPair pair = pair(experts, model, layer, target);
         if (pair.rank() > 0) {
           pairs.add(pair);
         }
@@ -170,7 +176,16 @@ public final class GgufExport {
     pairs.forEach(pair -> pair.addTo(writer, type, alpha));
     long bytes = writer.write(path);
     int folded = (int) pairs.stream().filter(pair -> pair.isFolded(alpha)).count();
-    return new Summary(alpha, pairs.size(), folded, bytes);
+    return new Summary(alpha, pairs.size(), folded, bytes, adapter.modules());
+  }
+
+  private static MoeModel withoutDense(MoeModel model) {
+    return new MoeModel(
+        model.hiddenSize(),
+        model.intermediateSize(),
+        model.experts(),
+        model.gateUp(),
+        model.layers());
   }
 
   private static ExportPair pair(

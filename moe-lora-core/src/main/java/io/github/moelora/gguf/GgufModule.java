@@ -25,6 +25,11 @@ public record GgufModule(
     return name.endsWith("token_embd.weight");
   }
 
+  /** Name of the layer: that of the weight without {@code .weight}. */
+  public String path() {
+    return name.endsWith(".weight") ? name.substring(0, name.length() - 7) : name;
+  }
+
   /**
    * A of one expert, a view of the mapped file, or a copy where it was quantised.
    *

@@ -12,6 +12,7 @@ import io.github.moelora.Matrix;
 import io.github.moelora.MoeLora;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.MoeModel;
+import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Step;
 import io.github.moelora.spi.Backend;
@@ -56,24 +57,10 @@ class CpuStepTest {
     }
 
     @Override
-    void multiply(
-        int row,
-        int endRow,
-        int depth,
-        float[] in,
-        DType type,
-        MemorySegment panel,
-        long at,
-        int width,
-        long stripe,
-        float[] out,
-        int[] outAt,
-        int outFrom,
-        boolean add) {
-      read += (long) depth * width;
-      products += (long) (endRow - row) * depth * LANES;
-      plain.multiply(
-          row, endRow, depth, in, type, panel, at, width, stripe, out, outAt, outFrom, add);
+    void multiply(Product p) {
+      read += (long) p.depth * p.width;
+      products += (long) (p.endRow - p.row) * p.depth * LANES;
+      plain.multiply(p);
     }
 
     @Override
@@ -187,6 +174,33 @@ class CpuStepTest {
         problem.load(lora);
         problem.plan(step);
         problem.check(step, ProjectionCall.gateUp(0));
+      }
+    }
+  }
+
+  /**
+   * The last panel of one slice and the first one of the next have the same width and lie in
+   * stripes of different length: one product with both would read the wrong rows of one of them.
+   */
+  @ParameterizedTest
+  @CsvSource({"16, 32", "32, 16", "16, 48", "16, 16", "32, 48", "16, 17"})
+  void slicesOfDifferentRankAreMultipliedApart(int gateRank, int upRank) {
+    MoeModel model = new MoeModel(37, 29, 2, GateUp.HALVES, List.of(0));
+    Problem problem = new Problem(Seeds.of("ranks"), model, 11, 2);
+    LoraAdapter.Builder adapter = LoraAdapter.builder("gate and up of different rank");
+    for (int expert = 0; expert < model.experts(); expert++) {
+      adapter.add(0, Projection.GATE_UP, expert, problem.slice(0, gateRank, 37, 29));
+      adapter.add(0, Projection.GATE_UP, expert, problem.slice(29, upRank, 37, 29));
+    }
+    problem.addAdapter(adapter.build()).route();
+    Arrays.fill(problem.adapterIds(), 0);
+    for (Kernels kernels : List.of(new PlainKernels(), new VectorKernels())) {
+      try (MoeLora lora = open(problem.config(), kernels, 1);
+          Step step = lora.newStep()) {
+        problem.load(lora);
+        problem.plan(step);
+        problem.check(step, ProjectionCall.gateUp(0));
+        problem.check(step, ProjectionCall.gateUp(0).deltaOnly());
       }
     }
   }

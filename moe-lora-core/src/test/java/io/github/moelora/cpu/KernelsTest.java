@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
 import io.github.moelora.DType;
+import io.github.moelora.Matrix;
 import io.github.moelora.testkit.Rounded;
 import io.github.moelora.testkit.Seeds;
 import java.lang.foreign.Arena;
@@ -11,7 +12,10 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 import java.util.Random;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -63,8 +67,16 @@ class KernelsTest {
       for (int at = 0; at < 1 << 16; at += Kernels.LANES) {
         // added to negative zero, each number stays as it is
         Arrays.fill(out, -0f);
-        kernels.multiply(
-            0, 1, 1, new float[] {1}, type, source, at, Kernels.LANES, 0, out, start, 0, true);
+        Product product = new Product(new float[] {1}, type);
+        product.endRow = 1;
+        product.depth = 1;
+        product.weights = source;
+        product.at = at;
+        product.width = Kernels.LANES;
+        product.out = out;
+        product.outAt = start;
+        product.add = true;
+        kernels.multiply(product);
         for (int c = 0; c < Kernels.LANES; c++) {
           float expected = type.get(source, at + c);
           if (Float.isFinite(expected)) {
@@ -137,14 +149,27 @@ class KernelsTest {
     for (int m = 0; m < endRow; m++) {
       outAt[m] = (endRow - 1 - m) * outStride;
     }
-    MemorySegment panel = stored(type, weights);
+    Product product = new Product(in, type);
+    product.row = row;
+    product.endRow = endRow;
+    product.depth = depth;
+    product.weights = stored(type, weights);
+    product.at = at;
+    product.at2 = at2;
+    product.width = width;
+    product.stripe = stripe;
+    product.out = out;
+    product.outAt = outAt;
+    product.outFrom = outFrom;
+    product.add = add;
     if (panels == 1) {
-      kernels.multiply(
-          row, endRow, depth, in, type, panel, at, width, stripe, out, outAt, outFrom, add);
+      kernels.multiply(product);
     } else {
-      kernels.multiplyTwo(
-          row, endRow, depth, in, type, panel, at, at2, width, stripe, out, outAt, outFrom, add);
+      kernels.multiplyTwo(product);
     }
+    // the next product finds what it left alone
+    assertThat(product.at).isEqualTo(at);
+    assertThat(product.outFrom).isEqualTo(outFrom);
     boolean[] written = new boolean[out.length];
     for (int m = row; m < endRow; m++) {
       for (int c = 0; c < panels * Kernels.LANES; c++) {
@@ -200,7 +225,10 @@ class KernelsTest {
         expected[to] = (float) rounded(sum, type);
       }
     }
-    kernels.add(1, 3, count, delta, deltaAt, factors, type, y, yAt, yFrom);
+    Matrix target = Matrix.of(y, type, 3, stride);
+    for (int m = 1; m < 3; m++) {
+      kernels.add(target, yAt[m] + yFrom, delta, deltaAt[m], count, factors[m]);
+    }
     for (int i = 0; i < expected.length; i++) {
       assertThat(type.get(y, i)).isEqualTo(Float.valueOf(expected[i]));
     }
@@ -221,7 +249,7 @@ class KernelsTest {
       delta[i] = Float.intBitsToFloat(patterns[i]);
     }
     MemorySegment y = MemorySegment.ofArray(new byte[count * Short.BYTES]);
-    kernels.add(0, 1, count, delta, new int[1], new float[] {1}, DType.BF16, y, new long[1], 0);
+    kernels.add(Matrix.of(y, DType.BF16, 1, count), 0, delta, 0, count, 1);
     for (int i = 0; i < count; i++) {
       assertThat((double) DType.BF16.get(y, i))
           .as("%x", patterns[i])
@@ -233,5 +261,14 @@ class KernelsTest {
   @MethodSource("kernels")
   void saysWhatItIs(Kernels kernels) {
     assertThat(kernels.description()).matches("plain Java|Vector API, (128|256|512) bits");
+  }
+
+  /** The build runs this class once more with narrower vectors, see its pom. */
+  @Test
+  void vectorsAreNoWiderThanTheBuildAsks() {
+    int most = Integer.getInteger("moelora.test.maxVectorBits", 512);
+    Matcher bits = Pattern.compile("\\d+").matcher(new VectorKernels().description());
+    assertThat(bits.find()).isTrue();
+    assertThat(Integer.parseInt(bits.group())).isLessThanOrEqualTo(most);
   }
 }

@@ -14,12 +14,15 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.github.moelora.AdapterFormatException;
 import io.github.moelora.DType;
+import io.github.moelora.DenseModule;
+import io.github.moelora.ExpertMap;
 import io.github.moelora.GateUp;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.LoraSlice;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
+import io.github.moelora.Shard;
 import io.github.moelora.peft.ModelHints;
 import io.github.moelora.peft.PeftAdapter.Linear;
 import io.github.moelora.testkit.Mappings;
@@ -333,7 +336,70 @@ final class GgufAdapterTest {
         assertElements(chunks.b(e), 6, 2, Arrays.copyOfRange(chunkB, 12 * e, 12 * e + 12));
       }
       assertThatThrownBy(() -> chunks.a(3)).hasMessage("expert must be in [0, 3), got 3");
-      assertThat(file.toLoraAdapter(model(GateUp.HALVES)).layers()).isEmpty();
+      assertThatThrownBy(() -> file.toLoraAdapter(model(GateUp.HALVES)))
+          .isInstanceOf(AdapterFormatException.class)
+          .hasMessageContaining(
+              "token_embd.weight.lora_a: it must be of a linear layer, not of the token embedding");
+    }
+  }
+
+  @Test
+  void linearLayersOutsideTheExpertsAreInTheAdapter() throws IOException {
+    double[] a = GgufBytes.values(random, 2 * 64);
+    double[] b = GgufBytes.values(random, 5 * 2);
+    adapter()
+        .float32("adapter.lora.alpha", 8)
+        .tensor("blk.7.attn_q.weight.lora_a", Q8_0, new long[] {64, 2}, GgufBytes.encode(Q8_0, a))
+        .tensor("blk.7.attn_q.weight.lora_b", F16, new long[] {2, 5}, GgufBytes.encode(F16, b))
+        .zeros("output.weight.lora_a", 64, 1)
+        .zeros("output.weight.lora_b", 1, 9)
+        .write(file());
+    MoeModel model =
+        model(GateUp.HALVES).withDense(List.of(new DenseModule("blk.7.attn_q", 64, 5)));
+    try (GgufAdapter file = GgufAdapter.open(file())) {
+      LoraAdapter adapter = file.toLoraAdapter(model);
+      assertThat(adapter.modules()).containsExactlyInAnyOrder("blk.7.attn_q", "output");
+      LoraSlice slice = adapter.slices("blk.7.attn_q").getFirst();
+      assertThat(slice.scale()).isEqualTo(4);
+      assertElements(slice.a(), 2, 64, a);
+      assertElements(slice.b(), 5, 2, b);
+    }
+  }
+
+  @Test
+  void expertsOfAnotherKindAreRefusedOnLoading() throws IOException {
+    pair(adapter(), "blk.0.ffn_up_chexps.weight", 2, 4, 6).write(file());
+    try (GgufAdapter file = GgufAdapter.open(file())) {
+      assertThatThrownBy(() -> file.toLoraAdapter(model(GateUp.HALVES)))
+          .isInstanceOf(AdapterFormatException.class)
+          .hasMessageContaining("a tensor of experts must be ffn_gate_exps");
+    }
+  }
+
+  /** An instance has experts 2 and 0, and the second half of each width that is cut. */
+  @ParameterizedTest
+  @EnumSource(names = {"HALVES", "INTERLEAVED"})
+  void oneInstanceOfSeveralHasItsPart(GateUp order) throws IOException {
+    Pair up = new Pair(0, "ffn_up_exps", 4, HIDDEN, INTERMEDIATE);
+    GgufBytes bytes = adapter();
+    up.addTo(bytes, Q8_0, F32);
+    bytes.write(file());
+    MoeModel model = model(order);
+    try (GgufAdapter file = GgufAdapter.open(file())) {
+      LoraAdapter adapter = file.toLoraAdapter(model, new Shard(1, 2), ExpertMap.of(1, -1, 0));
+      assertThat(adapter.slices(0, Projection.GATE_UP, 1)).isEmpty();
+      MoeModel part = model.shard(new Shard(1, 2));
+      for (int e = 0; e < EXPERTS; e += 2) {
+        double[][] whole = new double[INTERMEDIATE][HIDDEN];
+        up.addTo(whole, e, 1, 0, 1);
+        int half = INTERMEDIATE / 2;
+        double[][] expected = new double[INTERMEDIATE][HIDDEN];
+        for (int o = 0; o < half; o++) {
+          expected[order == GateUp.INTERLEAVED ? 2 * o + 1 : half + o] = whole[half + o];
+        }
+        Deltas.assertEqual(
+            Deltas.of(adapter, part, 0, Projection.GATE_UP, e), expected, "expert " + e);
+      }
     }
   }
 
@@ -540,7 +606,7 @@ final class GgufAdapterTest {
     try (GgufAdapter gate = opened("qwen3moe", "blk.4.ffn_gate_exps.weight", 4, 6);
         GgufAdapter down = opened("qwen3moe", "blk.2.ffn_down_exps.weight", 6, 4);
         GgufAdapter up = opened("qwen3moe", "blk.2.ffn_up_exps.weight", 4, 6);
-        GgufAdapter other = opened("qwen3moe", "blk.2.ffn_down_exps.weight.x", 6, 4);
+        GgufAdapter other = opened("qwen3moe", "blk.2.ffn_down_chexps.weight", 6, 4);
         GgufAdapter nemotron = opened("nemotron_h_moe", "blk.1.ffn_up_exps.weight", 4, 6)) {
       assertThat(GgufAdapter.inferModel(List.of(other, gate, down, up), ModelHints.NONE))
           .isEqualTo(new MoeModel(4, 6, 2, GateUp.HALVES, List.of(2, 4)));

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
 import io.github.moelora.DType;
+import io.github.moelora.DenseModule;
 import io.github.moelora.GateUp;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.LoraSlice;
@@ -256,6 +257,21 @@ final class GgufExportTest {
     }
     // no alpha is a scale of 1, which an alpha of the rank gives, too
     assertThat(written.metadata).containsEntry("adapter.lora.alpha", 2f);
+  }
+
+  @Test
+  void modulesWhoseNameInGgufIsNotKnownAreLeftOutAndTold() throws IOException {
+    MoeModel model =
+        model(GateUp.HALVES).withDense(List.of(new DenseModule("self_attn.q_proj", 4, 4)));
+    LoraAdapter adapter =
+        LoraAdapter.builder("whole")
+            .add(0, Projection.DOWN, 1, slice(0, 2, INTERMEDIATE, HIDDEN, 1))
+            .addDense("self_attn.q_proj", slice(0, 2, 4, 4, 1))
+            .addDense("lm_head", slice(0, 2, 3, 3, 1))
+            .build();
+    GgufExport.Summary summary = new GgufExport("arch").write(adapter, model, file());
+    assertThat(summary.leftOut()).containsExactlyInAnyOrder("self_attn.q_proj", "lm_head");
+    assertThat(new NaiveGguf(file()).tensors).hasSize(2);
   }
 
   @Test
