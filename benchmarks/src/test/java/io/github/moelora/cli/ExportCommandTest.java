@@ -88,7 +88,7 @@ final class ExportCommandTest {
             "--architecture",
             "qwen3moe");
     assertThat(run.exitCode()).isZero();
-    assertThat(run.out()).contains("note: 4 tensors of other modules were left out");
+    assertThat(run.out()).contains("note: 4 modules are not routed experts and were left out");
   }
 
   @Test
