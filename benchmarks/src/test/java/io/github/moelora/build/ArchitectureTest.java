@@ -32,6 +32,7 @@ final class ArchitectureTest {
         .room("")
         .room("spi")
         .room("peft")
+        .room("gguf")
         .room("safetensors")
         .room("reference")
         .room("cache")
@@ -48,7 +49,17 @@ final class ArchitectureTest {
         .room("serving", "", "cache", "reference")
         .room("plot")
         .room("cli.golden", "", "peft", "safetensors", "reference", "workload")
-        .room("cli", "", "spi", "peft", "reference", "workload", "bench", "plot", "cli.golden")
+        .room(
+            "cli",
+            "",
+            "spi",
+            "peft",
+            "gguf",
+            "reference",
+            "workload",
+            "bench",
+            "plot",
+            "cli.golden")
         .room(
             "bench.gpu",
             "",
