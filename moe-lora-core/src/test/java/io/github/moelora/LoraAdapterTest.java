@@ -145,7 +145,8 @@ class LoraAdapterTest {
         .withMessage("adapter a, module q: a.columns must be 7, got 6");
     assertThatIllegalArgumentException()
         .isThrownBy(() -> adapter.requireFits(model.withDense(List.of(new DenseModule("q", 6, 5)))))
-        .withMessage("adapter a, module q: firstColumn + b.rows must be at most 5, got 6");
+        .withMessage(
+            "adapter a, module q: b.rows must be at most 4 (width 5 less firstColumn 1), got 5");
   }
 
   @Test

@@ -110,6 +110,27 @@ class StepThreadsTest {
   }
 
   @Test
+  void changesOfOtherSlotsLeaveDensePlansGood() {
+    lora.close();
+    MoeModel model = MODEL.withDense(List.of(new DenseModule("q", 1, 1)));
+    lora = MoeLora.open(MoeLoraConfig.of(model, 3, 1).withMaxTokens(4), "cpu");
+    step = lora.newStep();
+    MemorySegment ids = MemorySegment.ofArray(new int[] {1, 2});
+    lora.load(1, adapter());
+    step.planDense(2, ids);
+    // a change of another slot leaves the plan good, one of its own does not
+    lora.load(0, adapter());
+    Matrix y = Matrix.ofFloats(2, 1, 0, 0);
+    step.run(ProjectionCall.dense(0), X, y);
+    lora.unload(1);
+    assertThatExceptionOfType(StalePlanException.class)
+        .isThrownBy(() -> step.run(ProjectionCall.dense(0), X, y));
+    assertThatExceptionOfType(StalePlanException.class).isThrownBy(step::requireFresh);
+    step.planDense(2, ids);
+    step.run(ProjectionCall.dense(0), X, y);
+  }
+
+  @Test
   void aFailureFreesTheStep() {
     plan(step, 0, 2);
     backend.failing = "run";
