@@ -70,7 +70,9 @@ public final class Step implements AutoCloseable {
     boolean hasDense = !config.model().dense().isEmpty();
     // the plan is of no width, so any module will do
     dense =
-        hasDense ? new Plan(config.ofDense(config.model().dense().getFirst()), backendStep) : null;
+        hasDense
+            ? new Plan(config.ofDense(config.model().dense().getFirst()), backendStep.denseRule())
+            : null;
     denseAdapterIds = MemorySegment.ofArray(new int[hasDense ? config.maxTokens() : 0]);
     zeros = MemorySegment.ofArray(new int[hasDense ? config.maxTokens() : 0]);
   }
@@ -119,7 +121,11 @@ public final class Step implements AutoCloseable {
     try {
       requireOpen();
       planDense(requireDense(), tokens, adapterIds);
-      experts.made = false;
+      if (experts.made) {
+        // who reads the plan on a device must find no pairs of the batch before
+        experts.made = false;
+        experts.planner.plan(0, zeros, zeros, zeros, lora.active());
+      }
     } finally {
       lora.lock().unlockRead(stamp);
     }

@@ -260,8 +260,8 @@ final class TuneCommand implements Callable<Integer> {
       return (Tunable) Backends.best(Tunable.class::isInstance);
     } catch (IllegalStateException e) {
       throw new IllegalStateException(
-          "no backend here has anything to tune, so on TornadoVM start with scripts/tornado-run: "
-              + e.getMessage(),
+          "no backend here has anything to tune; on TornadoVM, start with scripts/tornado-run (%s)"
+              .formatted(e.getMessage()),
           e);
     }
   }

@@ -7,6 +7,11 @@ import io.github.moelora.Routing;
 /** A backend's state of one step. Used by one thread at a time. */
 public interface BackendStep extends BlockRule, AutoCloseable {
 
+  /** Block sizes of plans of the model's dense modules; those of experts unless told otherwise. */
+  default BlockRule denseRule() {
+    return this;
+  }
+
   /** Takes note of a new plan; the object is the same every time and changes with every plan. */
   void planned(Routing routing);
 

@@ -28,12 +28,12 @@ public record EngineArrays(TornadoNativeArray x, TornadoNativeArray y, int yWidt
   /**
    * Checks types and sizes for a call.
    *
-   * @return whether the tuned kernels take them
+   * @return whether the narrow kernels take them
    * @throws IllegalArgumentException naming the first rule that is broken
    */
-  boolean requireFit(
-      MoeLoraConfig config, ProjectionWeights weights, ProjectionCall call, int maxTokens) {
-    boolean tuned = requireTypes(config, weights);
+  boolean requireFit(ProjectionWeights weights, ProjectionCall call, int maxTokens) {
+    MoeLoraConfig config = weights.config();
+    boolean narrow = requireTypes(config, weights);
     MoeModel model = config.model();
     long pairs = (long) maxTokens * config.expertsPerToken();
     requireAtLeast(
@@ -44,13 +44,13 @@ public record EngineArrays(TornadoNativeArray x, TornadoNativeArray y, int yWidt
           "yWidth must be at least columnOffset + output width = %d, got %d"
               .formatted(needed, yWidth));
     }
-    if (tuned && (yWidth % 4 != 0 || call.columnOffset() % 4 != 0)) {
+    if (narrow && (yWidth % 4 != 0 || call.columnOffset() % 4 != 0)) {
       throw new IllegalArgumentException(
           "yWidth and columnOffset of 16-bit arrays must be multiples of 4, got %d and %d"
               .formatted(yWidth, call.columnOffset()));
     }
     requireAtLeast("y", y, pairs * yWidth);
-    return tuned;
+    return narrow;
   }
 
   private boolean requireTypes(MoeLoraConfig config, ProjectionWeights weights) {

@@ -4,34 +4,33 @@ import io.github.moelora.MoeLora;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
+import io.github.moelora.Routing;
 import io.github.moelora.StalePlanException;
 import io.github.moelora.Step;
 import io.github.moelora.tornado.choice.BlockChoice;
-import io.github.moelora.tornado.choice.SplitTiling;
 import io.github.moelora.tornado.choice.Tiling;
-import io.github.moelora.tornado.kernels.EngineKernels;
-import io.github.moelora.tornado.launch.FloatTasks;
-import io.github.moelora.tornado.launch.TunedTasks;
-import io.github.moelora.tornado.layout.DeviceRouting;
+import io.github.moelora.tornado.engine.EngineChanges;
+import io.github.moelora.tornado.engine.EngineMemory;
+import io.github.moelora.tornado.kernels.SmallKernels;
+import io.github.moelora.tornado.launch.LoopLaunch;
+import io.github.moelora.tornado.launch.NarrowArrays;
+import io.github.moelora.tornado.launch.NarrowLaunch;
+import io.github.moelora.tornado.launch.Target;
+import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.SliceTable;
-import io.github.moelora.tornado.plan.EnginePlan;
-import io.github.moelora.tornado.step.SlotStore;
+import io.github.moelora.tornado.plan.HostPlan;
 import io.github.moelora.tornado.step.TornadoBackend;
 import io.github.moelora.tornado.step.TornadoStep;
 import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
 import java.util.ArrayList;
 import java.util.HashSet;
-import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Map;
 import java.util.NavigableMap;
 import java.util.Set;
 import java.util.TreeMap;
-import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.ImmutableTaskGraph;
-import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
@@ -70,37 +69,20 @@ import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
  * class are called by the thread that runs the engine's plan.
  */
 public final class EngineTasks {
-  private static final String SCRATCH = "lora_scratch";
-
-  /** An array in a graph of the engine, and the array of ours whose memory it gets. */
-  private record Mapping(Object handle, int engineGraph, Object array, String owner) {}
-
   private final MoeLoraConfig config;
   private final TornadoBackend backend;
 
-  /** By the most tokens that they take. */
-  private final NavigableMap<Integer, EnginePlan> routings = new TreeMap<>();
+  /** Plans of routed experts, by the most tokens that they take. */
+  private final NavigableMap<Integer, HostPlan> routings = new TreeMap<>();
 
-  /** Those with tasks, by the name of their upload graph. */
-  private final Map<String, ProjectionWeights> weights = new LinkedHashMap<>();
+  /** Plans of dense modules, by the most tokens that they take. */
+  private final NavigableMap<Integer, HostPlan> denseRoutings = new TreeMap<>();
 
-  private final List<Mapping> mappings = new ArrayList<>();
+  private final EngineMemory memory = new EngineMemory();
+  private final EngineChanges changes = new EngineChanges(memory);
   private final Set<Integer> graphsWithTasks = new HashSet<>();
   private final Set<Integer> graphsWithPlan = new HashSet<>();
-  private final FloatArray scratchHandle = new FloatArray(1);
-  private int scratchFloats;
   private int appended;
-
-  /** Names of our graphs, in order; empty until {@link #graphs}. */
-  private final List<String> ownGraphs = new ArrayList<>();
-
-  private @Nullable TornadoExecutionPlan plan;
-  private int firstGraph;
-
-  /** By slot, in the order of the changes; an empty list empties the slot. */
-  private final Map<Integer, List<ProjectionWeights.Packed>> changes = new LinkedHashMap<>();
-
-  private volatile boolean closed;
 
   private EngineTasks(MoeLoraConfig config, TornadoBackend backend) {
     this.config = config;
@@ -119,12 +101,13 @@ public final class EngineTasks {
           "lora must use the tornado backend, got " + lora.backendName());
     }
     EngineTasks tasks = new EngineTasks(lora.config(), backend);
-    backend.embed(tasks.new Changes());
+    backend.embed(tasks.changes);
     return tasks;
   }
 
   /**
-   * Appends the tasks of one projection, which do for every pair what {@link Step#run} does.
+   * Appends the tasks of one projection or dense module, which do for every pair what {@link
+   * Step#run} does.
    *
    * @param to graph of the engine that gets the tasks
    * @param call what to compute
@@ -133,32 +116,35 @@ public final class EngineTasks {
    * @throws IllegalStateException after {@link #graphs}
    */
   public void append(EngineGraph to, ProjectionCall call, EngineArrays arrays) {
-    EnginePlan routing = routing(to);
+    HostPlan routing = routing(to, call.isDense());
     if (graphsWithPlan.contains(to.index())) {
       throw new IllegalStateException(
           "the graph that transfers the plan must not have tasks of ours, got index " + to.index());
     }
-    ProjectionWeights owner = backend.weights(call.layer(), call.projection());
-    boolean tuned = arrays.requireFit(config, owner, call, to.maxTokens());
+    ProjectionWeights owner = backend.weights(call);
+    boolean narrow = arrays.requireFit(owner, call, to.maxTokens());
     ProjectionWeights handles = owner.handles();
-    DeviceRouting reads = routing.handles().withSizes(new IntArray(Sizes.COUNT));
+    DevicePlan reads = routing.handles().withSizes(new IntArray(Sizes.COUNT));
     to.graph()
         .transferToDevice(DataTransferMode.FIRST_EXECUTION, reads.sizes())
         .transferToDevice(DataTransferMode.UNDER_DEMAND, handles.resident())
         .transferToDevice(DataTransferMode.UNDER_DEMAND, reads.plan())
-        .transferToDevice(DataTransferMode.UNDER_DEMAND, scratchHandle);
-    boolean gateUp = call.projection() == Projection.GATE_UP;
-    String name = "lora" + appended++ + (gateUp ? "GateUp" : "Down");
-    if (tuned) {
-      appendTuned(to, name, call, (PackedWeights) handles, reads, arrays);
+        .transferToDevice(DataTransferMode.UNDER_DEMAND, memory.scratch());
+    String name = "lora" + appended++ + kind(call);
+    if (narrow) {
+      appendNarrow(to, name, call, (PackedWeights) handles, reads, arrays);
     } else {
       appendFloats(to, name, call, handles, reads, arrays);
     }
-    weights.put(owner.uploadName(), owner);
     graphsWithTasks.add(to.index());
-    map(to, handles.resident(), owner.resident(), owner.uploadName());
-    map(to, reads.plan(), routing.transferred(), routing.name());
-    mappings.add(new Mapping(scratchHandle, to.index(), scratchHandle, SCRATCH));
+    memory.map(to.index(), owner, handles, routing);
+  }
+
+  private static String kind(ProjectionCall call) {
+    if (call.isDense()) {
+      return "Dense";
+    }
+    return call.projection() == Projection.GATE_UP ? "GateUp" : "Down";
   }
 
   private void appendFloats(
@@ -166,64 +152,56 @@ public final class EngineTasks {
       String name,
       ProjectionCall call,
       ProjectionWeights handles,
-      DeviceRouting reads,
+      DevicePlan reads,
       EngineArrays arrays) {
-    int rows = routing(to).rows();
-    int zStride = SliceTable.maxStack(config);
-    needScratch(Math.multiplyExact(rows, zStride));
-    Sizes.write(reads.sizes(), config, call, arrays.yWidth());
-    FloatTasks.append(
+    MoeLoraConfig layer = handles.config();
+    int rows = routing(to, call.isDense()).rows();
+    int zStride = SliceTable.maxStack(layer);
+    memory.needScratch(Math.multiplyExact(rows, zStride));
+    Sizes.write(reads.sizes(), layer, call, arrays.yWidth());
+    LoopLaunch.append(
         to.graph(),
         name,
         handles,
-        new FloatTasks.Bounds(rows, zStride, config.model().outputWidth(call.projection())),
-        new FloatTasks.Arrays(
-            reads, (FloatArray) arrays.x(), scratchHandle, (FloatArray) arrays.y()));
+        new LoopLaunch.Bounds(rows, zStride, layer.model().outputWidth(call.projection())),
+        new LoopLaunch.Arrays(
+            reads, (FloatArray) arrays.x(), memory.scratch(), (FloatArray) arrays.y()));
   }
 
-  private void appendTuned(
+  private void appendNarrow(
       EngineGraph to,
       String name,
       ProjectionCall call,
       PackedWeights handles,
-      DeviceRouting reads,
+      DevicePlan reads,
       EngineArrays arrays) {
-    Tiling tiling = tiling(to.maxTokens(), call);
-    needScratch(tiling.zElements(config, routing(to).maxActiveBlocks()));
-    TunedTasks.writeSizes(reads.sizes(), config, call, arrays.yWidth(), tiling);
+    MoeLoraConfig layer = handles.config();
+    HostPlan routing = routing(to, call.isDense());
+    BlockChoice choice = call.isDense() ? new BlockChoice(layer, true, null) : backend.choice();
+    Tiling tiling = choice.ofGraph(to.maxTokens(), call.projection());
+    memory.needScratch(tiling.zElements(layer, routing.maxActiveBlocks()));
+    NarrowLaunch.writeSizes(reads.sizes(), layer, call, arrays.yWidth(), tiling);
     if (!call.add()) {
-      appendZero(to, name + "Zero", call, reads, arrays.y());
+      int columns = layer.model().outputWidth(call.projection());
+      appendZero(to, name + "Zero", reads, arrays.y(), routing.maxPairs(), columns);
     }
-    TunedTasks.append(
-        to.graph(),
-        to.graph().getTaskGraphName(),
-        to.scheduler(),
+    NarrowLaunch.append(
+        new Target(to.graph(), to.graph().getTaskGraphName(), to.scheduler()),
         name,
-        config,
+        layer,
         handles,
         tiling,
-        new TunedTasks.Arrays(reads, (HalfFloatArray) arrays.x(), scratchHandle, arrays.y()));
+        new NarrowArrays(reads, (HalfFloatArray) arrays.x(), memory.scratch(), arrays.y()));
   }
 
-  private Tiling tiling(int maxTokens, ProjectionCall call) {
-    if (maxTokens <= BlockChoice.FEW_TOKENS) {
-      return backend.pairsTiling();
-    }
-    return maxTokens <= BlockChoice.SMALL_TOKENS
-        ? SplitTiling.small(config, call.projection())
-        : SplitTiling.large(config, call.projection());
-  }
-
-  /** The tuned kernels only add, so a delta alone is added to zeros. */
-  private void appendZero(
-      EngineGraph to, String name, ProjectionCall call, DeviceRouting reads, TornadoNativeArray y) {
-    int pairs = routing(to).maxPairs();
-    int columns = config.model().outputWidth(call.projection());
+  /** The narrow kernels only add, so a delta alone is added to zeros. */
+  private static void appendZero(
+      EngineGraph to, String name, DevicePlan reads, TornadoNativeArray y, int pairs, int columns) {
     if (y instanceof IntArray words) {
       to.graph()
           .task(
               name,
-              EngineKernels::zeroWords,
+              SmallKernels::zeroWords,
               reads.sizes(),
               reads.counts(),
               words,
@@ -233,7 +211,7 @@ public final class EngineTasks {
       to.graph()
           .task(
               name,
-              EngineKernels::zeroHalves,
+              SmallKernels::zeroHalves,
               reads.sizes(),
               reads.counts(),
               (HalfFloatArray) y,
@@ -243,14 +221,20 @@ public final class EngineTasks {
   }
 
   /**
-   * Lets a graph of the engine transfer the plans of steps up to its {@code maxTokens}, so that
-   * {@link #begin} need not run a graph for that. The engine runs it before the graphs with our
-   * tasks; itself it must have none.
+   * Lets a graph of the engine transfer the plans of steps up to its {@code maxTokens}, those of
+   * dense modules too where the model lists some, so that {@link #begin} need not run a graph for
+   * that. The engine runs it before the graphs with our tasks; itself it must have none.
    *
    * @throws IllegalStateException if the graph has tasks of ours, or after {@link #graphs}
    */
   public void transferPlan(EngineGraph first) {
-    EnginePlan routing = routing(first);
+    transferPlan(first, routing(first, false));
+    if (!config.model().dense().isEmpty()) {
+      transferPlan(first, routing(first, true));
+    }
+  }
+
+  private void transferPlan(EngineGraph first, HostPlan routing) {
     if (graphsWithTasks.contains(first.index())) {
       throw new IllegalStateException(
           "the graph that transfers the plan must not have tasks of ours, got index "
@@ -259,32 +243,26 @@ public final class EngineTasks {
     first.graph().transferToDevice(DataTransferMode.EVERY_EXECUTION, routing.transferred());
     routing.leaveTransferToEngine();
     graphsWithPlan.add(first.index());
-    map(first, routing.transferred(), routing.transferred(), routing.name());
+    memory.mapTransfer(first.index(), routing);
   }
 
-  private void map(EngineGraph to, Object[] handles, Object[] arrays, String owner) {
-    for (int i = 0; i < handles.length; i++) {
-      mappings.add(new Mapping(handles[i], to.index(), arrays[i], owner));
-    }
-  }
-
-  private void needScratch(int floats) {
-    scratchFloats = Math.max(scratchFloats, floats);
-  }
-
-  private EnginePlan routing(EngineGraph graph) {
-    requireOpen();
-    if (!ownGraphs.isEmpty()) {
-      throw new IllegalStateException("tasks must be appended before graphs() is called");
-    }
+  private HostPlan routing(EngineGraph graph, boolean dense) {
+    memory.requireNoGraphs();
     int tokens = graph.maxTokens();
     if (tokens > config.maxTokens()) {
       throw new IllegalArgumentException(
           "maxTokens must be at most %d as in the config, got %d"
               .formatted(config.maxTokens(), tokens));
     }
+    if (dense) {
+      // the plan is of no width, so any module will do
+      MoeLoraConfig layer = config.ofDense(config.model().dense().getFirst());
+      int largeBlock = backend.denseChoice().largeBlock();
+      return denseRoutings.computeIfAbsent(
+          tokens, most -> new HostPlan("lora_dense_plan_", layer, most, largeBlock));
+    }
     return routings.computeIfAbsent(
-        tokens, most -> new EnginePlan(config, most, backend.largeBlock()));
+        tokens, most -> new HostPlan("lora_plan_", config, most, backend.choice().largeBlock()));
   }
 
   /**
@@ -295,25 +273,9 @@ public final class EngineTasks {
    * @throws IllegalStateException if there are no tasks, or at a second call
    */
   public List<ImmutableTaskGraph> graphs() {
-    requireOpen();
-    if (weights.isEmpty() || !ownGraphs.isEmpty()) {
-      throw new IllegalStateException("graphs() must be called once, after append");
-    }
-    List<TaskGraph> list = new ArrayList<>();
-    weights.values().forEach(each -> list.add(each.uploadGraph()));
-    FloatArray scratch = new FloatArray(scratchFloats);
-    mappings.replaceAll(
-        each ->
-            each.owner().equals(SCRATCH)
-                ? new Mapping(each.handle(), each.engineGraph(), scratch, SCRATCH)
-                : each);
-    list.add(
-        new TaskGraph(SCRATCH)
-            .task("clear", EngineKernels::clear, scratch)
-            .persistOnDevice(scratch));
-    routings.values().forEach(each -> list.add(each.graph()));
-    list.forEach(graph -> ownGraphs.add(graph.getTaskGraphName()));
-    return list.stream().map(TaskGraph::snapshot).toList();
+    List<HostPlan> plans = new ArrayList<>(routings.values());
+    plans.addAll(denseRoutings.values());
+    return memory.graphs(plans);
   }
 
   /**
@@ -325,23 +287,7 @@ public final class EngineTasks {
    * @throws IllegalStateException before {@link #graphs} or at a second call
    */
   public void attach(TornadoExecutionPlan enginePlan, int first) {
-    requireOpen();
-    if (ownGraphs.isEmpty() || plan != null) {
-      throw new IllegalStateException("attach must be called once, after graphs()");
-    }
-    for (int i = 0; i < ownGraphs.size(); i++) {
-      enginePlan.withGraph(first + i).execute();
-    }
-    for (Mapping mapping : mappings) {
-      enginePlan.mapOnDeviceMemoryRegion(
-          mapping.handle(),
-          mapping.array(),
-          0,
-          first + ownGraphs.indexOf(mapping.owner()),
-          mapping.engineGraph());
-    }
-    plan = enginePlan;
-    firstGraph = first;
+    memory.attach(enginePlan, first);
   }
 
   /**
@@ -357,87 +303,36 @@ public final class EngineTasks {
    *     closed
    */
   public void begin(Step step) {
-    requireOpen();
-    if (plan == null) {
-      throw new IllegalStateException("attach must be called before begin");
-    }
+    memory.requireAttached();
     if (!(step.backendStep() instanceof TornadoStep tornadoStep)
         || tornadoStep.backend() != backend) {
       throw new IllegalArgumentException("step must be of the instance that the tasks are of");
     }
-    applyChanges(plan);
+    changes.apply(backend.weights());
     // after the changes: it waits for a load that has just handed one over
     step.requireFresh();
-    if (step.routing().tokens() > routings.lastKey()) {
+    requireTokens(routings, step.routing());
+    if (!denseRoutings.isEmpty()) {
+      requireTokens(denseRoutings, step.denseRouting());
+      transfer(denseRoutings, step.denseRouting());
+    }
+    transfer(routings, step.routing());
+  }
+
+  private static void requireTokens(NavigableMap<Integer, HostPlan> plans, Routing routing) {
+    if (!plans.isEmpty() && routing.tokens() > plans.lastKey()) {
       throw new IllegalArgumentException(
           "the step must have at most %d tokens, as the largest graph, got %d"
-              .formatted(routings.lastKey(), step.routing().tokens()));
+              .formatted(plans.lastKey(), routing.tokens()));
     }
-    for (EnginePlan routing : routings.values()) {
-      routing.write(step.routing());
-      if (!routing.engineTransfers()) {
-        run(plan, routing.name());
+  }
+
+  private void transfer(NavigableMap<Integer, HostPlan> plans, Routing routing) {
+    for (HostPlan each : plans.values()) {
+      each.write(routing);
+      if (!each.engineTransfers()) {
+        memory.transfer(each);
       }
-    }
-  }
-
-  private void applyChanges(TornadoExecutionPlan enginePlan) {
-    Map<Integer, List<ProjectionWeights.Packed>> taken;
-    synchronized (changes) {
-      taken = new LinkedHashMap<>(changes);
-      changes.clear();
-    }
-    taken.forEach((slot, packed) -> apply(enginePlan, slot, packed));
-  }
-
-  private void apply(
-      TornadoExecutionPlan enginePlan, int slot, List<ProjectionWeights.Packed> packed) {
-    for (int i = 0; i < backend.weights().size(); i++) {
-      ProjectionWeights each = backend.weights().get(i);
-      if (weights.containsKey(each.uploadName())) {
-        if (packed.isEmpty()) {
-          each.stageEmpty(slot);
-        } else {
-          packed.get(i).stage(slot);
-        }
-        do {
-          run(enginePlan, each.uploadName());
-        } while (!packed.isEmpty() && packed.get(i).stageNext());
-      }
-    }
-  }
-
-  private void run(TornadoExecutionPlan enginePlan, String graph) {
-    try {
-      enginePlan.withGraph(firstGraph + ownGraphs.indexOf(graph)).execute();
-    } catch (RuntimeException e) {
-      // what is on the device is unknown now
-      closed = true;
-      throw e;
-    }
-  }
-
-  /** What the backend hands over. */
-  private final class Changes implements SlotStore {
-
-    @Override
-    public void change(int slot, List<ProjectionWeights.Packed> packed) {
-      synchronized (changes) {
-        changes.remove(slot);
-        changes.put(slot, packed);
-      }
-    }
-
-    /** The memory is the engine's plan's, which the engine closes. */
-    @Override
-    public void close() {
-      closed = true;
-    }
-  }
-
-  private void requireOpen() {
-    if (closed) {
-      throw new IllegalStateException("the instance is closed, or its device has failed");
     }
   }
 }

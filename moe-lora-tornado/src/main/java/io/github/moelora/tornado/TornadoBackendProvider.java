@@ -68,7 +68,7 @@ public final class TornadoBackendProvider implements BackendProvider, Tunable {
     TornadoDevice device = requireDevice();
     boolean tensorCores = DeviceTraits.hasTensorCores(device);
     boolean packed = tensorCores && PackedWeights.suits(config);
-    Tuning tuning = Tuning.find(config, Tuning.deviceName(device), packed);
+    Tuning tuning = Tuning.find(config, DeviceTraits.name(device), packed);
     return new TornadoBackend(config, describe(device), tensorCores, tuning);
   }
 

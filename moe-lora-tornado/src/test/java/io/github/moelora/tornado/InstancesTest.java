@@ -11,7 +11,7 @@ import io.github.moelora.ProjectionCall;
 import io.github.moelora.Step;
 import io.github.moelora.testkit.Problem;
 import io.github.moelora.testkit.Seeds;
-import io.github.moelora.tornado.weights.PortableWeights;
+import io.github.moelora.tornado.weights.FloatWeights;
 import java.lang.management.ManagementFactory;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
@@ -68,7 +68,7 @@ class InstancesTest {
             .route()
             .dealAdapters();
     long elements = 256L * 10 * (2 * 640 + 640);
-    assertThat(elements).isGreaterThan(PortableWeights.STAGED);
+    assertThat(elements).isGreaterThan(FloatWeights.STAGED);
     try (MoeLora lora = MoeLora.open(problem.config(), "tornado")) {
       problem.check(lora, CALLS);
     }

@@ -1,7 +1,8 @@
 package io.github.moelora.bench.gpu;
 
-import io.github.moelora.Routing;
-import io.github.moelora.tornado.layout.DeviceRouting;
+import io.github.moelora.spi.HostPlanner;
+import io.github.moelora.spi.PlanFormat;
+import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.workload.Batch;
 import java.util.ArrayList;
 import java.util.List;
@@ -10,8 +11,8 @@ import java.util.TreeMap;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 
 /**
- * The plan of a batch, written apart from {@link Routing} so that one does not hide a mistake of
- * the other.
+ * The plan of a batch, written apart from {@link HostPlanner} so that one does not hide a mistake
+ * of the other.
  */
 final class BenchBlocks {
   private BenchBlocks() {}
@@ -20,7 +21,7 @@ final class BenchBlocks {
    * Writes the plan in blocks of {@code blockSize} rows; with 1, every pair is a block, in pair
    * order.
    */
-  static void write(Batch batch, int experts, DeviceRouting to, int blockSize) {
+  static void write(Batch batch, int experts, DevicePlan to, int blockSize) {
     int expertsPerToken = batch.pairs() / batch.tokens();
     int blocks = 0;
     int rows = 0;
@@ -30,15 +31,15 @@ final class BenchBlocks {
     if (blockSize == 1) {
       for (int p = 0; p < batch.pairs(); p++) {
         to.sortedTokenIds().set(rows++, p);
-        to.adapterIds().set(blocks, batch.adapterIds()[p / expertsPerToken]);
-        to.expertIds().set(blocks++, batch.expertIds()[p]);
+        to.blockAdapters().set(blocks, batch.adapterIds()[p / expertsPerToken]);
+        to.blockExperts().set(blocks++, batch.expertIds()[p]);
       }
     } else {
       for (var group : groups(batch, experts).entrySet()) {
         for (int i = 0; i < group.getValue().size(); i++) {
           if (i % blockSize == 0) {
-            to.adapterIds().set(blocks, group.getKey() / experts);
-            to.expertIds().set(blocks++, group.getKey() % experts);
+            to.blockAdapters().set(blocks, group.getKey() / experts);
+            to.blockExperts().set(blocks++, group.getKey() % experts);
           }
           to.sortedTokenIds().set(rows++, group.getValue().get(i));
         }
@@ -48,12 +49,12 @@ final class BenchBlocks {
       }
     }
     IntArray counts = to.counts();
-    counts.set(Routing.NUM_TOKENS_POST_PADDED, rows);
-    counts.set(Routing.ACTIVE_BLOCKS, blocks);
-    counts.set(Routing.ALL_BLOCKS, blocks);
-    counts.set(Routing.TOKENS, batch.tokens());
-    counts.set(Routing.PAIRS, batch.pairs());
-    counts.set(Routing.BLOCK_SIZE, blockSize);
+    counts.set(PlanFormat.NUM_TOKENS_POST_PADDED, rows);
+    counts.set(PlanFormat.ACTIVE_BLOCKS, blocks);
+    counts.set(PlanFormat.ALL_BLOCKS, blocks);
+    counts.set(PlanFormat.TOKENS, batch.tokens());
+    counts.set(PlanFormat.PAIRS, batch.pairs());
+    counts.set(PlanFormat.BLOCK_SIZE, blockSize);
   }
 
   /** Pair indices of each (adapter, expert) that occurs, by {@code l * E + e}. */

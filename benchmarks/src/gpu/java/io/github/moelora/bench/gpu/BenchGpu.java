@@ -29,7 +29,7 @@ import picocli.CommandLine.Option;
 import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
 
 /**
- * Measures the tuned kernels on a GPU: four model shapes, ranks 16 and 64, 1 to 8192 tokens, in
+ * Measures the narrow kernels on a GPU: four model shapes, ranks 16 and 64, 1 to 8192 tokens, in
  * bf16 and fp16, beside the floor and, if its file is given, vLLM's operator. Started by {@code
  * scripts/bench-gpu --json FILE --plot FILE}.
  *
@@ -41,7 +41,7 @@ import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
     mixinStandardHelpOptions = true,
     showDefaultValues = true,
     description = {
-      "Times the tuned kernels on a GPU, against the floor and vLLM's operator.",
+      "Times the narrow kernels on a GPU, against the floor and vLLM's operator.",
       "The exit code is 1 if a result is wrong or a measurement is missing."
     })
 final class BenchGpu implements Callable<Integer> {
@@ -173,7 +173,7 @@ final class BenchGpu implements Callable<Integer> {
     }
     if (!DeviceTraits.hasTensorCores(TornadoExecutionPlan.getDevice(0, 0))) {
       throw new IllegalArgumentException(
-          "the tuned kernels need TornadoVM's CUDA backend, got " + usable.device());
+          "the narrow kernels need TornadoVM's CUDA backend, got " + usable.device());
     }
     return usable;
   }

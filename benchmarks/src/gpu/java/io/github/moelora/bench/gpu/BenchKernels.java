@@ -9,8 +9,10 @@ import io.github.moelora.spi.PlanFormat;
 import io.github.moelora.tornado.choice.OneShotTiling;
 import io.github.moelora.tornado.choice.SplitTiling;
 import io.github.moelora.tornado.choice.Tiling;
-import io.github.moelora.tornado.launch.TunedTasks;
-import io.github.moelora.tornado.layout.DeviceRouting;
+import io.github.moelora.tornado.launch.NarrowArrays;
+import io.github.moelora.tornado.launch.NarrowLaunch;
+import io.github.moelora.tornado.launch.Target;
+import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.step.TornadoBackend;
 import io.github.moelora.tornado.tune.CapturedTimer;
 import io.github.moelora.tornado.weights.PackedWeights;
@@ -40,8 +42,9 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 
 /**
- * The tuned kernels of one shape, rank and type with everything on the device: weights, routing, x,
- * y. A graph uploads a slot, one loads a batch, and captured graphs compute it once or many times.
+ * The narrow kernels of one shape, rank and type with everything on the device: weights, routing,
+ * x, y. A graph uploads a slot, one loads a batch, and captured graphs compute it once or many
+ * times.
  */
 final class BenchKernels implements AutoCloseable {
   /** Random numbers that x is windows of. */
@@ -86,7 +89,7 @@ final class BenchKernels implements AutoCloseable {
   private final Matrix pool;
   private final List<LoraAdapter> adapters = new ArrayList<>();
   private final List<Tiling> tilings;
-  private final DeviceRouting routing;
+  private final DevicePlan routing;
   private final HalfFloatArray x;
   private final FloatArray z;
   private final TornadoNativeArray y;
@@ -115,7 +118,7 @@ final class BenchKernels implements AutoCloseable {
     tilings = tilings(config, shape, tokens);
     int pairs = config.maxPairs();
     routing =
-        DeviceRouting.of(PlanFormat.sortedCapacity(config, tilings.getLast().rows()), pairs, pairs);
+        DevicePlan.of(PlanFormat.sortedCapacity(config, tilings.getLast().rows()), pairs, pairs);
     x = new HalfFloatArray(shape.inputRows(maxTokens) * shape.inputWidth());
     z = new FloatArray(zElements(config));
     y = PackedWeights.words(type, Math.multiplyExact(pairs, shape.outputWidth()));
@@ -157,9 +160,10 @@ final class BenchKernels implements AutoCloseable {
     for (Key key : keys()) {
       String name = "rows%d_%d".formatted(key.tiling().rows(), key.repeats);
       TaskGraph graph = new TaskGraph(name).consumeFromDevice("load", resident.toArray());
-      TunedTasks.Arrays arrays = new TunedTasks.Arrays(routing, x, z, y);
+      Target target = new Target(graph, name, scheduler);
+      NarrowArrays arrays = new NarrowArrays(routing, x, z, y);
       for (int i = 0; i < key.repeats(); i++) {
-        TunedTasks.append(graph, name, scheduler, "t" + i, config, weights, key.tiling(), arrays);
+        NarrowLaunch.append(target, "t" + i, config, weights, key.tiling(), arrays);
       }
       graph.persistOnDevice(resident.toArray());
       graph.transferToHost(DataTransferMode.UNDER_DEMAND, y);
@@ -177,7 +181,7 @@ final class BenchKernels implements AutoCloseable {
     return pairs / tiling.rows() + Math.min(pairs, groups);
   }
 
-  /** The tuned kernels that suit one of the batches, by the rows of a block. */
+  /** The narrow kernels that suit one of the batches, by the rows of a block. */
   private static List<Tiling> tilings(
       MoeLoraConfig config, BenchShape shape, List<Integer> tokens) {
     List<Tiling> list = new ArrayList<>();
@@ -228,7 +232,7 @@ final class BenchKernels implements AutoCloseable {
     for (Tiling tiling : tilings(batch)) {
       int blockSize = tiling.rows();
       BenchBlocks.write(batch, shape.preset().model().experts(), routing, blockSize);
-      TunedTasks.writeSizes(
+      NarrowLaunch.writeSizes(
           routing.sizes(),
           shape.sizes(batch.tokens(), sizes.rank(), type).config(),
           shape.call(),

@@ -1,6 +1,16 @@
 package io.github.moelora.tornado.choice;
 
-/** Which kernel runs, on blocks of how many rows. */
+import io.github.moelora.DType;
+import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.Projection;
+import java.util.ArrayList;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Which kernel runs, on blocks of how many rows; nothing else decides it. docs/performance.md has
+ * the measurements behind the built-in numbers. Thread-safe.
+ */
 public final class BlockChoice {
   /** Rows of a block where pairs share weights; neighbouring threads then read the same ones. */
   public static final int SMALL_BLOCK = 16;
@@ -11,5 +21,147 @@ public final class BlockChoice {
   /** Most tokens for which an engine's graph gets the kernels for small blocks. */
   public static final int SMALL_TOKENS = 512;
 
-  private BlockChoice() {}
+  /** Groups of this many pairs and more get the largest blocks where the narrow kernels run. */
+  private static final int LARGEST_GROUP = 128;
+
+  /** Groups of this many pairs and more get large blocks where the narrow kernels have them. */
+  private static final int LARGE_GROUP = 24;
+
+  /** The same for ranks above {@link #SMALL_RANK}, whose weights cost more to read again. */
+  private static final int LARGE_GROUP_OF_RANKS = 16;
+
+  private static final int SMALL_RANK = 32;
+
+  /** So many pairs make a large block for each multiprocessor. */
+  private static final int MANY_PAIRS = 32 * Tiling.MULTIPROCESSORS;
+
+  /**
+   * Up to so many pairs, each is a block: what counts is to have all multiprocessors at work, or to
+   * have no padding travel.
+   */
+  private static final int FEW_PAIRS = 64;
+
+  private final MoeLoraConfig config;
+  private final boolean packed;
+  private final @Nullable Tuning tuning;
+  private final int largeBlock;
+  private final int maxBlockSize;
+
+  /**
+   * @param packed whether the weights are packed, so that the narrow kernels can run
+   * @param tuning measured choices, null for the built-in ones
+   */
+  public BlockChoice(MoeLoraConfig config, boolean packed, @Nullable Tuning tuning) {
+    this.config = config;
+    this.packed = packed;
+    this.tuning = tuning;
+    largeBlock = packed ? SplitTiling.large(config, Projection.GATE_UP).rows() : SMALL_BLOCK;
+    maxBlockSize = blockSizes(config, packed).getLast();
+  }
+
+  /**
+   * Block sizes among which there is a choice, ascending.
+   *
+   * @param packed whether the narrow kernels run
+   */
+  public static List<Integer> blockSizes(MoeLoraConfig config, boolean packed) {
+    if (!packed) {
+      return List.of(1, SMALL_BLOCK);
+    }
+    return kernels(config, Projection.GATE_UP, null).stream().map(Tiling::rows).toList();
+  }
+
+  /**
+   * The narrow kernels, each for blocks of up to its rows, ascending.
+   *
+   * @param tuning measured choices, null for the built-in ones
+   */
+  public static List<Tiling> kernels(
+      MoeLoraConfig config, Projection projection, @Nullable Tuning tuning) {
+    List<Tiling> kernels = new ArrayList<>();
+    kernels.add(Tuning.split(OneShotTiling.pairs(), tuning));
+    kernels.add(Tuning.split(OneShotTiling.twoRows(), tuning));
+    kernels.addAll(SplitTiling.all(config, projection));
+    return kernels;
+  }
+
+  /** Largest block size of any batch. */
+  public int maxBlockSize() {
+    return maxBlockSize;
+  }
+
+  /** Most rows of a block for an engine's graphs. */
+  public int largeBlock() {
+    return largeBlock;
+  }
+
+  /** The kernel of an engine's graph for batches of up to {@code maxTokens} tokens. */
+  public Tiling ofGraph(int maxTokens, Projection projection) {
+    if (maxTokens <= FEW_TOKENS) {
+      return Tuning.split(OneShotTiling.pairs(), tuning);
+    }
+    return maxTokens <= SMALL_TOKENS
+        ? SplitTiling.small(config, projection)
+        : SplitTiling.large(config, projection);
+  }
+
+  /**
+   * Rows of a block for a batch on host arrays: as measured, where a measurement covers it, else as
+   * built in. Allocates nothing.
+   *
+   * @param activePairs pairs with work
+   * @param groups (adapter, expert) combinations with at least one pair
+   */
+  public int ofBatch(int activePairs, int groups) {
+    int measured = tuning == null ? 0 : tuning.blockSize(activePairs, groups);
+    return measured > 0 ? measured : builtIn(activePairs, groups);
+  }
+
+  /** The same without measurements. */
+  public int builtIn(int activePairs, int groups) {
+    if (activePairs == groups || activePairs <= FEW_PAIRS) {
+      return 1;
+    }
+    if (!packed) {
+      // blocks would mostly be padding, and x and y travel with it
+      return activePairs < 2 * groups ? 1 : SMALL_BLOCK;
+    }
+    if (2 * activePairs < 3 * groups) {
+      return 1;
+    }
+    // the one-shot kernel takes float16 apart in more steps, tensor cores take it as it is
+    if (activePairs < 2 * groups && config.weightType() == DType.BF16) {
+      return 2;
+    }
+    if (isSmall(activePairs, groups)) {
+      return SMALL_BLOCK;
+    }
+    return activePairs >= groups * LARGEST_GROUP ? maxBlockSize : largeBlock;
+  }
+
+  /**
+   * Rows of a block for a batch of an engine, whose graphs have fixed kernels, none of them for the
+   * largest blocks, and whose arrays hold no measured plans. Allocates nothing.
+   *
+   * @param activePairs pairs with work
+   * @param groups (adapter, expert) combinations with at least one pair
+   */
+  public int ofEngineBatch(int activePairs, int groups) {
+    if (activePairs == groups) {
+      return 1;
+    }
+    if (packed && activePairs <= FEW_TOKENS * config.expertsPerToken()) {
+      return 1;
+    }
+    if (activePairs <= SMALL_TOKENS * config.expertsPerToken() || isSmall(activePairs, groups)) {
+      return SMALL_BLOCK;
+    }
+    return largeBlock;
+  }
+
+  private boolean isSmall(int activePairs, int groups) {
+    boolean manyRanks = config.maxRank() > SMALL_RANK;
+    int largeGroup = manyRanks ? LARGE_GROUP_OF_RANKS : LARGE_GROUP;
+    return activePairs < groups * largeGroup || (manyRanks && activePairs < MANY_PAIRS);
+  }
 }

@@ -3,13 +3,13 @@ package io.github.moelora.tornado.choice;
 import io.github.moelora.DType;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.Projection;
-import io.github.moelora.tornado.kernels.TunedExpand;
+import io.github.moelora.tornado.kernels.MmaExpand;
 import io.github.moelora.tornado.layout.PackedLayout;
 import io.github.moelora.tornado.layout.SliceTable;
 import java.util.List;
 
 /**
- * How the tuned shrink and expand, two launches, cut a projection's work.
+ * How MmaShrink and MmaExpand, two launches, cut a projection's work.
  *
  * @param rowWarps rows of warps of a shrink work-group
  * @param rankWarps warps of a shrink work-group that share its rows: 1, 2 or 4
@@ -46,7 +46,7 @@ public record SplitTiling(
   private static final int WARP_COLUMNS = 64;
 
   /** Most columns of a projection whose chunks are small. */
-  private static final int NARROW = 4096;
+  private static final int SHORT_ROW = 4096;
 
   /** Work-groups of expand that the registers of a multiprocessor hold. */
   private static final int RESIDENT = 4;
@@ -120,9 +120,9 @@ public record SplitTiling(
     int rankWarps = rankWarps(config, projection);
     int rowTiles = rankWarps == 4 && rows > 16 ? 2 : 1;
     int rowWarps = rows / 16 / rowTiles;
-    boolean narrow = narrow(config, projection);
+    boolean shortRows = shortRows(config, projection);
     // half the registers for sums leave room for one work-group more on a multiprocessor
-    int expandRows = narrow && cheapB(config) ? 16 : rows;
+    int expandRows = shortRows && cheapB(config) ? 16 : rows;
     return new SplitTiling(
         rowWarps,
         rankWarps,
@@ -133,7 +133,7 @@ public record SplitTiling(
         8 * MULTIPROCESSORS,
         shrinkItems(rows, rankWarps) * MULTIPROCESSORS,
         expandRows,
-        chunk(config, expandRows, narrow ? 128 : 256),
+        chunk(config, expandRows, shortRows ? 128 : 256),
         RESIDENT * MULTIPROCESSORS,
         8 * MULTIPROCESSORS);
   }
@@ -147,8 +147,8 @@ public record SplitTiling(
   }
 
   /** Whether rows of y are short. */
-  private static boolean narrow(MoeLoraConfig config, Projection projection) {
-    return config.model().outputWidth(projection) <= NARROW;
+  private static boolean shortRows(MoeLoraConfig config, Projection projection) {
+    return config.model().outputWidth(projection) <= SHORT_ROW;
   }
 
   /** Warps of 32 ranks that all ranks of a site take, or as many as a work-group has for them. */
@@ -175,7 +175,7 @@ public record SplitTiling(
     int chunk = Math.min(WARP_COLUMNS * 64 / rows, most);
     while (chunk > 32
         && (expandBytes(config, rows, chunk) > LOCAL_BYTES
-            || expandLongs(config, chunk) > TunedExpand.MAX_LONGS)) {
+            || expandLongs(config, chunk) > MmaExpand.MAX_LONGS)) {
       chunk /= 2;
     }
     return chunk;
@@ -186,14 +186,14 @@ public record SplitTiling(
     int ranks = 16 * rankSteps(config.maxRank());
     return 2 * chunk * ranks
         + 4 * rows * ranks
-        + 4 * rows * TunedExpand.sumsStride(chunk)
+        + 4 * rows * MmaExpand.sumsStride(chunk)
         + 16
         + 8 * rows;
   }
 
   /** Longs of a chunk of B that a thread copies. */
   private static int expandLongs(MoeLoraConfig config, int chunk) {
-    return chunk * 16 * rankSteps(config.maxRank()) / (PackedLayout.LONG * TunedExpand.THREADS);
+    return chunk * 16 * rankSteps(config.maxRank()) / (PackedLayout.LONG * MmaExpand.THREADS);
   }
 
   private static int rankSteps(int rank) {

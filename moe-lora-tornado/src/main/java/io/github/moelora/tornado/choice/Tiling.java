@@ -2,7 +2,7 @@ package io.github.moelora.tornado.choice;
 
 import io.github.moelora.MoeLoraConfig;
 
-/** Which of the tuned kernels compute a projection, and how they cut its work. */
+/** Which of the narrow kernels compute a projection, and how they cut its work. */
 public sealed interface Tiling permits SplitTiling, OneShotTiling {
 
   /** Multiprocessors of an H100; the grids are sized for it and work on any device. */

@@ -4,19 +4,16 @@ import io.github.moelora.DType;
 import io.github.moelora.GateUp;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.MoeModel;
-import io.github.moelora.Projection;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
-import uk.ac.manchester.tornado.api.common.TornadoDevice;
 
 /**
  * Choices of the backend that were measured on a device for a shape, in place of the built-in ones.
  *
- * @param device name of the device, see {@link #deviceName}
+ * @param device name of the device, see {@code DeviceTraits.name}
  * @param shape the shape
  * @param targetItems items that the one-shot kernel splits columns for, by the rows of its blocks
  *     less one; 0 is the built-in number
@@ -84,28 +81,6 @@ public record Tuning(String device, Shape shape, List<Integer> targetItems, List
     rules = List.copyOf(rules);
   }
 
-  /** What a file calls a device: the same device behaves otherwise under another driver API. */
-  public static String deviceName(TornadoDevice device) {
-    return "%s, %s"
-        .formatted(device.getPhysicalDevice().getDeviceName().trim(), device.getTornadoVMBackend());
-  }
-
-  /**
-   * Block sizes among which there is a choice, ascending.
-   *
-   * @param packed whether the tuned kernels run
-   */
-  public static List<Integer> blockSizes(MoeLoraConfig config, boolean packed) {
-    List<Integer> sizes = new ArrayList<>(List.of(1));
-    if (packed) {
-      sizes.add(2);
-      SplitTiling.all(config, Projection.GATE_UP).forEach(tiling -> sizes.add(tiling.rows()));
-    } else {
-      sizes.add(BlockChoice.SMALL_BLOCK);
-    }
-    return sizes;
-  }
-
   /**
    * The choices that {@link #PROPERTY} names, if they are for this device and shape; the log tells
    * which ones are taken.
@@ -130,7 +105,7 @@ public record Tuning(String device, Shape shape, List<Integer> targetItems, List
       LOG.info("block sizes: built in; {} is for {}, not {}", file, tuning.shape, shape);
       return null;
     }
-    TuningFile.requireBlockSizes(file, tuning, blockSizes(config, packed));
+    TuningFile.requireBlockSizes(file, tuning, BlockChoice.blockSizes(config, packed));
     LOG.info("block sizes: {}", file);
     return tuning;
   }

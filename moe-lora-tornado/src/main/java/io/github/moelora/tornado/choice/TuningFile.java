@@ -8,7 +8,7 @@ import com.fasterxml.jackson.core.StreamReadFeature;
 import io.github.moelora.DType;
 import io.github.moelora.GateUp;
 import io.github.moelora.MoeLoraConfig;
-import io.github.moelora.tornado.kernels.TunedOneShot;
+import io.github.moelora.tornado.kernels.OneShot;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -70,7 +70,7 @@ public final class TuningFile {
                 shape.weights()));
     text.append(",\n  \"target_items\": {");
     String separator = "";
-    for (int rows = 1; rows <= TunedOneShot.MAX_ROWS; rows++) {
+    for (int rows = 1; rows <= OneShot.MAX_ROWS; rows++) {
       int items = tuning.targetItems().get(rows - 1);
       if (items > 0) {
         text.append(separator).append("\"%d\": %d".formatted(rows, items));
@@ -132,7 +132,7 @@ public final class TuningFile {
   private static List<Integer> targetItems(Node node) {
     node.requireFields("1", "2");
     List<Integer> items = new ArrayList<>();
-    for (int rows = 1; rows <= TunedOneShot.MAX_ROWS; rows++) {
+    for (int rows = 1; rows <= OneShot.MAX_ROWS; rows++) {
       String name = Integer.toString(rows);
       items.add(node.has(name) ? node.integer(name, 1, MAX_ITEMS) : 0);
     }

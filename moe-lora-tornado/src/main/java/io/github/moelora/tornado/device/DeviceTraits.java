@@ -11,6 +11,12 @@ import uk.ac.manchester.tornado.api.enums.TornadoVMBackendType;
 public final class DeviceTraits {
   private DeviceTraits() {}
 
+  /** What a tuning file calls a device: the same one behaves otherwise under another driver API. */
+  public static String name(TornadoDevice device) {
+    return "%s, %s"
+        .formatted(device.getPhysicalDevice().getDeviceName().trim(), device.getTornadoVMBackend());
+  }
+
   /**
    * Whether kernels may use {@code mma}: on the CUDA backend, which takes devices of compute
    * capability 8.0 and later for it.

@@ -3,7 +3,7 @@ package io.github.moelora.tornado.layout;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 
 /**
- * How the tuned kernels want an adapter's weights of one expert, and how they share the work.
+ * How the narrow kernels want an adapter's weights of one expert, and how they share the work.
  *
  * <p>A of all slices is stacked: ranks one after another, padded with zeros to a multiple of 8; H
  * is padded to a multiple of 64. The matrix is cut into tiles of 16 elements of H times 8 ranks,

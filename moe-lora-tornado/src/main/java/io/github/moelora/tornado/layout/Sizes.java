@@ -30,16 +30,16 @@ public final class Sizes {
   /** 1 to add to y, 0 to write the delta alone. */
   public static final int ADD = 7;
 
-  /** Pipeline stages that H takes in the tuned kernels. */
+  /** Pipeline stages that H takes in the narrow kernels. */
   public static final int STAGES = 8;
 
-  /** Items of work that suit the device; with fewer blocks the tuned kernels split H. */
+  /** Items of work that suit the device; with fewer blocks the narrow kernels split H. */
   public static final int TARGET_ITEMS = 9;
 
-  /** Ranks of an item of the tuned shrink. */
+  /** Ranks of an item of MmaShrink. */
   public static final int ITEM_RANKS = 10;
 
-  /** Chunks of columns of the widest slice in the tuned expand. */
+  /** Chunks of columns of the widest slice in MmaExpand. */
   public static final int CHUNKS = 11;
 
   /** Items of the one-shot kernel that suit the device, or of expand that it holds at once. */

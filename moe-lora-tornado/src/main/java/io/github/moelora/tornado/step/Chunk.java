@@ -4,7 +4,7 @@ import io.github.moelora.Matrix;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
 import io.github.moelora.spi.PlanFormat;
-import io.github.moelora.tornado.layout.DeviceRouting;
+import io.github.moelora.tornado.layout.DevicePlan;
 import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
@@ -14,12 +14,12 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
  * row {@code i} of {@code x} and {@code y}. TornadoVM transfers whole arrays, hence chunks of few
  * fixed sizes.
  */
-sealed interface Chunk permits FloatChunk, PackedChunk {
+sealed interface Chunk permits FloatChunk, NarrowChunk {
 
   /** Positions that the chunk holds. */
   int rows();
 
-  DeviceRouting routing();
+  DevicePlan routing();
 
   /** Whether this chunk can take such a call. */
   boolean accepts(ProjectionCall call, Matrix x, Matrix y, int blockSize);
@@ -52,8 +52,8 @@ sealed interface Chunk permits FloatChunk, PackedChunk {
     counts.set(PlanFormat.PAIRS, rows);
     counts.set(PlanFormat.BLOCK_SIZE, size);
     for (int b = 0; b < count; b++) {
-      routing().expertIds().set(b, plan.blockExpert(firstBlock + b));
-      routing().adapterIds().set(b, plan.blockAdapter(firstBlock + b));
+      routing().blockExperts().set(b, plan.blockExpert(firstBlock + b));
+      routing().blockAdapters().set(b, plan.blockAdapter(firstBlock + b));
     }
     for (int row = 0; row < rows; row++) {
       int pair = plan.sortedTokenId(firstBlock * size + row);

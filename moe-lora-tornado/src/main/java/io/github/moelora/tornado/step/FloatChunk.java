@@ -5,8 +5,8 @@ import io.github.moelora.LoraAdapter;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.ProjectionCall;
-import io.github.moelora.tornado.launch.FloatTasks;
-import io.github.moelora.tornado.layout.DeviceRouting;
+import io.github.moelora.tornado.launch.LoopLaunch;
+import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.SliceTable;
 import io.github.moelora.tornado.weights.ProjectionWeights;
@@ -26,7 +26,7 @@ final class FloatChunk implements Chunk {
   private final ProjectionWeights weights;
   private final int rows;
   private final int outputWidth;
-  private final DeviceRouting routing;
+  private final DevicePlan routing;
   private final FloatArray x;
   private final FloatArray z;
   private final FloatArray delta;
@@ -36,7 +36,7 @@ final class FloatChunk implements Chunk {
     this.weights = weights;
     this.rows = rows;
     outputWidth = config.model().outputWidth(weights.projection());
-    routing = DeviceRouting.of(rows, rows, rows);
+    routing = DevicePlan.of(rows, rows, rows);
     x = new FloatArray(rows * config.model().inputWidth(weights.projection()));
     z = new FloatArray(rows * SliceTable.maxStack(config));
     delta = new FloatArray(rows * outputWidth);
@@ -48,7 +48,7 @@ final class FloatChunk implements Chunk {
   }
 
   @Override
-  public DeviceRouting routing() {
+  public DevicePlan routing() {
     return routing;
   }
 
@@ -132,12 +132,12 @@ final class FloatChunk implements Chunk {
             .consumeFromDevice(weights.uploadName(), weights.resident())
             .transferToDevice(DataTransferMode.EVERY_EXECUTION, routing.all())
             .transferToDevice(DataTransferMode.EVERY_EXECUTION, x);
-    FloatTasks.append(
+    LoopLaunch.append(
         graph,
         "",
         weights,
-        new FloatTasks.Bounds(rows, SliceTable.maxStack(config), outputWidth),
-        new FloatTasks.Arrays(routing, x, z, delta));
+        new LoopLaunch.Bounds(rows, SliceTable.maxStack(config), outputWidth),
+        new LoopLaunch.Arrays(routing, x, z, delta));
     return graph.transferToHost(DataTransferMode.EVERY_EXECUTION, delta);
   }
 }

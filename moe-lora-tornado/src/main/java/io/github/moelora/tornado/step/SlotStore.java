@@ -3,7 +3,7 @@ package io.github.moelora.tornado.step;
 import io.github.moelora.tornado.weights.ProjectionWeights;
 import java.util.List;
 
-/** Where the weights of slots go while an engine has them. Called by any thread. */
+/** Where the weights of slots go: to graphs of the backend, or to those of an engine. */
 public interface SlotStore {
 
   /**
@@ -13,6 +13,6 @@ public interface SlotStore {
    */
   void change(int slot, List<ProjectionWeights.Packed> packed);
 
-  /** Refuses what comes after. */
+  /** Frees what it holds, and refuses what comes after. */
   void close();
 }

@@ -1,6 +1,6 @@
 package io.github.moelora.tornado.step;
 
-import io.github.moelora.DType;
+import io.github.moelora.DenseModule;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
@@ -10,12 +10,9 @@ import io.github.moelora.Routing;
 import io.github.moelora.spi.Backend;
 import io.github.moelora.spi.BackendStep;
 import io.github.moelora.tornado.choice.BlockChoice;
-import io.github.moelora.tornado.choice.OneShotTiling;
-import io.github.moelora.tornado.choice.SplitTiling;
-import io.github.moelora.tornado.choice.Tiling;
 import io.github.moelora.tornado.choice.Tuning;
+import io.github.moelora.tornado.weights.FloatWeights;
 import io.github.moelora.tornado.weights.PackedWeights;
-import io.github.moelora.tornado.weights.PortableWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
 import io.github.moelora.tornado.weights.WeightSite;
 import java.util.ArrayList;
@@ -29,74 +26,54 @@ import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
  * once and stay there. Runs of several steps take turns.
  */
 public final class TornadoBackend implements Backend {
-  /** Groups of this many pairs and more get the largest blocks where the tuned kernels run. */
-  private static final int LARGEST_GROUP = 128;
-
-  /** Groups of this many pairs and more get large blocks where the tuned kernels have them. */
-  private static final int LARGE_GROUP = 24;
-
-  /** The same for ranks above {@link #SMALL_RANK}, whose weights cost more to read again. */
-  private static final int LARGE_GROUP_OF_RANKS = 16;
-
-  private static final int SMALL_RANK = 32;
-
-  /** So many pairs make a large block for each multiprocessor. */
-  private static final int MANY_PAIRS = 32 * Tiling.MULTIPROCESSORS;
-
-  /**
-   * Up to so many pairs, each is a block: what counts is to have all multiprocessors at work, or to
-   * have no padding travel.
-   */
-  private static final int FEW_PAIRS = 64;
-
   private final MoeLoraConfig config;
   private final String device;
-  private final boolean packed;
-  private final int largeBlock;
-  private final int maxBlockSize;
-  private final @Nullable Tuning tuning;
+  private final BlockChoice choice;
   private final List<ProjectionWeights> weights = new ArrayList<>();
 
-  /** Made when weights first go to the device; empty before, and while an engine has them. */
-  private final List<ProjectionPlan> plans = new ArrayList<>();
+  private final BlockChoice denseChoice;
+  private final OwnGraphs graphs;
 
-  private volatile @Nullable SlotStore engine;
+  /** The backend's own graphs, or an engine's. */
+  private volatile SlotStore store;
+
   private boolean closed;
 
   /**
-   * @param tensorCores whether the tuned kernels can run
+   * @param tensorCores whether the narrow kernels can run
    */
   public TornadoBackend(MoeLoraConfig config, String device, boolean tensorCores) {
     this(config, device, tensorCores, null);
   }
 
   /**
-   * @param tensorCores whether the tuned kernels can run
+   * @param tensorCores whether the narrow kernels can run
    * @param tuning measured choices, null for the built-in ones
    */
   public TornadoBackend(
       MoeLoraConfig config, String device, boolean tensorCores, @Nullable Tuning tuning) {
     this.config = config;
     this.device = device;
-    this.tuning = tuning;
-    packed = tensorCores && PackedWeights.suits(config);
+    boolean packed = tensorCores && PackedWeights.suits(config);
     if (packed) {
       PackedWeights.Staging staging = PackedWeights.Staging.of(config);
-      // of modules whose widths the tuned kernels do not take
+      // of modules whose widths the narrow kernels do not take
       FloatArray denseStaging =
-          config.model().dense().isEmpty() ? new FloatArray(1) : PortableWeights.newStaging(config);
+          config.model().dense().isEmpty() ? new FloatArray(1) : FloatWeights.newStaging(config);
       addWeights(
           site ->
               PackedWeights.suits(site.config())
                   ? new PackedWeights(site, staging)
-                  : new PortableWeights(site, denseStaging));
+                  : new FloatWeights(site, denseStaging));
     } else {
-      FloatArray staging = PortableWeights.newStaging(config);
-      addWeights(site -> new PortableWeights(site, staging));
+      FloatArray staging = FloatWeights.newStaging(config);
+      addWeights(site -> new FloatWeights(site, staging));
     }
-    largeBlock =
-        packed ? SplitTiling.large(config, Projection.GATE_UP).rows() : BlockChoice.SMALL_BLOCK;
-    maxBlockSize = Tuning.blockSizes(config, packed).getLast();
+    choice = new BlockChoice(config, packed, tuning);
+    // of a layer of one choice; block sizes do not depend on its widths
+    denseChoice = new BlockChoice(config.ofDense(new DenseModule("any", 4, 4)), packed, null);
+    graphs = new OwnGraphs(weights, tuning);
+    store = graphs;
   }
 
   private void addWeights(Function<WeightSite, ProjectionWeights> factory) {
@@ -110,16 +87,9 @@ public final class TornadoBackend implements Backend {
     }
   }
 
-  /** Plans of all projections, made at the first call. */
-  List<ProjectionPlan> plans() {
-    if (plans.isEmpty()) {
-      for (ProjectionWeights each : weights) {
-        // what was measured was measured on experts
-        Tuning measured = each.site().module() == null ? tuning : null;
-        plans.add(new ProjectionPlan(each.config(), each, measured));
-      }
-    }
-    return plans;
+  /** Graphs of all projections, made at the first call. */
+  List<ProjectionGraphs> graphs() {
+    return graphs.all();
   }
 
   /** Weights of all projections, gate/up before down of each layer, then of dense modules. */
@@ -146,74 +116,46 @@ public final class TornadoBackend implements Backend {
     return 2 * config.model().layerIndex(layer) + (projection == Projection.GATE_UP ? 0 : 1);
   }
 
-  /** Leaves the device to an engine's plan, from now on. */
-  public synchronized void embed(SlotStore store) {
+  /**
+   * Leaves the device to an engine, from now on.
+   *
+   * @param engine gets the slots' weights
+   */
+  public synchronized void embed(SlotStore engine) {
     if (closed) {
       throw new IllegalStateException("MoeLora is closed");
     }
-    if (engine != null) {
+    if (isEmbedded()) {
       throw new IllegalStateException("lora must belong to one EngineTasks, and has one already");
     }
-    if (!plans.isEmpty()) {
+    if (graphs.isMade()) {
       throw new IllegalStateException("EngineTasks.of must come before the first load and run");
     }
-    engine = store;
+    store = engine;
   }
 
-  public int maxBlockSize() {
-    return maxBlockSize;
+  private boolean isEmbedded() {
+    return store != graphs;
   }
 
-  /** Most rows of a block for an engine's graphs. */
-  public int largeBlock() {
-    return largeBlock;
+  /** Which kernel runs, on blocks of how many rows. */
+  public BlockChoice choice() {
+    return choice;
   }
 
-  /** The one-shot kernel for blocks of one pair. */
-  public OneShotTiling pairsTiling() {
-    return Tuning.split(OneShotTiling.pairs(), tuning);
+  /** The same for dense modules, whose tokens are the pairs. */
+  public BlockChoice denseChoice() {
+    return denseChoice;
   }
 
-  /** Rows of a block for a batch: as measured, where a measurement covers it, else as built in. */
+  /** Rows of a block for a batch. */
   public int blockSize(int activePairs, int groups) {
-    // the kernels of an engine's graphs are fixed, and its arrays hold no other plans
-    int tuned = tuning == null || engine != null ? 0 : tuning.blockSize(activePairs, groups);
-    return tuned > 0 ? tuned : builtInBlockSize(activePairs, groups);
+    return blockSize(choice, activePairs, groups);
   }
 
-  /** Rows of a block for a batch; docs/performance.md has the measurements behind it. */
-  private int builtInBlockSize(int activePairs, int groups) {
-    if (activePairs == groups) {
-      return 1;
-    }
-    if (engine != null) {
-      if (packed && activePairs <= BlockChoice.FEW_TOKENS * config.expertsPerToken()) {
-        return 1;
-      }
-      if (activePairs <= BlockChoice.SMALL_TOKENS * config.expertsPerToken()) {
-        return BlockChoice.SMALL_BLOCK;
-      }
-    } else if (activePairs <= FEW_PAIRS) {
-      return 1;
-    } else if (packed) {
-      if (2 * activePairs < 3 * groups) {
-        return 1;
-      }
-      // the one-shot kernel takes float16 apart in more steps, tensor cores take it as it is
-      if (activePairs < 2 * groups && config.weightType() == DType.BF16) {
-        return 2;
-      }
-    } else if (activePairs < 2 * groups) {
-      // blocks would mostly be padding, and x and y travel with it
-      return 1;
-    }
-    boolean manyRanks = config.maxRank() > SMALL_RANK;
-    int largeGroup = manyRanks ? LARGE_GROUP_OF_RANKS : LARGE_GROUP;
-    if (activePairs < groups * largeGroup || (manyRanks && activePairs < MANY_PAIRS)) {
-      return BlockChoice.SMALL_BLOCK;
-    }
-    // an engine's graphs have no kernels for the largest blocks
-    return activePairs >= groups * LARGEST_GROUP && engine == null ? maxBlockSize : largeBlock;
+  /** Rows of a block for a batch, by one of the two choices. */
+  int blockSize(BlockChoice by, int activePairs, int groups) {
+    return isEmbedded() ? by.ofEngineBatch(activePairs, groups) : by.ofBatch(activePairs, groups);
   }
 
   @Override
@@ -228,7 +170,7 @@ public final class TornadoBackend implements Backend {
     return new PreparedAdapter() {
       @Override
       public void commit() {
-        store(slot, packed);
+        change(slot, packed);
       }
 
       @Override
@@ -238,30 +180,13 @@ public final class TornadoBackend implements Backend {
     };
   }
 
-  private synchronized void store(int slot, List<ProjectionWeights.Packed> packed) {
-    if (engine != null) {
-      engine.change(slot, packed);
-      return;
-    }
-    for (int i = 0; i < weights.size(); i++) {
-      ProjectionWeights.Packed each = packed.get(i);
-      each.stage(slot);
-      do {
-        plans().get(i).store();
-      } while (each.stageNext());
-    }
+  private synchronized void change(int slot, List<ProjectionWeights.Packed> packed) {
+    store.change(slot, packed);
   }
 
   @Override
-  public synchronized void unload(int slot) {
-    if (engine != null) {
-      engine.change(slot, List.of());
-      return;
-    }
-    for (int i = 0; i < weights.size(); i++) {
-      weights.get(i).stageEmpty(slot);
-      plans().get(i).store();
-    }
+  public void unload(int slot) {
+    change(slot, List.of());
   }
 
   @Override
@@ -270,20 +195,17 @@ public final class TornadoBackend implements Backend {
   }
 
   synchronized void run(Routing routing, ProjectionCall call, Matrix x, Matrix y) {
-    if (engine != null) {
+    if (isEmbedded()) {
       throw new IllegalStateException("the adapters are in an engine's plan: run that");
     }
-    plans().get(index(call)).run(routing, call, x, y);
+    graphs().get(index(call)).run(routing, call, x, y);
   }
 
   @Override
   public synchronized void close() {
     if (!closed) {
       closed = true;
-      plans.forEach(ProjectionPlan::close);
-      if (engine != null) {
-        engine.close();
-      }
+      store.close();
     }
   }
 }

@@ -4,11 +4,13 @@ import io.github.moelora.Matrix;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
 import io.github.moelora.spi.BackendStep;
+import io.github.moelora.spi.BlockRule;
 import org.jspecify.annotations.Nullable;
 
 /** A plan on the host; the backend takes it to the device when it runs. */
 public final class TornadoStep implements BackendStep {
   private final TornadoBackend backend;
+  private final BlockRule denseRule = new DenseRule();
   private @Nullable Routing expertPlan;
   private @Nullable Routing densePlan;
 
@@ -23,12 +25,17 @@ public final class TornadoStep implements BackendStep {
 
   @Override
   public int maxBlockSize() {
-    return backend.maxBlockSize();
+    return backend.choice().maxBlockSize();
   }
 
   @Override
   public int blockSize(int activePairs, int groups) {
     return backend.blockSize(activePairs, groups);
+  }
+
+  @Override
+  public BlockRule denseRule() {
+    return denseRule;
   }
 
   @Override
@@ -48,6 +55,18 @@ public final class TornadoStep implements BackendStep {
       throw new IllegalStateException("plan must be called before run");
     }
     backend.run(plan, call, x, y);
+  }
+
+  private final class DenseRule implements BlockRule {
+    @Override
+    public int maxBlockSize() {
+      return backend.denseChoice().maxBlockSize();
+    }
+
+    @Override
+    public int blockSize(int activePairs, int groups) {
+      return backend.blockSize(backend.denseChoice(), activePairs, groups);
+    }
   }
 
   @Override

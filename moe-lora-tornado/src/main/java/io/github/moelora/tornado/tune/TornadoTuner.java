@@ -1,27 +1,20 @@
 package io.github.moelora.tornado.tune;
 
 import io.github.moelora.LoraAdapter;
-import io.github.moelora.Matrix;
-import io.github.moelora.MoeLora;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.Projection;
-import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
-import io.github.moelora.Step;
-import io.github.moelora.spi.Availability;
-import io.github.moelora.spi.Backend;
-import io.github.moelora.spi.BackendProvider;
-import io.github.moelora.spi.BackendStep;
+import io.github.moelora.spi.BlockRule;
+import io.github.moelora.spi.HostPlanner;
 import io.github.moelora.spi.PlanFormat;
 import io.github.moelora.spi.Tuner;
+import io.github.moelora.tornado.choice.BlockChoice;
 import io.github.moelora.tornado.choice.OneShotTiling;
-import io.github.moelora.tornado.choice.SplitTiling;
-import io.github.moelora.tornado.choice.Tiling;
 import io.github.moelora.tornado.choice.Tuning;
 import io.github.moelora.tornado.choice.TuningFile;
 import io.github.moelora.tornado.device.DeviceTraits;
-import io.github.moelora.tornado.layout.DeviceRouting;
-import io.github.moelora.tornado.step.ProjectionPlan;
+import io.github.moelora.tornado.layout.DevicePlan;
+import io.github.moelora.tornado.step.ProjectionGraphs;
 import io.github.moelora.tornado.step.TornadoBackend;
 import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
@@ -41,16 +34,19 @@ public final class TornadoTuner implements Tuner {
   /** Times every choice so often, in turn, so that a busy moment does not decide. */
   private static final int PASSES = 2;
 
+  private final MoeLoraConfig config;
   private final String deviceName;
   private final Tuning.Shape shape;
   private final boolean packed;
   private final List<Integer> blockSizes;
   private final TornadoBackend backend;
-  private final DeviceRouting plans;
+  private final DevicePlan plans;
   private final List<TuningTimer> timers = new ArrayList<>();
   private final TuningResults results = new TuningResults();
-  private final MoeLora lora;
-  private final Step step;
+  private final HostPlanner planner;
+
+  /** Slots that hold an adapter. */
+  private final boolean[] active;
 
   // of the plan that the arrays hold
   private int blockSize = 1;
@@ -63,45 +59,38 @@ public final class TornadoTuner implements Tuner {
    * @param description of the device, for people
    */
   public TornadoTuner(MoeLoraConfig config, TornadoDevice device, String description) {
-    deviceName = Tuning.deviceName(device);
+    this.config = config;
+    deviceName = DeviceTraits.name(device);
     shape = Tuning.Shape.of(config);
     boolean tensorCores = DeviceTraits.hasTensorCores(device);
     packed = tensorCores && PackedWeights.suits(config);
-    blockSizes = Tuning.blockSizes(config, packed);
+    blockSizes = BlockChoice.blockSizes(config, packed);
     backend = new TornadoBackend(config, description, tensorCores);
     int pairs = config.maxPairs();
     plans =
-        DeviceRouting.of(PlanFormat.sortedCapacity(config, backend.maxBlockSize()), pairs, pairs);
+        DevicePlan.of(
+            PlanFormat.sortedCapacity(config, backend.choice().maxBlockSize()), pairs, pairs);
     plans.counts().init(0);
     int layer = config.model().layers().getFirst();
     for (Projection projection : Projection.values()) {
       ProjectionWeights weights = backend.weights(layer, projection);
       timers.add(
-          weights instanceof PackedWeights tuned
-              ? new TuningPlan(
+          weights instanceof PackedWeights packedWeights
+              ? new KernelTimer(
                   config,
-                  tuned,
+                  packedWeights,
                   plans,
-                  kernels(config, projection),
+                  BlockChoice.kernels(config, projection, null),
                   DeviceTraits.hasGraphCapture(device))
-              : new TuningRun(config, weights));
+              : new RunTimer(config, weights));
     }
-    lora = MoeLora.open(config, new Provider());
-    step = lora.newStep();
-  }
-
-  /** The tuned kernels, in the order of {@link #kernel}. */
-  private List<Tiling> kernels(MoeLoraConfig config, Projection projection) {
-    List<Tiling> kernels = new ArrayList<>();
-    kernels.add(OneShotTiling.pairs());
-    kernels.add(OneShotTiling.twoRows());
-    kernels.addAll(SplitTiling.all(config, projection));
-    return kernels;
+    active = new boolean[config.slots()];
+    planner = new HostPlanner(config, new SizeInTurn());
   }
 
   /** Index of the kernel that a run takes for the plan. */
   private int kernel(int pairs) {
-    if (blockSize == 1 && pairs > ProjectionPlan.SMALL_CHUNK) {
+    if (blockSize == 1 && pairs > ProjectionGraphs.SMALL_CHUNK) {
       return 1;
     }
     return blockSizes.indexOf(blockSize);
@@ -109,7 +98,7 @@ public final class TornadoTuner implements Tuner {
 
   @Override
   public String device() {
-    return lora.device();
+    return backend.device();
   }
 
   @Override
@@ -119,7 +108,22 @@ public final class TornadoTuner implements Tuner {
 
   @Override
   public void load(int slot, LoraAdapter adapter) {
-    lora.load(slot, adapter);
+    if (slot < 0 || slot >= active.length) {
+      throw new IllegalArgumentException(
+          "slot must be in [0, %d), got %d".formatted(active.length, slot));
+    }
+    adapter.requireFits(config);
+    List<ProjectionWeights.Packed> weights =
+        backend.weights().subList(0, timers.size()).stream()
+            .map(each -> each.pack(adapter))
+            .toList();
+    for (int i = 0; i < timers.size(); i++) {
+      weights.get(i).stage(slot);
+      do {
+        timers.get(i).upload();
+      } while (weights.get(i).stageNext());
+    }
+    active[slot] = true;
   }
 
   @Override
@@ -136,7 +140,7 @@ public final class TornadoTuner implements Tuner {
         times.set(i, times.get(i).best(again.get(i)));
       }
     }
-    int builtIn = backend.blockSize(activePairs, groups);
+    int builtIn = backend.choice().builtIn(activePairs, groups);
     results.add(new TuningResults.Batch(activePairs, groups, builtIn, times));
     List<Choice> choices = new ArrayList<>();
     int last = 0;
@@ -154,8 +158,9 @@ public final class TornadoTuner implements Tuner {
     List<TuningResults.Timed> times = new ArrayList<>();
     for (int size : blockSizes) {
       blockSize = size;
-      step.plan(tokens, expertIds, routingWeights, adapterIds);
-      times.addAll(time(step.routing()));
+      planner.plan(tokens, expertIds, routingWeights, adapterIds, active);
+      planner.routing().copyTo(plans.hostArrays());
+      times.addAll(time(planner.routing()));
     }
     return times;
   }
@@ -193,78 +198,16 @@ public final class TornadoTuner implements Tuner {
   public void close() {
     if (!closed) {
       closed = true;
-      lora.close();
-    }
-  }
-
-  /** Lets {@link MoeLora} check adapters and plan batches for the tuner. */
-  private final class Provider implements BackendProvider, Backend {
-    @Override
-    public String name() {
-      return "tornado";
-    }
-
-    @Override
-    public Availability probe() {
-      return new Availability.Usable(device(), 0);
-    }
-
-    @Override
-    public Backend open(MoeLoraConfig config) {
-      return this;
-    }
-
-    @Override
-    public String device() {
-      return backend.device();
-    }
-
-    @Override
-    public PreparedAdapter prepare(int slot, LoraAdapter adapter) {
-      List<ProjectionWeights.Packed> weights =
-          backend.weights().subList(0, timers.size()).stream()
-              .map(each -> each.pack(adapter))
-              .toList();
-      return new PreparedAdapter() {
-        @Override
-        public void commit() {
-          for (int i = 0; i < timers.size(); i++) {
-            weights.get(i).stage(slot);
-            do {
-              timers.get(i).upload();
-            } while (weights.get(i).stageNext());
-          }
-        }
-
-        @Override
-        public void close() {
-          // only heap memory
-        }
-      };
-    }
-
-    @Override
-    public void unload(int slot) {
-      throw new UnsupportedOperationException("a tuner keeps its adapters");
-    }
-
-    @Override
-    public BackendStep newStep() {
-      return new Planner();
-    }
-
-    @Override
-    public void close() {
       timers.forEach(TuningTimer::close);
       backend.close();
     }
   }
 
-  /** Plans in blocks of the size in turn, and copies into the arrays that go to the device. */
-  private final class Planner implements BackendStep {
+  /** Plans in blocks of the size whose turn it is. */
+  private final class SizeInTurn implements BlockRule {
     @Override
     public int maxBlockSize() {
-      return backend.maxBlockSize();
+      return backend.choice().maxBlockSize();
     }
 
     @Override
@@ -272,26 +215,6 @@ public final class TornadoTuner implements Tuner {
       activePairs = pairsWithWork;
       groups = groupsWithWork;
       return blockSize;
-    }
-
-    @Override
-    public void planned(Routing routing) {
-      routing.copyTo(plans.hostArrays());
-    }
-
-    @Override
-    public void plannedDense(Routing routing) {
-      // what is measured is experts
-    }
-
-    @Override
-    public void run(ProjectionCall call, Matrix x, Matrix y) {
-      throw new UnsupportedOperationException("a tuner only measures");
-    }
-
-    @Override
-    public void close() {
-      // the arrays are the tuner's
     }
   }
 }

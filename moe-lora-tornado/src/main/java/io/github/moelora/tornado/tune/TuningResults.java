@@ -2,7 +2,7 @@ package io.github.moelora.tornado.tune;
 
 import io.github.moelora.tornado.choice.OneShotTiling;
 import io.github.moelora.tornado.choice.Tuning;
-import io.github.moelora.tornado.kernels.TunedOneShot;
+import io.github.moelora.tornado.kernels.OneShot;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.Comparator;
@@ -100,7 +100,7 @@ final class TuningResults {
       throw new IllegalStateException("measure must be called before write");
     }
     List<Integer> targetItems = new ArrayList<>();
-    for (int rows = 1; rows <= TunedOneShot.MAX_ROWS; rows++) {
+    for (int rows = 1; rows <= OneShot.MAX_ROWS; rows++) {
       targetItems.add(bestItems(rows));
     }
     return new Tuning(device, shape, targetItems, rules(targetItems));

@@ -5,7 +5,7 @@ import io.github.moelora.tornado.choice.OneShotTiling;
 import org.jspecify.annotations.Nullable;
 
 /** Times one projection of a layer on plans in blocks of any size. Not thread-safe. */
-sealed interface TuningTimer extends AutoCloseable permits TuningPlan, TuningRun {
+sealed interface TuningTimer extends AutoCloseable permits KernelTimer, RunTimer {
 
   /** Puts what is staged into its slot on the device. */
   void upload();

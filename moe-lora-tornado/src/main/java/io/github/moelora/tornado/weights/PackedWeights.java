@@ -7,9 +7,9 @@ import io.github.moelora.LoraSlice;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.Projection;
 import io.github.moelora.tornado.device.Rounding;
-import io.github.moelora.tornado.kernels.PackedKernels;
-import io.github.moelora.tornado.kernels.TunedExpand;
-import io.github.moelora.tornado.kernels.TunedShrink;
+import io.github.moelora.tornado.kernels.MmaExpand;
+import io.github.moelora.tornado.kernels.MmaShrink;
+import io.github.moelora.tornado.kernels.PackedLoops;
 import io.github.moelora.tornado.layout.PackedLayout;
 import io.github.moelora.tornado.layout.PoolSizes;
 import io.github.moelora.tornado.layout.SliceTable;
@@ -24,8 +24,8 @@ import uk.ac.manchester.tornado.api.types.arrays.LongArray;
 import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 
 /**
- * Weights for the tuned kernels, in their 16-bit type, in the order of {@link PackedLayout}: a pool
- * of A and one of B.
+ * Weights for the narrow kernels, in their 16-bit type, in the order of {@link PackedLayout}: a
+ * pool of A and one of B.
  *
  * <p>Both are {@code LongArray}s of four elements each, the widest that a kernel can load at once.
  */
@@ -74,8 +74,8 @@ public final class PackedWeights implements ProjectionWeights {
     slotA = slotA(config, projection);
     slotB = slotB(config, projection);
     table = new SliceTable(config);
-    poolA = new LongArray(PoolSizes.all(config, slotA, TunedShrink.SPARE, PackedLayout.LONG));
-    poolB = new LongArray(PoolSizes.all(config, slotB, TunedExpand.SPARE, PackedLayout.LONG));
+    poolA = new LongArray(PoolSizes.all(config, slotA, MmaShrink.SPARE, PackedLayout.LONG));
+    poolB = new LongArray(PoolSizes.all(config, slotB, MmaExpand.SPARE, PackedLayout.LONG));
     range.init(0);
   }
 
@@ -96,7 +96,7 @@ public final class PackedWeights implements ProjectionWeights {
     return new PackedWeights(this);
   }
 
-  /** Whether the tuned kernels can take a model's weights: rows of x of whole longs. */
+  /** Whether the narrow kernels can take a model's weights: rows of x of whole longs. */
   public static boolean suits(MoeLoraConfig config) {
     return config.weightType() != DType.F32
         && config.model().hiddenSize() % 4 == 0
@@ -168,8 +168,8 @@ public final class PackedWeights implements ProjectionWeights {
             range,
             table.slices(),
             table.scales())
-        .task("storeA", PackedKernels::store, staging.a(), range, poolA, 0)
-        .task("storeB", PackedKernels::store, staging.b(), range, poolB, 2)
+        .task("storeA", PackedLoops::store, staging.a(), range, poolA, 0)
+        .task("storeB", PackedLoops::store, staging.b(), range, poolB, 2)
         .persistOnDevice(resident());
   }
 

@@ -13,7 +13,7 @@ import uk.ac.manchester.tornado.api.TaskGraph;
  * <p>The pool lives on the device alone. A slot changes through a staging array and a copy kernel,
  * so a swap moves that slot's weights and no others. Not thread-safe.
  */
-public sealed interface ProjectionWeights permits PortableWeights, PackedWeights {
+public sealed interface ProjectionWeights permits FloatWeights, PackedWeights {
 
   /** Which linear layer they are of. */
   WeightSite site();

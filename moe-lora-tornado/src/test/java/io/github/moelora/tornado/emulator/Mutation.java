@@ -32,7 +32,7 @@ record Mutation(String change, Consumer<CodeBuilder> code) {
 
   /** Variables that are easily taken for one another. */
   private static final Map<String, String> TWINS =
-      Map.of("expertIds", "adapterIds", "adapterIds", "expertIds");
+      Map.of("blockExperts", "blockAdapters", "blockAdapters", "blockExperts");
 
   private static final Map<Opcode, Opcode> NEGATED = new HashMap<>();
   private static final Map<Opcode, Opcode> MOVED = new HashMap<>();

@@ -79,7 +79,7 @@ record EmulatedCase(
     }
   }
 
-  /** Cases for each way through the tuned kernels, with odd sizes and ends that are not whole. */
+  /** Cases for each way through the narrow kernels, with odd sizes and ends that are not whole. */
   static List<EmulatedCase> all() {
     return List.of(
         new EmulatedCase(
@@ -338,6 +338,16 @@ record EmulatedCase(
             new OneShotTiling(2, 1, 1),
             2,
             DOWN.withColumnOffset(4)));
+  }
+
+  /** Those of shrink and expand. */
+  static List<EmulatedCase> ofSplit() {
+    return all().stream().filter(each -> each.tiling instanceof SplitTiling).toList();
+  }
+
+  /** Those of the one-shot kernel. */
+  static List<EmulatedCase> ofOneShot() {
+    return all().stream().filter(each -> each.tiling instanceof OneShotTiling).toList();
   }
 
   EmulatedProjection build(long seed) {

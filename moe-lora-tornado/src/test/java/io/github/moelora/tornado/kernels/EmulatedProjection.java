@@ -11,8 +11,10 @@ import io.github.moelora.tornado.choice.Tiling;
 import io.github.moelora.tornado.emulator.KernelLoader;
 import io.github.moelora.tornado.emulator.Launch;
 import io.github.moelora.tornado.emulator.RecordedGraph;
-import io.github.moelora.tornado.launch.TunedTasks;
-import io.github.moelora.tornado.layout.DeviceRouting;
+import io.github.moelora.tornado.launch.NarrowArrays;
+import io.github.moelora.tornado.launch.NarrowLaunch;
+import io.github.moelora.tornado.launch.Target;
+import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.WeightSite;
 import java.lang.foreign.MemorySegment;
@@ -51,6 +53,7 @@ final class EmulatedProjection {
   private final FloatArray z;
   private final TornadoNativeArray y;
   private final List<Launch> launches;
+  private final Intermediate intermediate;
   private final List<State> states = new ArrayList<>();
 
   /**
@@ -73,23 +76,22 @@ final class EmulatedProjection {
     before = before(problem.pairs());
     Matrix x = operands.x();
 
-    DeviceRouting routing = plan(problem, blockSize);
-    TunedTasks.writeSizes(routing.sizes(), config, call, yWidth, tiling);
+    DevicePlan routing = plan(problem, blockSize);
+    intermediate = new Intermediate(config, call, problem, weights, routing, tiling);
+    NarrowLaunch.writeSizes(routing.sizes(), config, call, yWidth, tiling);
     HalfFloatArray deviceX = new HalfFloatArray(x.rows() * x.columns());
     deviceX.getSegment().copyFrom(x.data());
     z = new FloatArray(tiling.zElements(config, routing.counts().get(PlanFormat.ACTIVE_BLOCKS)));
     y = PackedWeights.words(config.weightType(), before.length / Short.BYTES);
     RecordedGraph graph = new RecordedGraph("emulated");
     GridScheduler scheduler = new GridScheduler();
-    TunedTasks.append(
-        graph,
-        "emulated",
-        scheduler,
+    NarrowLaunch.append(
+        new Target(graph, "emulated", scheduler),
         "",
         config,
         weights,
         tiling,
-        new TunedTasks.Arrays(routing, deviceX, z, y));
+        new NarrowArrays(routing, deviceX, z, y));
     launches = graph.launches(scheduler);
   }
 
@@ -110,12 +112,12 @@ final class EmulatedProjection {
   }
 
   private static void store(PackedWeights.Staging staging, PackedWeights weights) {
-    PackedKernels.store(staging.a(), weights.range(), weights.poolA(), 0);
-    PackedKernels.store(staging.b(), weights.range(), weights.poolB(), 2);
+    PackedLoops.store(staging.a(), weights.range(), weights.poolA(), 0);
+    PackedLoops.store(staging.b(), weights.range(), weights.poolB(), 2);
   }
 
   /** Blocks of pairs with the same adapter and expert, and one block without work behind them. */
-  private DeviceRouting plan(Problem problem, int blockSize) {
+  private DevicePlan plan(Problem problem, int blockSize) {
     SortedMap<Integer, int[]> groups = new TreeMap<>();
     int pairs = problem.expertIds().length;
     int perToken = config.expertsPerToken();
@@ -133,17 +135,16 @@ final class EmulatedProjection {
     }
     int blocks =
         groups.values().stream().mapToInt(list -> (list.length + blockSize - 1) / blockSize).sum();
-    DeviceRouting routing =
-        DeviceRouting.of((blocks + 1) * blockSize, blocks + 1, Math.max(1, pairs));
+    DevicePlan routing = DevicePlan.of((blocks + 1) * blockSize, blocks + 1, Math.max(1, pairs));
     routing.sortedTokenIds().init(UNUSED);
-    routing.expertIds().init(-1);
-    routing.adapterIds().init(-1);
+    routing.blockExperts().init(-1);
+    routing.blockAdapters().init(-1);
     int block = 0;
     for (var group : groups.entrySet()) {
       int[] list = group.getValue();
       for (int first = 0; first < list.length; first += blockSize, block++) {
-        routing.adapterIds().set(block, group.getKey() / localExperts);
-        routing.expertIds().set(block, group.getKey() % localExperts);
+        routing.blockAdapters().set(block, group.getKey() / localExperts);
+        routing.blockExperts().set(block, group.getKey() % localExperts);
         for (int row = 0; row < blockSize; row++) {
           int pair = first + row < list.length ? list[first + row] : pairs;
           routing.sortedTokenIds().set(block * blockSize + row, pair);
@@ -217,6 +218,31 @@ final class EmulatedProjection {
   }
 
   /**
+   * Runs shrink alone on a spoilt z and checks z.
+   *
+   * @throws AssertionError for the first element of z outside its bound, or if the kernel does what
+   *     the device leaves undefined
+   */
+  void runShrink(long seed) {
+    z.init(Float.NaN);
+    launches.getFirst().run(seed);
+    intermediate.check(z, operands.x());
+  }
+
+  /**
+   * Runs expand alone, on the z that the reference has and NaN elsewhere, and checks y.
+   *
+   * @throws AssertionError as {@link #run}
+   */
+  void runExpand(long seed) {
+    z.init(Float.NaN);
+    intermediate.fill(z, operands.x());
+    y.getSegment().copyFrom(MemorySegment.ofArray(before));
+    launches.getLast().run(seed);
+    check();
+  }
+
+  /**
    * After {@link #run}, runs the tasks again with the kernels that {@code loader} has mutated, and
    * checks y. Tasks on whose input the mutant has no effect are left out.
    *
@@ -241,7 +267,7 @@ final class EmulatedProjection {
   }
 
   /**
-   * Without add the tuned kernels store nothing where a pair has no delta, so what is still fresh
+   * Without add the narrow kernels store nothing where a pair has no delta, so what is still fresh
    * counts as the zero that the call makes of it.
    */
   private void check() {

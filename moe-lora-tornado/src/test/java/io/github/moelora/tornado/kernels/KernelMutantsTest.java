@@ -22,7 +22,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /**
- * Every instruction of the tuned kernels got wrong in turn: a barrier or a copy left out, a
+ * Every instruction of the narrow kernels got wrong in turn: a barrier or a copy left out, a
  * constant one higher, a condition negated, an operator exchanged and more. The cases on the
  * emulated device must find every one but those that {@code equivalent-mutants.txt} explains.
  *
@@ -34,7 +34,7 @@ class KernelMutantsTest {
   private static final long SEED = 20;
 
   @ParameterizedTest
-  @ValueSource(classes = {TunedShrink.class, TunedExpand.class, TunedOneShot.class})
+  @ValueSource(classes = {MmaShrink.class, MmaExpand.class, OneShot.class})
   void everyMutantDies(Class<?> kernels)
       throws IOException, ClassNotFoundException, InterruptedException, ExecutionException {
     MutantClass original = MutantClass.read(kernels, SOURCES);

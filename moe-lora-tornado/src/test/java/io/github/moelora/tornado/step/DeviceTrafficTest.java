@@ -51,13 +51,13 @@ class DeviceTrafficTest {
         "tornado");
   }
 
-  private static List<ProjectionPlan> profiled(MoeLora lora) {
-    List<ProjectionPlan> plans = ((TornadoBackend) lora.backend()).plans();
+  private static List<ProjectionGraphs> profiled(MoeLora lora) {
+    List<ProjectionGraphs> plans = ((TornadoBackend) lora.backend()).graphs();
     plans.forEach(plan -> plan.executionPlan().withProfiler(ProfilerMode.SILENT));
     return plans;
   }
 
-  private static TornadoProfilerResult last(ProjectionPlan plan) {
+  private static TornadoProfilerResult last(ProjectionGraphs plan) {
     return Objects.requireNonNull(plan.lastResult()).getProfilerResult();
   }
 
@@ -89,7 +89,7 @@ class DeviceTrafficTest {
         Step step = lora.newStep()) {
       Problem problem = problem(Seeds.of("traffic"), 3, type).addAdapter(RANK, false).route();
       problem.load(lora);
-      List<ProjectionPlan> plans = profiled(lora);
+      List<ProjectionGraphs> plans = profiled(lora);
       problem.load(lora);
       long swap = plans.stream().mapToLong(plan -> last(plan).getTotalBytesCopyIn()).sum();
       problem.plan(step);
@@ -108,7 +108,7 @@ class DeviceTrafficTest {
     Random random = new Random(Seeds.of("compilations " + type));
     try (MoeLora lora = open(4, type);
         Step step = lora.newStep()) {
-      List<ProjectionPlan> plans = profiled(lora);
+      List<ProjectionGraphs> plans = profiled(lora);
       int compiled = 0;
       int runs = 0;
       for (int i = 0; i < 40; i++) {
@@ -121,7 +121,7 @@ class DeviceTrafficTest {
         compiled += compilations(lora, step, plans, problem, List.of(up, down));
         runs += 2;
       }
-      int graphs = plans.stream().mapToInt(ProjectionPlan::runGraphs).sum();
+      int graphs = plans.stream().mapToInt(ProjectionGraphs::runGraphs).sum();
       assertThat(compiled).as("compilations").isBetween(plans.size(), graphs);
       assertThat(graphs).isLessThan(runs / 4);
     }
@@ -144,7 +144,7 @@ class DeviceTrafficTest {
   private static int compilations(
       MoeLora lora,
       Step step,
-      List<ProjectionPlan> plans,
+      List<ProjectionGraphs> plans,
       Problem problem,
       List<ProjectionCall> calls) {
     problem.load(lora);

@@ -12,6 +12,7 @@ import io.github.moelora.GateUp;
 import io.github.moelora.MoeLora;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.MoeModel;
+import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Step;
 import io.github.moelora.spi.Tuner;
@@ -22,8 +23,10 @@ import io.github.moelora.tornado.EngineTasks;
 import io.github.moelora.tornado.TestDevice;
 import io.github.moelora.tornado.TornadoBackendProvider;
 import io.github.moelora.tornado.choice.BlockChoice;
+import io.github.moelora.tornado.choice.OneShotTiling;
 import io.github.moelora.tornado.choice.Tuning;
 import io.github.moelora.tornado.choice.TuningFile;
+import io.github.moelora.tornado.device.DeviceTraits;
 import io.github.moelora.tornado.step.TornadoBackend;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
@@ -85,7 +88,7 @@ class TuningTest {
   }
 
   private static String device() {
-    return Tuning.deviceName(TornadoExecutionPlan.getDevice(0, 0));
+    return DeviceTraits.name(TornadoExecutionPlan.getDevice(0, 0));
   }
 
   private static Tuning tuning(Tuning.Rule... rules) {
@@ -106,7 +109,7 @@ class TuningTest {
   /** Whatever block sizes a file asks for, results are right. */
   @Test
   void aFileDecidesTheBlockSizeAndResultsStayRight() throws IOException {
-    List<Integer> sizes = Tuning.blockSizes(config(), TestDevice.hasTensorCores());
+    List<Integer> sizes = BlockChoice.blockSizes(config(), TestDevice.hasTensorCores());
     assertThat(sizes).startsWith(1).contains(BlockChoice.SMALL_BLOCK);
     for (int size : sizes) {
       Path file = use(tuning(new Tuning.Rule(2 * MAX_TOKENS, ANY, size)));
@@ -158,7 +161,8 @@ class TuningTest {
           assertThat(backend.blockSize(pairs, groups)).isEqualTo(expected.blockSize(pairs, groups));
         }
       }
-      assertThat(backend.pairsTiling().targetItems()).isEqualTo(77);
+      assertThat(backend.choice().ofGraph(1, Projection.GATE_UP))
+          .isEqualTo(OneShotTiling.pairs().withTargetItems(77));
     }
   }
 
@@ -194,7 +198,7 @@ class TuningTest {
   @Test
   void aBlockSizeThatTheBackendLacksIsRefused() throws IOException {
     Path file = use(tuning(new Tuning.Rule(4, ANY, 16), new Tuning.Rule(9, ANY, 24)));
-    List<Integer> sizes = Tuning.blockSizes(config(), TestDevice.hasTensorCores());
+    List<Integer> sizes = BlockChoice.blockSizes(config(), TestDevice.hasTensorCores());
     assertThatThrownBy(() -> MoeLora.open(config(), "tornado"))
         .isInstanceOf(IllegalArgumentException.class)
         .hasMessage("%s: rules[1].block_size must be one of %s, got 24".formatted(file, sizes));

@@ -5,8 +5,8 @@ import io.github.moelora.Routing;
 import io.github.moelora.spi.PlanArrays;
 import io.github.moelora.spi.PlanFormat;
 import io.github.moelora.tornado.choice.BlockChoice;
-import io.github.moelora.tornado.kernels.EngineKernels;
-import io.github.moelora.tornado.layout.DeviceRouting;
+import io.github.moelora.tornado.kernels.SmallKernels;
+import io.github.moelora.tornado.layout.DevicePlan;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
@@ -15,33 +15,38 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
  * The arrays through which plans of up to {@code maxTokens} tokens travel to an engine's graphs.
  * TornadoVM transfers whole arrays, so graphs for few tokens have small ones of their own.
  */
-public final class EnginePlan {
+public final class HostPlan {
+  private final String name;
   private final int maxTokens;
   private final int maxPairs;
   private final int fewPairs;
   private final int groups;
   private final int rows;
-  private final DeviceRouting arrays;
+  private final DevicePlan arrays;
   private final PlanArrays hostArrays;
-  private final DeviceRouting handles = DeviceRouting.handles();
+  private final DevicePlan handles = DevicePlan.handles();
   private final IntArray pairs = new IntArray(1);
   private boolean engineTransfers;
 
-  public EnginePlan(MoeLoraConfig config, int maxTokens, int maxBlockSize) {
+  /**
+   * @param prefix of the name of the graph that owns the arrays
+   */
+  public HostPlan(String prefix, MoeLoraConfig config, int maxTokens, int maxBlockSize) {
+    this.name = prefix + maxTokens;
     this.maxTokens = maxTokens;
     MoeLoraConfig limits = config.withMaxTokens(maxTokens);
     maxPairs = limits.maxPairs();
     fewPairs = BlockChoice.FEW_TOKENS * config.expertsPerToken();
     groups = config.slots() * config.expertMap().localExperts();
     rows = PlanFormat.sortedCapacity(limits, maxBlockSize);
-    arrays = DeviceRouting.of(rows, maxPairs, maxPairs);
+    arrays = DevicePlan.of(rows, maxPairs, maxPairs);
     hostArrays = arrays.hostArrays();
     arrays.counts().init(0);
   }
 
   /** Name of the graph that owns the arrays on the device. */
   public String name() {
-    return "lora_plan_" + maxTokens;
+    return name;
   }
 
   public int maxPairs() {
@@ -63,7 +68,7 @@ public final class EnginePlan {
   }
 
   /** What the kernels of the engine's graphs read. */
-  public DeviceRouting handles() {
+  public DevicePlan handles() {
     return handles;
   }
 
@@ -76,7 +81,7 @@ public final class EnginePlan {
   public TaskGraph graph() {
     return new TaskGraph(name())
         .transferToDevice(DataTransferMode.EVERY_EXECUTION, arrays.plan())
-        .task("readPairs", EngineKernels::readPairs, arrays.counts(), pairs)
+        .task("readPairs", SmallKernels::readPairs, arrays.counts(), pairs)
         .persistOnDevice(arrays.plan());
   }
 

@@ -9,8 +9,8 @@ import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 
 /** Small kernels that tasks in an engine's plan need beside shrink and expand. */
-public final class EngineKernels {
-  private EngineKernels() {}
+public final class SmallKernels {
+  private SmallKernels() {}
 
   /**
    * Gives a graph that only transfers the plan the task that TornadoVM wants in every graph.

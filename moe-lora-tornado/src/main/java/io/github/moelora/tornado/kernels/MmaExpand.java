@@ -26,7 +26,7 @@ import uk.ac.manchester.tornado.api.types.vectors.Half2;
  * summing 64 products in float32 may. Of float16, whose exponents are few, a row is first scaled by
  * a power of two.
  */
-public final class TunedExpand {
+public final class MmaExpand {
   /** Ints of a 16 x 16 tile of z. */
   private static final int Z_TILE = 128;
 
@@ -62,7 +62,7 @@ public final class TunedExpand {
 
   private static final float LARGEST = 0x1p15f;
 
-  private TunedExpand() {}
+  private MmaExpand() {}
 
   /**
    * Expand. Elements of y without a delta are not touched.
@@ -78,7 +78,7 @@ public final class TunedExpand {
    * @param slices in, see {@link SliceTable}
    * @param scales in, see {@link SliceTable}
    * @param pool in, 16-bit, B as {@link PackedLayout} says, and {@link #SPARE} longs of anything
-   * @param z in, float32 {@code [parts, blocks, blockRows, zStride]}, as {@link TunedShrink} writes
+   * @param z in, float32 {@code [parts, blocks, blockRows, zStride]}, as {@link MmaShrink} writes
    * @param routingWeights in, float32 {@code [P]}
    * @param yLongs in and out, bfloat16 {@code [P, yWidth]} in longs of four; not used for float16
    * @param yHalves in and out, float16 {@code [P, yWidth]}; not used for bfloat16
@@ -93,8 +93,8 @@ public final class TunedExpand {
       IntArray sizes,
       IntArray counts,
       IntArray sortedTokenIds,
-      IntArray expertIds,
-      IntArray adapterIds,
+      IntArray blockExperts,
+      IntArray blockAdapters,
       IntArray slices,
       FloatArray scales,
       LongArray pool,
@@ -171,7 +171,8 @@ public final class TunedExpand {
       int second = blockSlice - rowsIndex * perSite;
       int block = rowsIndex / subs;
       int firstRow = (rowsIndex - block * subs) * rows;
-      int site = adapterIds.get(block) * sizes.get(Sizes.LOCAL_EXPERTS) + expertIds.get(block);
+      int site =
+          blockAdapters.get(block) * sizes.get(Sizes.LOCAL_EXPERTS) + blockExperts.get(block);
       int at = site * SliceTable.INTS;
       int slice = at + second * SliceTable.FIELDS;
       int columns = slices.get(slice + SliceTable.COLUMNS);

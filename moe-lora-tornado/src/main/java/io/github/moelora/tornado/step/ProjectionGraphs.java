@@ -5,8 +5,7 @@ import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
-import io.github.moelora.tornado.choice.OneShotTiling;
-import io.github.moelora.tornado.choice.SplitTiling;
+import io.github.moelora.tornado.choice.BlockChoice;
 import io.github.moelora.tornado.choice.Tiling;
 import io.github.moelora.tornado.choice.Tuning;
 import io.github.moelora.tornado.device.DeviceTraits;
@@ -28,7 +27,7 @@ import uk.ac.manchester.tornado.api.TornadoExecutionResult;
  * <p>All graphs of a plan hold the pool: TornadoVM hands device buffers from the graph that ran
  * last to the next one, and only from that. Not thread-safe.
  */
-public final class ProjectionPlan implements AutoCloseable {
+public final class ProjectionGraphs implements AutoCloseable {
   /** Rows of the small chunk. */
   public static final int SMALL_CHUNK = 64;
 
@@ -50,7 +49,8 @@ public final class ProjectionPlan implements AutoCloseable {
   /**
    * @param tuning measured choices, null for the built-in ones
    */
-  public ProjectionPlan(MoeLoraConfig config, ProjectionWeights weights, @Nullable Tuning tuning) {
+  public ProjectionGraphs(
+      MoeLoraConfig config, ProjectionWeights weights, @Nullable Tuning tuning) {
     this.config = config;
     this.weights = weights;
     chunks = chunks(config, weights, tuning);
@@ -81,17 +81,18 @@ public final class ProjectionPlan implements AutoCloseable {
     List<Chunk> list = new ArrayList<>();
     int large = largeChunk(config, weights.projection());
     if (weights instanceof PackedWeights packed) {
-      Tiling pairs = Tuning.split(OneShotTiling.pairs(), tuning);
-      Tiling twoRows = Tuning.split(OneShotTiling.twoRows(), tuning);
-      list.add(new PackedChunk(config, packed, pairs, 1, SMALL_CHUNK));
-      list.add(new PackedChunk(config, packed, twoRows, 1, SMALL_CHUNK));
-      list.add(new PackedChunk(config, packed, twoRows, 1, large));
-      List<SplitTiling> split = SplitTiling.all(config, weights.projection());
+      List<Tiling> kernels = BlockChoice.kernels(config, weights.projection(), tuning);
+      Tiling pairs = kernels.getFirst();
+      Tiling twoRows = kernels.get(1);
+      list.add(new NarrowChunk(config, packed, pairs, 1, SMALL_CHUNK));
+      list.add(new NarrowChunk(config, packed, twoRows, 1, SMALL_CHUNK));
+      list.add(new NarrowChunk(config, packed, twoRows, 1, large));
+      List<Tiling> split = kernels.subList(2, kernels.size());
       // smaller blocks would be mostly padding in a kernel for larger ones
       int fewest = twoRows.rows() + 1;
-      list.add(new PackedChunk(config, packed, split.getFirst(), fewest, SMALL_CHUNK));
+      list.add(new NarrowChunk(config, packed, split.getFirst(), fewest, SMALL_CHUNK));
       for (Tiling tiling : split) {
-        list.add(new PackedChunk(config, packed, tiling, fewest, large));
+        list.add(new NarrowChunk(config, packed, tiling, fewest, large));
         fewest = tiling.rows() + 1;
       }
     }

@@ -19,7 +19,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 
 /** Which chunk, and with it which kernel, takes a batch. */
 @Tag("no-device")
-class ProjectionPlanTest {
+class ProjectionGraphsTest {
   private static final MoeModel MODEL = new MoeModel(48, 36, 5, GateUp.HALVES, List.of(0));
 
   @ParameterizedTest
@@ -47,14 +47,14 @@ class ProjectionPlanTest {
     Matrix x = matrix(48);
     Matrix y = matrix(72);
 
-    List<Chunk> chunks = ProjectionPlan.chunks(config, weights, null);
+    List<Chunk> chunks = ProjectionGraphs.chunks(config, weights, null);
     ProjectionCall call = ProjectionCall.gateUp(0);
-    Chunk chunk = chunks.get(ProjectionPlan.choose(chunks, call, x, y, blockSize, rows));
+    Chunk chunk = chunks.get(ProjectionGraphs.choose(chunks, call, x, y, blockSize, rows));
 
     assertThat(chunk.rows()).isEqualTo(chunkRows);
     assertThat(chunk)
         .isInstanceOfSatisfying(
-            PackedChunk.class, packed -> assertThat(packed.tiling().rows()).isEqualTo(kernelRows));
+            NarrowChunk.class, packed -> assertThat(packed.tiling().rows()).isEqualTo(kernelRows));
   }
 
   private static Matrix matrix(int columns) {

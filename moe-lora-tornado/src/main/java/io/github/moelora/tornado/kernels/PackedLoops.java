@@ -11,8 +11,8 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 import uk.ac.manchester.tornado.api.types.arrays.LongArray;
 
 /** Plain parallel loops over packed 16-bit weights. */
-public final class PackedKernels {
-  private PackedKernels() {}
+public final class PackedLoops {
+  private PackedLoops() {}
 
   /**
    * Copies staged A or B to its slot.
@@ -28,13 +28,13 @@ public final class PackedKernels {
     }
   }
 
-  /** {@link PortableKernels#shrink} with packed weights. */
+  /** {@link FloatLoops#shrink} with packed weights. */
   public static void shrink(
       IntArray sizes,
       IntArray counts,
       IntArray sortedTokenIds,
-      IntArray expertIds,
-      IntArray adapterIds,
+      IntArray blockExperts,
+      IntArray blockAdapters,
       IntArray slices,
       FloatArray scales,
       LongArray pool,
@@ -50,7 +50,7 @@ public final class PackedKernels {
           if (pair < counts.get(PlanFormat.PAIRS)) {
             int block = row / counts.get(PlanFormat.BLOCK_SIZE);
             int site =
-                adapterIds.get(block) * sizes.get(Sizes.LOCAL_EXPERTS) + expertIds.get(block);
+                blockAdapters.get(block) * sizes.get(Sizes.LOCAL_EXPERTS) + blockExperts.get(block);
             int at = site * SliceTable.INTS;
             int rank0 = slices.get(at + SliceTable.RANK);
             int rank1 = slices.get(at + SliceTable.FIELDS + SliceTable.RANK);
@@ -72,13 +72,13 @@ public final class PackedKernels {
     }
   }
 
-  /** {@link PortableKernels#expand} with packed weights. */
+  /** {@link FloatLoops#expand} with packed weights. */
   public static void expand(
       IntArray sizes,
       IntArray counts,
       IntArray sortedTokenIds,
-      IntArray expertIds,
-      IntArray adapterIds,
+      IntArray blockExperts,
+      IntArray blockAdapters,
       IntArray slices,
       LongArray pool,
       FloatArray z,
@@ -89,22 +89,23 @@ public final class PackedKernels {
       int bf16) {
     for (@Parallel int row = 0; row < rows; row++) {
       for (@Parallel int c = 0; c < outputWidth; c++) {
-        int pair = PortableKernels.pairOf(counts, sortedTokenIds, row);
+        int pair = FloatLoops.pairOf(counts, sortedTokenIds, row);
         if (pair >= 0) {
-          int slice = PortableKernels.sliceOf(sizes, counts, expertIds, adapterIds, slices, row, c);
+          int slice =
+              FloatLoops.sliceOf(sizes, counts, blockExperts, blockAdapters, slices, row, c);
           float sum = 0.0f;
           if (slice >= 0) {
             int rank = slices.get(slice + SliceTable.RANK);
             int units = PackedLayout.rankUnits(rank);
             int column = c - slices.get(slice + SliceTable.FIRST_COLUMN);
-            int zFrom = PortableKernels.zOf(sizes, slices, slice, row);
+            int zFrom = FloatLoops.zOf(sizes, slices, slice, row);
             for (int r = 0; r < rank; r++) {
               int index = PackedLayout.indexB(column, r, units);
               sum +=
                   element(pool, slices.get(slice + SliceTable.B), index, bf16) * z.get(zFrom + r);
             }
           }
-          PortableKernels.store(sizes, routingWeights, y, pair, c, slice, sum);
+          FloatLoops.store(sizes, routingWeights, y, pair, c, slice, sum);
         }
       }
     }

@@ -4,8 +4,10 @@ import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.tornado.choice.Tiling;
-import io.github.moelora.tornado.launch.TunedTasks;
-import io.github.moelora.tornado.layout.DeviceRouting;
+import io.github.moelora.tornado.launch.NarrowArrays;
+import io.github.moelora.tornado.launch.NarrowLaunch;
+import io.github.moelora.tornado.launch.Target;
+import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.weights.PackedWeights;
 import java.lang.foreign.MemorySegment;
 import uk.ac.manchester.tornado.api.GridScheduler;
@@ -16,17 +18,17 @@ import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 
 /**
- * Activations in the 16-bit type of the weights, for the tuned kernels. Rows of y travel there and
+ * Activations in the 16-bit type of the weights, for the narrow kernels. Rows of y travel there and
  * back, so that the device rounds once; a delta alone is added to zeros.
  */
-final class PackedChunk implements Chunk {
+final class NarrowChunk implements Chunk {
   private final MoeLoraConfig config;
   private final PackedWeights weights;
   private final Tiling tiling;
   private final int fewestRows;
   private final int rows;
   private final int outputWidth;
-  private final DeviceRouting routing;
+  private final DevicePlan routing;
   private final HalfFloatArray x;
   private final FloatArray z;
   private final TornadoNativeArray y;
@@ -35,7 +37,7 @@ final class PackedChunk implements Chunk {
    * @param fewestRows rows of the smallest blocks that this chunk takes; z has room for as many of
    *     them as there are rows
    */
-  PackedChunk(
+  NarrowChunk(
       MoeLoraConfig config, PackedWeights weights, Tiling tiling, int fewestRows, int rows) {
     this.config = config;
     this.weights = weights;
@@ -43,7 +45,7 @@ final class PackedChunk implements Chunk {
     this.fewestRows = fewestRows;
     this.rows = rows;
     outputWidth = config.model().outputWidth(weights.projection());
-    routing = DeviceRouting.of(rows, rows, rows);
+    routing = DevicePlan.of(rows, rows, rows);
     x = new HalfFloatArray(rows * config.model().inputWidth(weights.projection()));
     z = new FloatArray(tiling.zElements(config, rows / fewestRows));
     y = PackedWeights.words(config.weightType(), rows * outputWidth);
@@ -59,7 +61,7 @@ final class PackedChunk implements Chunk {
   }
 
   @Override
-  public DeviceRouting routing() {
+  public DevicePlan routing() {
     return routing;
   }
 
@@ -75,42 +77,46 @@ final class PackedChunk implements Chunk {
   public void writeSizes(ProjectionCall call) {
     ProjectionCall inChunk =
         new ProjectionCall(call.layer(), call.projection(), true, call.routedWeight(), true, 0);
-    TunedTasks.writeSizes(routing.sizes(), config, inChunk, outputWidth, tiling);
+    NarrowLaunch.writeSizes(routing.sizes(), config, inChunk, outputWidth, tiling);
   }
 
   @Override
   public void gather(int position, ProjectionCall call, Matrix xs, int xRow, Matrix ys, int yRow) {
-    copyRow(xs, xRow, 0, x.getSegment(), position, xs.columns(), true);
+    int width = xs.columns();
+    MemorySegment.copy(
+        xs.data(), bytes(xs, xRow, 0), x.getSegment(), bytes(position, width), bytes(1, width));
     if (call.add()) {
-      copyRow(ys, yRow, call.columnOffset(), y.getSegment(), position, outputWidth, true);
+      MemorySegment.copy(
+          ys.data(),
+          bytes(ys, yRow, call.columnOffset()),
+          y.getSegment(),
+          bytes(position, outputWidth),
+          bytes(1, outputWidth));
     } else {
-      long bytes = 2L * outputWidth;
-      y.getSegment().asSlice(position * bytes, bytes).fill((byte) 0);
+      y.getSegment().asSlice(bytes(position, outputWidth), bytes(1, outputWidth)).fill((byte) 0);
     }
   }
 
   @Override
   public void scatter(int position, ProjectionCall call, Matrix ys, int yRow, int site) {
     if (!call.add() || site >= 0) {
-      copyRow(ys, yRow, call.columnOffset(), y.getSegment(), position, outputWidth, false);
+      MemorySegment.copy(
+          y.getSegment(),
+          bytes(position, outputWidth),
+          ys.data(),
+          bytes(ys, yRow, call.columnOffset()),
+          bytes(1, outputWidth));
     }
   }
 
-  private static void copyRow(
-      Matrix matrix,
-      int row,
-      int column,
-      MemorySegment array,
-      int position,
-      int width,
-      boolean toArray) {
-    long matrixBytes = 2 * matrix.index(row, column);
-    long arrayBytes = 2L * position * width;
-    if (toArray) {
-      MemorySegment.copy(matrix.data(), matrixBytes, array, arrayBytes, 2L * width);
-    } else {
-      MemorySegment.copy(array, arrayBytes, matrix.data(), matrixBytes, 2L * width);
-    }
+  /** Where an element of a matrix lies. */
+  private static long bytes(Matrix matrix, int row, int column) {
+    return Short.BYTES * matrix.index(row, column);
+  }
+
+  /** What rows take. */
+  private static long bytes(int rows, int width) {
+    return (long) Short.BYTES * rows * width;
   }
 
   @Override
@@ -120,15 +126,13 @@ final class PackedChunk implements Chunk {
             .consumeFromDevice(weights.uploadName(), weights.resident())
             .transferToDevice(DataTransferMode.EVERY_EXECUTION, routing.all())
             .transferToDevice(DataTransferMode.EVERY_EXECUTION, x, y);
-    TunedTasks.append(
-        graph,
-        name,
-        scheduler,
+    NarrowLaunch.append(
+        new Target(graph, name, scheduler),
         "",
         config,
         weights,
         tiling,
-        new TunedTasks.Arrays(routing, x, z, y));
+        new NarrowArrays(routing, x, z, y));
     return graph.transferToHost(DataTransferMode.EVERY_EXECUTION, y);
   }
 }

@@ -7,7 +7,7 @@ import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.Projection;
 import io.github.moelora.tornado.device.Rounding;
-import io.github.moelora.tornado.kernels.PortableKernels;
+import io.github.moelora.tornado.kernels.FloatLoops;
 import io.github.moelora.tornado.layout.PoolSizes;
 import io.github.moelora.tornado.layout.SliceTable;
 import java.lang.foreign.MemorySegment;
@@ -19,10 +19,10 @@ import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 
 /**
- * Weights for the portable kernels, as float32: of each expert and slice A {@code [R, H]}, then B
- * {@code [O, R]}.
+ * Weights for the plain loops, as float32: of each expert and slice A {@code [R, H]}, then B {@code
+ * [O, R]}.
  */
-public final class PortableWeights implements ProjectionWeights {
+public final class FloatWeights implements ProjectionWeights {
   /**
    * Most elements of the staging array, 16 MiB: TornadoVM transfers whole arrays, so a large one
    * would make small adapters dear.
@@ -42,7 +42,7 @@ public final class PortableWeights implements ProjectionWeights {
    * @param staging of {@link #newStaging}, shared by all
    * @throws IllegalArgumentException if the pool exceeds an array of 2^31 - 1 elements
    */
-  public PortableWeights(WeightSite site, FloatArray staging) {
+  public FloatWeights(WeightSite site, FloatArray staging) {
     this.site = site;
     this.config = site.config();
     this.projection = site.projection();
@@ -53,7 +53,7 @@ public final class PortableWeights implements ProjectionWeights {
     range.init(0);
   }
 
-  private PortableWeights(PortableWeights owner) {
+  private FloatWeights(FloatWeights owner) {
     site = owner.site;
     config = owner.config;
     projection = owner.projection;
@@ -64,8 +64,8 @@ public final class PortableWeights implements ProjectionWeights {
   }
 
   @Override
-  public PortableWeights handles() {
-    return new PortableWeights(this);
+  public FloatWeights handles() {
+    return new FloatWeights(this);
   }
 
   /** Staging array for any projection and dense module. */
@@ -103,6 +103,11 @@ public final class PortableWeights implements ProjectionWeights {
     return pool;
   }
 
+  /** Where the staged weights belong, as the kernel of {@link #uploadGraph} reads it. */
+  public IntArray range() {
+    return range;
+  }
+
   @Override
   public Object[] resident() {
     return new Object[] {pool, table.slices(), table.scales()};
@@ -113,7 +118,7 @@ public final class PortableWeights implements ProjectionWeights {
     return new TaskGraph(uploadName())
         .transferToDevice(
             DataTransferMode.EVERY_EXECUTION, staging, range, table.slices(), table.scales())
-        .task("store", PortableKernels::storeSlot, staging, range, pool)
+        .task("store", FloatLoops::storeSlot, staging, range, pool)
         .persistOnDevice(resident());
   }
 

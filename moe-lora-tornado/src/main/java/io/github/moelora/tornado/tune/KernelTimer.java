@@ -6,9 +6,11 @@ import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
 import io.github.moelora.tornado.choice.OneShotTiling;
 import io.github.moelora.tornado.choice.Tiling;
-import io.github.moelora.tornado.kernels.EngineKernels;
-import io.github.moelora.tornado.launch.TunedTasks;
-import io.github.moelora.tornado.layout.DeviceRouting;
+import io.github.moelora.tornado.kernels.SmallKernels;
+import io.github.moelora.tornado.launch.NarrowArrays;
+import io.github.moelora.tornado.launch.NarrowLaunch;
+import io.github.moelora.tornado.launch.Target;
+import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.weights.PackedWeights;
 import java.lang.foreign.ValueLayout;
@@ -27,13 +29,13 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 
 /**
- * Times the tuned kernels of one projection with everything on the device: weights, plan, x, y.
+ * Times the narrow kernels of one projection with everything on the device: weights, plan, x, y.
  *
  * <p>Where a graph can be captured, the time is the device's: the difference between a captured
  * graph that computes once and one that computes {@link #REPEATS} times, both of which cost the
  * host the same. Elsewhere it is the host's time of a graph that computes once.
  */
-final class TuningPlan implements TuningTimer {
+final class KernelTimer implements TuningTimer {
   /** More would exceed the bytecode that TornadoVM reserves for a graph unless told. */
   private static final int REPEATS = 5;
 
@@ -46,7 +48,7 @@ final class TuningPlan implements TuningTimer {
   private final MoeLoraConfig config;
   private final PackedWeights weights;
   private final ProjectionCall call;
-  private final DeviceRouting routing;
+  private final DevicePlan routing;
   private final List<Tiling> tilings;
   private final boolean capture;
   private final TornadoExecutionPlan plan;
@@ -56,10 +58,10 @@ final class TuningPlan implements TuningTimer {
    * @param tilings the kernels to time
    * @param capture whether graphs can be captured
    */
-  TuningPlan(
+  KernelTimer(
       MoeLoraConfig config,
       PackedWeights weights,
-      DeviceRouting plans,
+      DevicePlan plans,
       List<Tiling> tilings,
       boolean capture) {
     this.config = config;
@@ -92,33 +94,40 @@ final class TuningPlan implements TuningTimer {
             .consumeFromDevice(weights.uploadName(), weights.resident())
             .transferToDevice(DataTransferMode.EVERY_EXECUTION, routing.all())
             .transferToDevice(DataTransferMode.EVERY_EXECUTION, x, y)
-            .task("clear", EngineKernels::clear, z)
+            .task("clear", SmallKernels::clear, z)
             .persistOnDevice(resident.toArray())
             .snapshot());
-    for (int kernel = 0; kernel < tilings.size(); kernel++) {
-      for (int repeats : capture ? new int[] {1, REPEATS} : new int[] {1}) {
-        TaskGraph graph =
-            new TaskGraph(name("kernel" + kernel + "x" + repeats))
-                .consumeFromDevice(name("load"), resident.toArray());
-        for (int i = 0; i < repeats; i++) {
-          TunedTasks.append(
-              graph,
-              graph.getTaskGraphName(),
-              scheduler,
-              "t" + i,
-              config,
-              weights,
-              tilings.get(kernel),
-              new TunedTasks.Arrays(routing, x, z, y));
-        }
-        graphs.add(graph.persistOnDevice(resident.toArray()).snapshot());
-      }
-    }
+    addKernels(graphs, scheduler, new NarrowArrays(routing, x, z, y), resident.toArray());
     plan = new TornadoExecutionPlan(graphs.toArray(ImmutableTaskGraph[]::new));
     plan.withGridScheduler(scheduler);
     if (capture) {
       for (int i = FIRST_KERNEL; i < graphs.size(); i++) {
         plan.withGraph(i).withCUDAGraph();
+      }
+    }
+  }
+
+  /** Adds the graphs of each kernel: one that computes once, and where that helps one of many. */
+  private void addKernels(
+      List<ImmutableTaskGraph> graphs,
+      GridScheduler scheduler,
+      NarrowArrays arrays,
+      Object[] resident) {
+    for (int kernel = 0; kernel < tilings.size(); kernel++) {
+      for (int repeats : capture ? new int[] {1, REPEATS} : new int[] {1}) {
+        TaskGraph graph =
+            new TaskGraph(name("kernel" + kernel + "x" + repeats))
+                .consumeFromDevice(name("load"), resident);
+        for (int i = 0; i < repeats; i++) {
+          NarrowLaunch.append(
+              new Target(graph, graph.getTaskGraphName(), scheduler),
+              "t" + i,
+              config,
+              weights,
+              tilings.get(kernel),
+              arrays);
+        }
+        graphs.add(graph.persistOnDevice(resident).snapshot());
       }
     }
   }
@@ -155,7 +164,7 @@ final class TuningPlan implements TuningTimer {
   /** Times the plan that the arrays hold, which must be {@code planned}. */
   @Override
   public double nanos(Routing planned, int kernel, @Nullable OneShotTiling split) {
-    TunedTasks.writeSizes(
+    NarrowLaunch.writeSizes(
         routing.sizes(),
         config,
         call,

@@ -21,7 +21,7 @@ import uk.ac.manchester.tornado.api.types.vectors.Half2;
  * multiply-adds on weights that go from memory to registers, and a work-group that needs z of a
  * block computes it itself, even if others do the same.
  */
-public final class TunedOneShot {
+public final class OneShot {
   /** Threads of a work-group. */
   public static final int THREADS = 256;
 
@@ -54,7 +54,7 @@ public final class TunedOneShot {
   /** Floats of a row of z. */
   private static final int Z_WIDTH = 256;
 
-  private TunedOneShot() {}
+  private OneShot() {}
 
   /**
    * {@code y[p, offset + c] (+)= scale * w[p]? * sum_r b[c, r] * sum_h a[h, r] * x[row of p, h]}.
@@ -87,8 +87,8 @@ public final class TunedOneShot {
       IntArray sizes,
       IntArray counts,
       IntArray sortedTokenIds,
-      IntArray expertIds,
-      IntArray adapterIds,
+      IntArray blockExperts,
+      IntArray blockAdapters,
       IntArray slices,
       FloatArray scales,
       LongArray poolA,
@@ -130,7 +130,8 @@ public final class TunedOneShot {
       int share = item - blockSlice * shares;
       int block = blockSlice / perSite;
       int second = blockSlice - block * perSite;
-      int site = adapterIds.get(block) * sizes.get(Sizes.LOCAL_EXPERTS) + expertIds.get(block);
+      int site =
+          blockAdapters.get(block) * sizes.get(Sizes.LOCAL_EXPERTS) + blockExperts.get(block);
       int at = site * SliceTable.INTS;
       int slice = at + second * SliceTable.FIELDS;
       int columns = slices.get(slice + SliceTable.COLUMNS);

@@ -13,8 +13,8 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
-/** 16-bit weights and activations: the tuned kernels where the device has tensor cores. */
-class TunedKernelsTest {
+/** 16-bit weights and activations: the narrow kernels where the device has tensor cores. */
+class NarrowKernelsTest {
 
   @BeforeAll
   static void requireDevice() {
@@ -43,7 +43,7 @@ class TunedKernelsTest {
       int rank,
       int maxRank,
       long seed) {
-    // elsewhere these are the portable kernels, which the contract test has covered
+    // elsewhere these are the plain loops, which the contract test has covered
     boolean all = TestDevice.hasTensorCores() || seed < 13;
     for (DType type : all ? new DType[] {DType.BF16, DType.F16} : new DType[] {DType.BF16}) {
       MoeModel model = new MoeModel(hidden, inner, experts, GateUp.HALVES, List.of(3));

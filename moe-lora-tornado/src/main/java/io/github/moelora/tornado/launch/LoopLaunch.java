@@ -1,19 +1,19 @@
 package io.github.moelora.tornado.launch;
 
 import io.github.moelora.DType;
-import io.github.moelora.tornado.kernels.PackedKernels;
-import io.github.moelora.tornado.kernels.PortableKernels;
-import io.github.moelora.tornado.layout.DeviceRouting;
+import io.github.moelora.tornado.kernels.FloatLoops;
+import io.github.moelora.tornado.kernels.PackedLoops;
+import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.layout.SliceTable;
+import io.github.moelora.tornado.weights.FloatWeights;
 import io.github.moelora.tornado.weights.PackedWeights;
-import io.github.moelora.tornado.weights.PortableWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 
 /** Appends shrink and expand of one projection on float32 activations to a task graph. */
-public final class FloatTasks {
-  private FloatTasks() {}
+public final class LoopLaunch {
+  private LoopLaunch() {}
 
   /**
    * Arrays of one projection, all on the device when the tasks run.
@@ -23,7 +23,7 @@ public final class FloatTasks {
    * @param z scratch, {@code [rows, zStride]}
    * @param y in and out, {@code [P, yWidth]}
    */
-  public record Arrays(DeviceRouting routing, FloatArray x, FloatArray z, FloatArray y) {}
+  public record Arrays(DevicePlan routing, FloatArray x, FloatArray z, FloatArray y) {}
 
   /**
    * Bounds of the loops.
@@ -38,24 +38,24 @@ public final class FloatTasks {
   public static void append(
       TaskGraph graph, String name, ProjectionWeights weights, Bounds bounds, Arrays arrays) {
     switch (weights) {
-      case PortableWeights portable -> appendPortable(graph, name, portable, bounds, arrays);
+      case FloatWeights portable -> appendPortable(graph, name, portable, bounds, arrays);
       case PackedWeights packed -> appendPacked(graph, name, packed, bounds, arrays);
     }
   }
 
   private static void appendPortable(
-      TaskGraph graph, String name, PortableWeights weights, Bounds bounds, Arrays arrays) {
-    DeviceRouting routing = arrays.routing();
+      TaskGraph graph, String name, FloatWeights weights, Bounds bounds, Arrays arrays) {
+    DevicePlan routing = arrays.routing();
     SliceTable table = weights.table();
     graph
         .task(
             name + "Shrink",
-            PortableKernels::shrink,
+            FloatLoops::shrink,
             routing.sizes(),
             routing.counts(),
             routing.sortedTokenIds(),
-            routing.expertIds(),
-            routing.adapterIds(),
+            routing.blockExperts(),
+            routing.blockAdapters(),
             table.slices(),
             table.scales(),
             weights.pool(),
@@ -65,12 +65,12 @@ public final class FloatTasks {
             bounds.zStride())
         .task(
             name + "Expand",
-            PortableKernels::expand,
+            FloatLoops::expand,
             routing.sizes(),
             routing.counts(),
             routing.sortedTokenIds(),
-            routing.expertIds(),
-            routing.adapterIds(),
+            routing.blockExperts(),
+            routing.blockAdapters(),
             table.slices(),
             weights.pool(),
             arrays.z(),
@@ -82,18 +82,18 @@ public final class FloatTasks {
 
   private static void appendPacked(
       TaskGraph graph, String name, PackedWeights weights, Bounds bounds, Arrays arrays) {
-    DeviceRouting routing = arrays.routing();
+    DevicePlan routing = arrays.routing();
     SliceTable table = weights.table();
     int bf16 = weights.type() == DType.BF16 ? 1 : 0;
     graph
         .task(
             name + "Shrink",
-            PackedKernels::shrink,
+            PackedLoops::shrink,
             routing.sizes(),
             routing.counts(),
             routing.sortedTokenIds(),
-            routing.expertIds(),
-            routing.adapterIds(),
+            routing.blockExperts(),
+            routing.blockAdapters(),
             table.slices(),
             table.scales(),
             weights.poolA(),
@@ -104,12 +104,12 @@ public final class FloatTasks {
             bf16)
         .task(
             name + "Expand",
-            PackedKernels::expand,
+            PackedLoops::expand,
             routing.sizes(),
             routing.counts(),
             routing.sortedTokenIds(),
-            routing.expertIds(),
-            routing.adapterIds(),
+            routing.blockExperts(),
+            routing.blockAdapters(),
             table.slices(),
             weights.poolB(),
             arrays.z(),

@@ -14,7 +14,7 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 import uk.ac.manchester.tornado.api.types.arrays.LongArray;
 
 /** Shrink on tensor cores, for 16-bit types. */
-public final class TunedShrink {
+public final class MmaShrink {
   /** Longs of 8 columns of a 16 x 16 tile of x. */
   private static final int X_HALF = 32;
 
@@ -36,7 +36,7 @@ public final class TunedShrink {
   /** Floats that keep the rows of sums in different banks. */
   static final int SUMS_PAD = 8;
 
-  private TunedShrink() {}
+  private MmaShrink() {}
 
   /**
    * {@code z[part, block, row, r] = sum_h x[row of pair, h] * a[h, r]} over the part's share of H:
@@ -67,8 +67,8 @@ public final class TunedShrink {
       IntArray sizes,
       IntArray counts,
       IntArray sortedTokenIds,
-      IntArray expertIds,
-      IntArray adapterIds,
+      IntArray blockExperts,
+      IntArray blockAdapters,
       IntArray slices,
       LongArray pool,
       LongArray x,
@@ -130,7 +130,7 @@ public final class TunedShrink {
       int range = item / blocks % ranges;
       int part = item / (blocks * ranges);
       int at =
-          (adapterIds.get(block) * sizes.get(Sizes.LOCAL_EXPERTS) + expertIds.get(block))
+          (blockAdapters.get(block) * sizes.get(Sizes.LOCAL_EXPERTS) + blockExperts.get(block))
               * SliceTable.INTS;
       int ranks =
           slices.get(at + SliceTable.RANK) + slices.get(at + SliceTable.FIELDS + SliceTable.RANK);

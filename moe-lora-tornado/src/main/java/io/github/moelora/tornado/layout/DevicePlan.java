@@ -11,21 +11,21 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
  * @param sizes {@link Sizes}
  * @param counts {@link PlanFormat#COUNTS} numbers
  * @param sortedTokenIds {@code [EM]}
- * @param expertIds of each block
- * @param adapterIds of each block
+ * @param blockExperts of each block
+ * @param blockAdapters of each block
  * @param routingWeights {@code [P]}
  */
-public record DeviceRouting(
+public record DevicePlan(
     IntArray sizes,
     IntArray counts,
     IntArray sortedTokenIds,
-    IntArray expertIds,
-    IntArray adapterIds,
+    IntArray blockExperts,
+    IntArray blockAdapters,
     FloatArray routingWeights) {
 
   /** Arrays for plans of up to so many rows, blocks and pairs. */
-  public static DeviceRouting of(int rows, int blocks, int pairs) {
-    return new DeviceRouting(
+  public static DevicePlan of(int rows, int blocks, int pairs) {
+    return new DevicePlan(
         new IntArray(Sizes.COUNT),
         new IntArray(PlanFormat.COUNTS),
         new IntArray(rows),
@@ -38,13 +38,14 @@ public record DeviceRouting(
    * Stand-ins of one element, to be mapped to the plan's arrays on the device, and the sizes of a
    * projection.
    */
-  public static DeviceRouting handles() {
+  public static DevicePlan handles() {
     return of(1, 1, 1);
   }
 
   /** The same plan with the sizes of another projection. */
-  public DeviceRouting withSizes(IntArray other) {
-    return new DeviceRouting(other, counts, sortedTokenIds, expertIds, adapterIds, routingWeights);
+  public DevicePlan withSizes(IntArray other) {
+    return new DevicePlan(
+        other, counts, sortedTokenIds, blockExperts, blockAdapters, routingWeights);
   }
 
   /** The memory of what changes with every plan, for the host's planner. */
@@ -52,18 +53,20 @@ public record DeviceRouting(
     return new PlanArrays(
         counts.getSegment(),
         sortedTokenIds.getSegment(),
-        expertIds.getSegment(),
-        adapterIds.getSegment(),
+        blockExperts.getSegment(),
+        blockAdapters.getSegment(),
         routingWeights.getSegment());
   }
 
   /** What changes with every plan, for a transfer. */
   public Object[] plan() {
-    return new Object[] {counts, sortedTokenIds, expertIds, adapterIds, routingWeights};
+    return new Object[] {counts, sortedTokenIds, blockExperts, blockAdapters, routingWeights};
   }
 
   /** All arrays, for a transfer. */
   public Object[] all() {
-    return new Object[] {sizes, counts, sortedTokenIds, expertIds, adapterIds, routingWeights};
+    return new Object[] {
+      sizes, counts, sortedTokenIds, blockExperts, blockAdapters, routingWeights
+    };
   }
 }

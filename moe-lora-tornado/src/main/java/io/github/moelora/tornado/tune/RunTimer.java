@@ -6,7 +6,7 @@ import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
 import io.github.moelora.tornado.choice.OneShotTiling;
-import io.github.moelora.tornado.step.ProjectionPlan;
+import io.github.moelora.tornado.step.ProjectionGraphs;
 import io.github.moelora.tornado.weights.ProjectionWeights;
 import java.lang.foreign.Arena;
 import java.util.Arrays;
@@ -16,7 +16,7 @@ import org.jspecify.annotations.Nullable;
  * Times whole runs of a projection as the host sees them, x and y on the host: with the portable
  * kernels the block size decides how many rows travel, too.
  */
-final class TuningRun implements TuningTimer {
+final class RunTimer implements TuningTimer {
   private static final int MOST_RUNS = 30;
   private static final int LEAST_RUNS = 3;
   private static final long WARM_UP_NANOS = 30_000_000;
@@ -24,14 +24,14 @@ final class TuningRun implements TuningTimer {
   /** Slow batches are run less often, so that a time takes no longer than that by much. */
   private static final long MOST_NANOS = 500_000_000;
 
-  private final ProjectionPlan plan;
+  private final ProjectionGraphs plan;
   private final ProjectionCall call;
   private final Arena arena = Arena.ofShared();
   private final Matrix x;
   private final Matrix y;
 
-  TuningRun(MoeLoraConfig config, ProjectionWeights weights) {
-    plan = new ProjectionPlan(config, weights, null);
+  RunTimer(MoeLoraConfig config, ProjectionWeights weights) {
+    plan = new ProjectionGraphs(config, weights, null);
     boolean gateUp = weights.projection() == Projection.GATE_UP;
     call = gateUp ? ProjectionCall.gateUp(weights.layer()) : ProjectionCall.down(weights.layer());
     int xRows = call.pairRows() ? config.maxPairs() : config.maxTokens();

@@ -16,8 +16,8 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
  * compiled kernel serves every batch. Only the staging arrays are asked for their size, which
  * TornadoVM makes a constant of the kernel: the others may be mapped to larger ones.
  */
-public final class PortableKernels {
-  private PortableKernels() {}
+public final class FloatLoops {
+  private FloatLoops() {}
 
   /**
    * Copies a packed adapter from the staging array to its slot.
@@ -50,8 +50,8 @@ public final class PortableKernels {
       IntArray sizes,
       IntArray counts,
       IntArray sortedTokenIds,
-      IntArray expertIds,
-      IntArray adapterIds,
+      IntArray blockExperts,
+      IntArray blockAdapters,
       IntArray slices,
       FloatArray scales,
       FloatArray pool,
@@ -66,7 +66,7 @@ public final class PortableKernels {
           if (pair < counts.get(PlanFormat.PAIRS)) {
             int block = row / counts.get(PlanFormat.BLOCK_SIZE);
             int site =
-                adapterIds.get(block) * sizes.get(Sizes.LOCAL_EXPERTS) + expertIds.get(block);
+                blockAdapters.get(block) * sizes.get(Sizes.LOCAL_EXPERTS) + blockExperts.get(block);
             int at = site * SliceTable.INTS;
             int rank0 = slices.get(at + SliceTable.RANK);
             int rank1 = slices.get(at + SliceTable.FIELDS + SliceTable.RANK);
@@ -104,8 +104,8 @@ public final class PortableKernels {
       IntArray sizes,
       IntArray counts,
       IntArray sortedTokenIds,
-      IntArray expertIds,
-      IntArray adapterIds,
+      IntArray blockExperts,
+      IntArray blockAdapters,
       IntArray slices,
       FloatArray pool,
       FloatArray z,
@@ -117,7 +117,7 @@ public final class PortableKernels {
       for (@Parallel int c = 0; c < outputWidth; c++) {
         int pair = pairOf(counts, sortedTokenIds, row);
         if (pair >= 0) {
-          int slice = sliceOf(sizes, counts, expertIds, adapterIds, slices, row, c);
+          int slice = sliceOf(sizes, counts, blockExperts, blockAdapters, slices, row, c);
           float sum = 0.0f;
           if (slice >= 0) {
             int rank = slices.get(slice + SliceTable.RANK);
@@ -150,16 +150,17 @@ public final class PortableKernels {
   static int sliceOf(
       IntArray sizes,
       IntArray counts,
-      IntArray expertIds,
-      IntArray adapterIds,
+      IntArray blockExperts,
+      IntArray blockAdapters,
       IntArray slices,
       int row,
       int column) {
     int slice = -1;
     int block = row / counts.get(PlanFormat.BLOCK_SIZE);
-    int adapter = adapterIds.get(block);
+    int adapter = blockAdapters.get(block);
     if (adapter >= 0) {
-      int at = (adapter * sizes.get(Sizes.LOCAL_EXPERTS) + expertIds.get(block)) * SliceTable.INTS;
+      int at =
+          (adapter * sizes.get(Sizes.LOCAL_EXPERTS) + blockExperts.get(block)) * SliceTable.INTS;
       int next = at + SliceTable.FIELDS;
       int column0 = column - slices.get(at + SliceTable.FIRST_COLUMN);
       int column1 = column - slices.get(next + SliceTable.FIRST_COLUMN);

@@ -1,0 +1,120 @@
+package io.github.moelora.tornado;
+
+import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.tngtech.archunit.core.domain.JavaClasses;
+import com.tngtech.archunit.core.domain.JavaModifier;
+import com.tngtech.archunit.core.importer.ImportOption;
+import com.tngtech.archunit.junit.AnalyzeClasses;
+import com.tngtech.archunit.junit.ArchTest;
+import com.tngtech.archunit.lang.ArchRule;
+import io.github.moelora.testkit.architecture.MethodLimit;
+import io.github.moelora.testkit.architecture.Rooms;
+import io.github.moelora.testkit.architecture.Sources;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.function.Predicate;
+
+/** The rooms of this module and what keeps them so; CONTRIBUTING.md has the map. */
+@AnalyzeClasses(
+    packages = "io.github.moelora.tornado",
+    importOptions = ImportOption.DoNotIncludeTests.class)
+class ArchitectureTest {
+  private static final String BASE = "io.github.moelora.tornado";
+  private static final String KERNELS = BASE + ".kernels";
+  private static final String STAGES = "to be cut into stages of one name each";
+
+  /** A room may use those in its row, all of which stand above it. */
+  private static final Rooms ROOMS =
+      Rooms.below(BASE)
+          .room("device")
+          .room("layout")
+          .room("kernels", "device", "layout")
+          .room("weights", "device", "layout", "kernels")
+          .room("choice", "layout", "kernels")
+          .room("launch", "layout", "kernels", "weights", "choice")
+          .room("plan", "layout", "kernels", "choice")
+          .room("step", "device", "layout", "weights", "choice", "launch")
+          .room("engine", "layout", "kernels", "weights", "plan", "step")
+          .room("tune", "device", "layout", "kernels", "weights", "choice", "launch", "step")
+          .room(
+              "", "device", "layout", "kernels", "weights", "choice", "launch", "plan", "step",
+              "engine", "tune");
+
+  private static final Sources SOURCES = Sources.below(Path.of("src/main/java"));
+
+  @ArchTest
+  static void roomsUseThoseAbove(JavaClasses classes) {
+    ROOMS.check(classes);
+  }
+
+  @ArchTest
+  static void importsToo(JavaClasses classes) {
+    ROOMS.checkImports(SOURCES);
+  }
+
+  @ArchTest
+  static final ArchRule KERNELS_KNOW_NO_TASK_GRAPH =
+      noClasses()
+          .that()
+          .resideInAPackage(KERNELS)
+          .should()
+          .dependOnClassesThat()
+          .haveNameMatching(
+              "java\\.lang\\.foreign\\..*|uk\\.ac\\.manchester\\.tornado\\.api\\.(?:\\w*TaskGraph|GridScheduler|WorkerGrid\\w*|TornadoExecution\\w*)")
+          .because("a kernel computes: append it in room 'launch', and hold its arrays elsewhere");
+
+  @ArchTest
+  static final ArchRule CHOICE_NAMES_NOTHING_OF_TORNADOVM =
+      noClasses()
+          .that()
+          .resideInAPackage(BASE + ".choice")
+          .should()
+          .dependOnClassesThat()
+          .resideInAPackage("uk.ac.manchester.tornado..")
+          .because("choices are numbers, testable anywhere: ask the device in room 'device'");
+
+  /** A kernel is public, because room 'launch' names it; its helpers are not. */
+  @ArchTest
+  static void eachKernelHasTheTestOfItsName(JavaClasses classes) {
+    List<String> kernels =
+        classes.stream()
+            .filter(each -> each.getPackageName().equals(KERNELS))
+            .filter(each -> each.isTopLevelClass() && !each.isInterface())
+            .filter(each -> each.getModifiers().contains(JavaModifier.PUBLIC))
+            .map(each -> each.getSimpleName())
+            .toList();
+    assertThat(kernels).contains("MmaShrink", "FloatLoops");
+    Path tests = Path.of("src/test/java", KERNELS.split("\\.", -1));
+    assertThat(kernels)
+        .allSatisfy(
+            kernel ->
+                assertThat(tests.resolve(kernel + "Test.java"))
+                    .as("test of kernel %s, which must bear its name", kernel)
+                    .exists());
+  }
+
+  @ArchTest
+  static void hostMethodsAreShort(JavaClasses classes) {
+    MethodLimit.lines(60).check(methods(each -> !each.packageName().equals(KERNELS)));
+  }
+
+  @ArchTest
+  static void kernelsAreShort(JavaClasses classes) {
+    MethodLimit.lines(120)
+        .except("MmaShrink.shrink", STAGES)
+        .except("MmaExpand.expand", STAGES)
+        .except("OneShot.compute", STAGES)
+        .check(methods(each -> each.packageName().equals(KERNELS)));
+  }
+
+  @ArchTest
+  static void hostMethodsHaveFewParameters(JavaClasses classes) {
+    MethodLimit.parameters(6).check(methods(each -> !each.packageName().equals(KERNELS)));
+  }
+
+  private static List<Sources.Method> methods(Predicate<Sources.Method> which) {
+    return SOURCES.methods().stream().filter(which).toList();
+  }
+}
