@@ -29,8 +29,7 @@ final class NameTableTest {
           "\\w",
           "x.*b",
           "a-b",
-          "..",
-          "(?i)A");
+          "..");
 
   private static final List<String> PARTS = List.of("a", "b", "x", "ab", "a-b", "A");
 
