@@ -35,6 +35,7 @@ final class ArchitectureTest {
         .room("gguf")
         .room("safetensors")
         .room("reference")
+        .room("cache")
         .room("tornado")
         .room("tornado.device")
         .room("tornado.layout")
@@ -45,6 +46,7 @@ final class ArchitectureTest {
         .room("tornado.tune")
         .room("workload", "", "reference")
         .room("bench", "", "peft", "reference", "workload")
+        .room("serving", "", "cache", "reference")
         .room("plot")
         .room("cli.golden", "", "peft", "safetensors", "reference", "workload")
         .room(

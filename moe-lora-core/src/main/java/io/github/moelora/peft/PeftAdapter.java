@@ -2,12 +2,14 @@ package io.github.moelora.peft;
 
 import io.github.moelora.AdapterFormatException;
 import io.github.moelora.DType;
+import io.github.moelora.ExpertMap;
 import io.github.moelora.GateUp;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.LoraSlice;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
+import io.github.moelora.Shard;
 import io.github.moelora.peft.Orientation.Storage;
 import io.github.moelora.peft.PeftVersion.Era;
 import io.github.moelora.peft.ReadOptions.ColumnOrder;
@@ -490,10 +492,29 @@ public final class PeftAdapter implements AutoCloseable {
    * @throws IllegalStateException if this is closed
    */
   public LoraAdapter toLoraAdapter(MoeModel model) {
+    return toLoraAdapter(model, LoraAdapter.builder(name));
+  }
+
+  /**
+   * What one instance of a model that is spread over devices needs of the adapter; no other weights
+   * are read, but for gate and up that must be copied into one pair.
+   *
+   * @param whole the whole model
+   * @param shard the part of its widths
+   * @param localExperts the experts that the instance has
+   * @throws AdapterFormatException if a tensor does not fit the model, a weight of the part is not
+   *     finite, or the file can be read in two ways
+   * @throws IllegalArgumentException if a width cannot be divided
+   * @throws IllegalStateException if this is closed
+   */
+  public LoraAdapter toLoraAdapter(MoeModel whole, Shard shard, ExpertMap localExperts) {
+    return toLoraAdapter(whole, LoraAdapter.builder(name).only(whole, shard, localExperts));
+  }
+
+  private LoraAdapter toLoraAdapter(MoeModel model, LoraAdapter.Builder builder) {
     for (Entry entry : entries) {
       requireBelongs(entry, model);
     }
-    LoraAdapter.Builder builder = LoraAdapter.builder(name);
     Slices slices = new Slices(model, orientation(model), columnOrder());
     slices.add(entries, builder);
     for (DenseEntry entry : dense) {

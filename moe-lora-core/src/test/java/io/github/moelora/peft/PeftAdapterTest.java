@@ -7,11 +7,14 @@ import static org.assertj.core.api.Assertions.catchThrowableOfType;
 import io.github.moelora.AdapterFormatException;
 import io.github.moelora.DType;
 import io.github.moelora.DenseModule;
+import io.github.moelora.DenseModule.Split;
+import io.github.moelora.ExpertMap;
 import io.github.moelora.GateUp;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.LoraSlice;
 import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
+import io.github.moelora.Shard;
 import io.github.moelora.peft.PeftAdapter.Layout;
 import io.github.moelora.peft.PeftAdapter.Linear;
 import io.github.moelora.testkit.AdapterFiles;
@@ -447,6 +450,55 @@ final class PeftAdapterTest {
                   (i, j) -> i == 2 && j == 1 ? value : 1);
       requireRefused(
           files, MODEL, EXPERTS + "0.up_proj.lora_B.weight", "element [2,1] must be finite", shown);
+    }
+  }
+
+  /** NaN in all that the second of two shards does not need: reading any of it is an error. */
+  @Test
+  void aShardReadsItsPartOfTheFileAlone() throws IOException {
+    String attention = "base_model.model.model.layers.1.self_attn.q_proj.";
+    MoeModel whole =
+        new MoeModel(H, 4, 2, GateUp.HALVES, List.of(1))
+            .withDense(
+                List.of(new DenseModule("model.layers.1.self_attn.q_proj", H, 8, Split.OUTPUT)));
+    AdapterFiles files =
+        new AdapterFiles()
+            .tensor(EXPERTS + "0.up_proj.lora_A.weight", DType.F32, R, H, (i, j) -> Double.NaN)
+            .tensor(EXPERTS + "0.up_proj.lora_B.weight", DType.F32, 4, R, (i, j) -> 1)
+            .tensor(EXPERTS + "1.up_proj.lora_A.weight", DType.F32, R, H, (i, j) -> 1)
+            .tensor(
+                EXPERTS + "1.up_proj.lora_B.weight",
+                DType.F32,
+                4,
+                R,
+                (i, j) -> i < 2 ? Double.NaN : i)
+            .tensor(
+                EXPERTS + "1.down_proj.lora_A.weight",
+                DType.F32,
+                R,
+                4,
+                (i, j) -> j < 2 ? Double.NaN : j)
+            .tensor(EXPERTS + "1.down_proj.lora_B.weight", DType.F32, H, R, (i, j) -> 1)
+            .tensor(attention + "lora_A.weight", DType.F32, R, H, (i, j) -> 1)
+            .tensor(attention + "lora_B.weight", DType.F32, 8, R, (i, j) -> i < 4 ? Double.NaN : i);
+    Shard second = new Shard(1, 2);
+    try (PeftAdapter adapter = PeftAdapter.open(files.write(directory))) {
+      LoraAdapter part = adapter.toLoraAdapter(whole, second, ExpertMap.of(-1, 0));
+      part.requireFits(whole.shard(second));
+      assertThat(part.slices(1, Projection.GATE_UP, 0)).isEmpty();
+      LoraSlice up = part.slices(1, Projection.GATE_UP, 1).getFirst();
+      assertThat(up.firstColumn()).isEqualTo(2);
+      assertThat(up.columns()).isEqualTo(2);
+      assertThat(up.b().get(0, 0)).isEqualTo(2);
+      LoraSlice down = part.slices(1, Projection.DOWN, 1).getFirst();
+      assertThat(down.a().columns()).isEqualTo(2);
+      assertThat(down.a().get(0, 1)).isEqualTo(3);
+      LoraSlice q = part.slices("model.layers.1.self_attn.q_proj").getFirst();
+      assertThat(q.columns()).isEqualTo(4);
+      assertThat(q.b().get(3, 1)).isEqualTo(7);
+      assertThatThrownBy(() -> adapter.toLoraAdapter(whole))
+          .isInstanceOf(AdapterFormatException.class)
+          .hasMessageContaining("must be finite");
     }
   }
 
