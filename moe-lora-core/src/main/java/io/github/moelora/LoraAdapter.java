@@ -481,25 +481,45 @@ public final class LoraAdapter {
      * @throws IllegalArgumentException naming the first weight that is not finite
      */
     public LoraAdapter build() {
-      float maxMagnitude = 0;
       Map<Site, List<LoraSlice>> copy = new HashMap<>();
-      for (Map.Entry<Site, List<LoraSlice>> entry : slices.entrySet()) {
-        Site site = entry.getKey();
-        for (LoraSlice slice : entry.getValue()) {
-          maxMagnitude = Math.max(maxMagnitude, maxMagnitude(site, "a", slice.a()));
-          maxMagnitude = Math.max(maxMagnitude, maxMagnitude(site, "b", slice.b()));
-        }
-        copy.put(site, List.copyOf(entry.getValue()));
+      List<Matrix> matrices = new ArrayList<>();
+      slices.forEach(
+          (site, list) -> {
+            for (LoraSlice slice : list) {
+              requireAccessible(site, "a", slice.a());
+              requireAccessible(site, "b", slice.b());
+              matrices.add(slice.a());
+              matrices.add(slice.b());
+            }
+            copy.put(site, List.copyOf(list));
+          });
+      float maxMagnitude = WeightScan.maxMagnitude(matrices);
+      if (Float.isNaN(maxMagnitude)) {
+        throw notFinite();
       }
       return new LoraAdapter(name, copy, maxMagnitude);
     }
 
-    private float maxMagnitude(Site site, String which, Matrix matrix) {
+    private IllegalArgumentException notFinite() {
+      for (Map.Entry<Site, List<LoraSlice>> entry : slices.entrySet()) {
+        for (LoraSlice slice : entry.getValue()) {
+          requireFinite(entry.getKey(), "a", slice.a());
+          requireFinite(entry.getKey(), "b", slice.b());
+        }
+      }
+      return new IllegalArgumentException(
+          "adapter %s: memory must not change while it is read, got a weight that was not finite"
+              .formatted(name));
+    }
+
+    private void requireAccessible(Site site, String which, Matrix matrix) {
       if (!matrix.data().scope().isAlive()
           || !matrix.data().isAccessibleBy(Thread.currentThread())) {
         Checks.accessible(where(name, site) + which + ".data", matrix.data());
       }
-      float max = 0;
+    }
+
+    private void requireFinite(Site site, String which, Matrix matrix) {
       for (int i = 0; i < matrix.rows(); i++) {
         for (int j = 0; j < matrix.columns(); j++) {
           float value = matrix.get(i, j);
@@ -508,10 +528,8 @@ public final class LoraAdapter {
                 "%s%s[%d,%d] must be finite, got %s"
                     .formatted(where(name, site), which, i, j, value));
           }
-          max = Math.max(max, Math.abs(value));
         }
       }
-      return max;
     }
   }
 }

@@ -45,7 +45,7 @@ final class ArchitectureTest {
         .room("tornado.step")
         .room("tornado.tune")
         .room("workload", "", "reference")
-        .room("bench", "", "reference", "workload")
+        .room("bench", "", "peft", "reference", "workload")
         .room("serving", "", "cache", "reference")
         .room("plot")
         .room("cli.golden", "", "peft", "safetensors", "reference", "workload")

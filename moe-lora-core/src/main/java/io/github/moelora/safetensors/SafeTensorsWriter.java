@@ -59,11 +59,10 @@ public final class SafeTensorsWriter {
    * @return its size in bytes
    */
   public long write(Path file) throws IOException {
-    Path folder = file.toAbsolutePath().getParent();
-    Path unfinished = Files.createTempFile(folder, ".safetensors", ".unfinished");
+    Path unfinished = file.resolveSibling(file.getFileName() + ".unfinished");
     try {
       long size;
-      try (FileChannel channel = FileChannel.open(unfinished, StandardOpenOption.WRITE)) {
+      try (FileChannel channel = open(unfinished)) {
         byte[] header = header();
         ByteBuffer start =
             ByteBuffer.allocate(Long.BYTES + header.length).order(ByteOrder.LITTLE_ENDIAN);
@@ -78,6 +77,14 @@ public final class SafeTensorsWriter {
     } finally {
       Files.deleteIfExists(unfinished);
     }
+  }
+
+  private static FileChannel open(Path file) throws IOException {
+    return FileChannel.open(
+        file,
+        StandardOpenOption.CREATE,
+        StandardOpenOption.TRUNCATE_EXISTING,
+        StandardOpenOption.WRITE);
   }
 
   private byte[] header() {
