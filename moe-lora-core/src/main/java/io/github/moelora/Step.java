@@ -304,36 +304,17 @@ public final class Step implements AutoCloseable {
   }
 
   /**
-   * Checks that what is planned may still be run; {@link #run} does so by itself. Waits for a
-   * change of a slot that is under way.
+   * Checks that there is a plan, for engines that read it on their own device.
    *
-   * @throws StalePlanException if a slot named by a plan has changed since
    * @throws IllegalStateException if nothing is planned yet or the step is closed
    */
-  public void requireFresh() {
+  public void requirePlanned() {
     enter();
     try {
       requireOpen();
-      boolean hasDense = dense != null && dense.made;
-      requirePlan(experts.made || hasDense, "plan");
-      requireFresh(experts);
-      if (dense != null) {
-        requireFresh(dense);
-      }
+      requirePlan(experts.made || (dense != null && dense.made), "plan");
     } finally {
       user = null;
-    }
-  }
-
-  private void requireFresh(Plan plan) {
-    lockRun(plan);
-    try {
-      requireOpen();
-      if (plan.made) {
-        plan.requireFresh(lora);
-      }
-    } finally {
-      unlockRun(plan);
     }
   }
 

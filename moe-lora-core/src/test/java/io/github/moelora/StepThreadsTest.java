@@ -154,7 +154,7 @@ class StepThreadsTest {
     backend.running = () -> {};
     plan(spare, 0, 1);
     run(spare);
-    spare.requireFresh();
+    spare.requirePlanned();
     leave.countDown();
     runner.join();
     loader.join();
