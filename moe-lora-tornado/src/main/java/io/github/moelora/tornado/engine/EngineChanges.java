@@ -39,6 +39,10 @@ public final class EngineChanges implements SlotStore {
       taken = new LinkedHashMap<>(changes);
       changes.clear();
     }
+    // all that goes makes room for all that comes, in whatever order
+    for (ProjectionWeights each : weights) {
+      taken.keySet().forEach(each::release);
+    }
     taken.forEach((slot, packed) -> apply(weights, slot, packed));
   }
 
@@ -55,6 +59,7 @@ public final class EngineChanges implements SlotStore {
         do {
           memory.store(each);
         } while (!packed.isEmpty() && packed.get(i).stageNext());
+        each.settle();
       }
     }
   }

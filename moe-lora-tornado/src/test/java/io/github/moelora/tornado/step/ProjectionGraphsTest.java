@@ -42,8 +42,7 @@ class ProjectionGraphsTest {
             .withMaxTokens(2000)
             .withWeightType(DType.BF16);
     PackedWeights weights =
-        new PackedWeights(
-            WeightSite.of(config, 0, Projection.GATE_UP), PackedWeights.Staging.of(config));
+        new PackedWeights(WeightSite.of(config, 0, Projection.GATE_UP));
     Matrix x = matrix(48);
     Matrix y = matrix(72);
 
