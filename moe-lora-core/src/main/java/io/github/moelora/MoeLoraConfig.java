@@ -97,29 +97,46 @@ public record MoeLoraConfig(
   }
 
   public MoeLoraConfig withMaxTokens(int tokens) {
-    return new MoeLoraConfig(model, slots, expertsPerToken, tokens, maxRank, weightType, expertMap, pool, device);
+    return new MoeLoraConfig(
+        model, slots, expertsPerToken, tokens, maxRank, weightType, expertMap, pool, device);
   }
 
   public MoeLoraConfig withMaxRank(int rank) {
-    return new MoeLoraConfig(model, slots, expertsPerToken, maxTokens, rank, weightType, expertMap, pool, device);
+    return new MoeLoraConfig(
+        model, slots, expertsPerToken, maxTokens, rank, weightType, expertMap, pool, device);
   }
 
   public MoeLoraConfig withWeightType(DType type) {
-    return new MoeLoraConfig(model, slots, expertsPerToken, maxTokens, maxRank, type, expertMap, pool, device);
+    return new MoeLoraConfig(
+        model, slots, expertsPerToken, maxTokens, maxRank, type, expertMap, pool, device);
   }
 
   public MoeLoraConfig withExpertMap(ExpertMap map) {
-    return new MoeLoraConfig(model, slots, expertsPerToken, maxTokens, maxRank, weightType, map, pool, device);
+    return new MoeLoraConfig(
+        model, slots, expertsPerToken, maxTokens, maxRank, weightType, map, pool, device);
   }
 
-  /** The same with so much device memory for all slots together. */
-  public MoeLoraConfig withPool(AdapterPool memory) {
-    return new MoeLoraConfig(model, slots, expertsPerToken, maxTokens, maxRank, weightType, expertMap, memory, device);
+  /** The same with so much device memory for all slots together; null for the largest. */
+  public MoeLoraConfig withPool(@Nullable AdapterPool memory) {
+    return new MoeLoraConfig(
+        model, slots, expertsPerToken, maxTokens, maxRank, weightType, expertMap, memory, device);
   }
 
-  /** The same on a device by its name, or a part of it that no other of the backend has. */
-  public MoeLoraConfig withDevice(String nameOrIndex) {
-    return new MoeLoraConfig(model, slots, expertsPerToken, maxTokens, maxRank, weightType, expertMap, pool, nameOrIndex);
+  /**
+   * The same on a device by its name, or a part of it that no other of the backend has; null for
+   * the first.
+   */
+  public MoeLoraConfig withDevice(@Nullable String nameOrIndex) {
+    return new MoeLoraConfig(
+        model,
+        slots,
+        expertsPerToken,
+        maxTokens,
+        maxRank,
+        weightType,
+        expertMap,
+        pool,
+        nameOrIndex);
   }
 
   /**

@@ -16,8 +16,8 @@ public interface BackendProvider {
   Availability probe();
 
   /**
-   * What {@link MoeLoraConfig#device} can choose from, by index, for people; empty where the backend
-   * cannot run. Never throws.
+   * What {@link MoeLoraConfig#device} can choose from, by index, for people; empty where the
+   * backend cannot run. Never throws.
    */
   default List<String> devices() {
     return probe() instanceof Availability.Usable usable ? List.of(usable.device()) : List.of();

@@ -109,10 +109,12 @@ public final class DeviceMemory implements AutoCloseable {
    * nothing.
    */
   static long parse(String size) {
-    int unit = size.endsWith("B") && size.length() > 2 ? "KMGTPE".indexOf(size.charAt(size.length() - 2)) : -1;
+    int unit =
+        size.endsWith("B") && size.length() > 2
+            ? "KMGTPE".indexOf(size.charAt(size.length() - 2))
+            : -1;
     try {
-      long number =
-          Long.parseLong(unit < 0 ? size : size.substring(0, size.length() - 2));
+      long number = Long.parseLong(unit < 0 ? size : size.substring(0, size.length() - 2));
       return Math.multiplyExact(number, 1L << (10 * (unit + 1)));
     } catch (NumberFormatException | ArithmeticException e) {
       throw new IllegalStateException(

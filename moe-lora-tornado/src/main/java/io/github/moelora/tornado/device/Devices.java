@@ -69,8 +69,7 @@ public final class Devices {
     if (found.length != 1) {
       throw new IllegalArgumentException(
           "device must name one device, got \"%s\", which %s; there are %s"
-              .formatted(
-                  wanted, found.length == 0 ? "none has" : "several have", listed(names)));
+              .formatted(wanted, found.length == 0 ? "none has" : "several have", listed(names)));
     }
     return found[0];
   }

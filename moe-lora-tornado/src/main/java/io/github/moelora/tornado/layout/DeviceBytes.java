@@ -18,7 +18,8 @@ public record DeviceBytes(long total, long largest) {
    * @param bytes of an element
    */
   public static DeviceBytes array(long elements, int bytes) {
-    long all = Math.addExact(Math.multiplyExact(elements, (long) bytes), TornadoNativeArray.ARRAY_HEADER);
+    long all =
+        Math.addExact(Math.multiplyExact(elements, (long) bytes), TornadoNativeArray.ARRAY_HEADER);
     return new DeviceBytes(all, all);
   }
 

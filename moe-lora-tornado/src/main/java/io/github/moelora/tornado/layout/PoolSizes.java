@@ -22,8 +22,7 @@ public final class PoolSizes {
   public static int floats(MoeLoraConfig config, Projection projection) {
     long inputWidth = config.model().inputWidth(projection);
     long outputWidth = config.model().outputWidth(projection);
-    long expert =
-        stackedRanks(config, projection) * inputWidth + ranks(config) * outputWidth;
+    long expert = stackedRanks(config, projection) * inputWidth + ranks(config) * outputWidth;
     return checked(config, expert, 0, 1);
   }
 
@@ -33,11 +32,12 @@ public final class PoolSizes {
    * @param spare longs behind the last slot
    */
   public static int packedA(MoeLoraConfig config, Projection projection, int spare) {
-    long ofTile =
-        PackedLayout.sizeA(1, config.model().inputWidth(projection)) / PackedLayout.LONG;
+    long ofTile = PackedLayout.sizeA(1, config.model().inputWidth(projection)) / PackedLayout.LONG;
     return checked(
-        config, tiles(config, stackedRanks(config, projection), SliceTable.maxStack(config)) * ofTile,
-        spare, PackedLayout.LONG);
+        config,
+        tiles(config, stackedRanks(config, projection), SliceTable.maxStack(config)) * ofTile,
+        spare,
+        PackedLayout.LONG);
   }
 
   /** The same of packed B. */
@@ -52,10 +52,12 @@ public final class PoolSizes {
       units = (long) config.slots() * PackedLayout.rankUnits(config.maxRank());
     } else {
       boolean halves = isGated(config, projection) && pool.slices() == 2;
-      tiles = halves ? 2 * PackedLayout.columnTiles(columns / 2) : PackedLayout.columnTiles(columns);
-      units = Math.max(
-          (pool.ranks() + PackedLayout.TILE_RANKS - 1) / PackedLayout.TILE_RANKS,
-          PackedLayout.rankUnits(config.maxRank()));
+      tiles =
+          halves ? 2 * PackedLayout.columnTiles(columns / 2) : PackedLayout.columnTiles(columns);
+      units =
+          Math.max(
+              (pool.ranks() + PackedLayout.TILE_RANKS - 1) / PackedLayout.TILE_RANKS,
+              PackedLayout.rankUnits(config.maxRank()));
     }
     long ofUnit = PackedLayout.sizeB(1, 1) / PackedLayout.columnTiles(1) / PackedLayout.LONG;
     return checked(config, units * tiles * ofUnit, spare, PackedLayout.LONG);

@@ -81,7 +81,7 @@ public final class TornadoBackend implements Backend {
     }
   }
 
-  private static List<WeightSite> sites(MoeLoraConfig config) {
+  static List<WeightSite> sites(MoeLoraConfig config) {
     List<WeightSite> sites = new ArrayList<>();
     for (int layer : config.model().layers()) {
       for (Projection projection : Projection.values()) {

@@ -46,10 +46,7 @@ public final class FloatWeights implements ProjectionWeights {
             site,
             table,
             new SlotPools.Part(
-                new SlotPool(config.slots(), size),
-                staging.getSize(),
-                SliceTable.A,
-                SliceTable.B));
+                new SlotPool(config.slots(), size), staging.getSize(), SliceTable.A, SliceTable.B));
   }
 
   private FloatWeights(FloatWeights owner) {

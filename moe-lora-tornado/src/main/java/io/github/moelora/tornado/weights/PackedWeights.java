@@ -58,8 +58,7 @@ public final class PackedWeights implements ProjectionWeights {
     poolA = new LongArray(sizeA);
     poolB = new LongArray(sizeB);
     staging =
-        new Staging(
-            new LongArray(PoolSizes.staged(sizeA)), new LongArray(PoolSizes.staged(sizeB)));
+        new Staging(new LongArray(PoolSizes.staged(sizeA)), new LongArray(PoolSizes.staged(sizeB)));
     slots =
         new SlotPools(
             site,

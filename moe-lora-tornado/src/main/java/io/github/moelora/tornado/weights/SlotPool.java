@@ -182,7 +182,9 @@ final class SlotPool {
     return movedBy;
   }
 
-  /** The slot of that range, or the number of slots where it is what the changed slot had before. */
+  /**
+   * The slot of that range, or the number of slots where it is what the changed slot had before.
+   */
   int movedSlot() {
     return movedSlot;
   }

@@ -28,7 +28,9 @@ final class SlotPools {
   /** Per pool, where in it the staged elements belong and how many there are. */
   private final IntArray range;
 
-  /** Per pool, what is staged on the device first: from where in the pool, and how many elements. */
+  /**
+   * Per pool, what is staged on the device first: from where in the pool, and how many elements.
+   */
   private final IntArray moves;
 
   private final SliceTable.Saved saved;

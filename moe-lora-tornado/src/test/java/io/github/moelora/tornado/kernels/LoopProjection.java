@@ -93,8 +93,7 @@ final class LoopProjection {
 
   /** Computes with {@link FloatLoops} and checks y. */
   void checkFloatLoops() {
-    FloatWeights weights =
-        new FloatWeights(WeightSite.of(config, call.layer(), call.projection()));
+    FloatWeights weights = new FloatWeights(WeightSite.of(config, call.layer(), call.projection()));
     weights.pool().init(Float.NaN);
     load(weights, each -> FloatLoops.storeSlot(weights.staging(), weights.range(), weights.pool()));
     FloatLoops.shrink(
