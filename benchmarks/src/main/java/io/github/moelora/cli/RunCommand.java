@@ -22,6 +22,7 @@ import io.github.moelora.workload.AdapterRounding;
 import io.github.moelora.workload.Batch;
 import io.github.moelora.workload.Bits;
 import io.github.moelora.workload.Check;
+import io.github.moelora.workload.Workload;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.lang.foreign.Arena;
@@ -69,6 +70,14 @@ final class RunCommand implements Callable<Integer> {
       paramLabel = "NAME",
       description = "Backend to use, and no other; by default the best usable one.")
   private @Nullable String backend;
+
+  @Option(
+      names = "--device",
+      paramLabel = "DEVICE",
+      description =
+          "Device of the backend: an index that moe-lora devices lists, or a part of a name;"
+              + " by default its first.")
+  private @Nullable String device;
 
   @Option(
       names = "--tokens",
@@ -209,7 +218,7 @@ final class RunCommand implements Callable<Integer> {
             .withWeightType(weightType)
             .withExpertMap(ExpertMap.identity(model.experts()));
     PrintWriter out = spec.commandLine().getOut();
-    try (MoeLora lora = backend == null ? MoeLora.open(config) : MoeLora.open(config, backend);
+    try (MoeLora lora = new Workload.Place(backend, device).open(config);
         Step step = lora.newStep()) {
       for (int slot = 0; slot < adapters.size(); slot++) {
         lora.load(slot, adapters.get(slot));

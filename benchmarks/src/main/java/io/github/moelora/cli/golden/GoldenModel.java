@@ -16,6 +16,7 @@ import io.github.moelora.peft.PeftAdapter;
 import io.github.moelora.reference.Reference;
 import io.github.moelora.workload.Bits;
 import io.github.moelora.workload.Check;
+import io.github.moelora.workload.Workload.Place;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -106,7 +107,7 @@ final class GoldenModel implements AutoCloseable {
     return model;
   }
 
-  List<GoldenCase> replay(@Nullable String backend) throws IOException {
+  List<GoldenCase> replay(Place place) throws IOException {
     List<GoldenCase> cases = new ArrayList<>();
     List<String> names = new ArrayList<>();
     List<LoraAdapter> adapters = new ArrayList<>();
@@ -127,10 +128,10 @@ final class GoldenModel implements AutoCloseable {
         }
         names.add(name);
         adapters.add(adapter);
-        cases.add(replayAlone(name, adapter, files.getLast(), backend));
+        cases.add(replayAlone(name, adapter, files.getLast(), place));
       }
       if (!adapters.isEmpty()) {
-        cases.add(replayMixed(names, adapters, backend));
+        cases.add(replayMixed(names, adapters, place));
       }
       return cases;
     } finally {
@@ -144,13 +145,12 @@ final class GoldenModel implements AutoCloseable {
     return types.size() == 1 ? types.getFirst() : DType.F32;
   }
 
-  private GoldenCase replayAlone(
-      String name, LoraAdapter adapter, PeftAdapter file, @Nullable String backend) {
+  private GoldenCase replayAlone(String name, LoraAdapter adapter, PeftAdapter file, Place place) {
     int[] slots = new int[tokens];
     Check deltas = new Check();
     double routed = -1;
     double block = -1;
-    try (Replay replay = new Replay(List.of(adapter), type(file), backend)) {
+    try (Replay replay = new Replay(List.of(adapter), type(file), place)) {
       for (int layer : model.layers()) {
         replay.layer(layer, slots, List.of(name), deltas);
         if (tensors.has(name(layer, "routed_out64", name)) && hasBaseWeights(layer)) {
@@ -174,14 +174,13 @@ final class GoldenModel implements AutoCloseable {
     return new GoldenCase(directory, name, worst, note.toString());
   }
 
-  private GoldenCase replayMixed(
-      List<String> names, List<LoraAdapter> adapters, @Nullable String backend) {
+  private GoldenCase replayMixed(List<String> names, List<LoraAdapter> adapters, Place place) {
     int[] slots = new int[tokens];
     for (int t = 0; t < tokens; t++) {
       slots[t] = t % 5 == 4 ? -1 : t % names.size();
     }
     Check check = new Check();
-    try (Replay replay = new Replay(adapters, DType.F32, backend)) {
+    try (Replay replay = new Replay(adapters, DType.F32, place)) {
       for (int layer : model.layers()) {
         replay.layer(layer, slots, names, check);
       }
@@ -246,7 +245,7 @@ final class GoldenModel implements AutoCloseable {
     private final MoeLora lora;
     private final Step step;
 
-    Replay(List<LoraAdapter> adapters, DType weightType, @Nullable String backend) {
+    Replay(List<LoraAdapter> adapters, DType weightType, Place place) {
       this.adapters = adapters;
       int rank = adapters.stream().mapToInt(LoraAdapter::maxRank).max().orElse(1);
       MoeLoraConfig config =
@@ -254,7 +253,7 @@ final class GoldenModel implements AutoCloseable {
               .withMaxTokens(tokens)
               .withMaxRank(Math.max(1, rank))
               .withWeightType(weightType);
-      lora = backend == null ? MoeLora.open(config) : MoeLora.open(config, backend);
+      lora = place.open(config);
       for (int slot = 0; slot < adapters.size(); slot++) {
         lora.load(slot, adapters.get(slot));
       }
