@@ -40,7 +40,7 @@ module_jar() {
 # that were copied with the target folders.
 build_gpu_benchmarks() {
   local root=$1
-  if [ -f "$root/benchmarks/target/test-classes/io/github/moelora/tornado/BenchGpu.class" ] &&
+  if [ -f "$root/benchmarks/target/test-classes/io/github/moelora/bench/gpu/BenchGpu.class" ] &&
     [ -f "$root/benchmarks/target/moe-lora.jar" ] && [ -d "$root/moe-lora-tornado/target/test-lib" ]; then
     return 0
   fi

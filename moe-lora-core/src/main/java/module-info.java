@@ -10,6 +10,7 @@ module io.github.moelora.core {
   requires static transitive org.jspecify;
 
   exports io.github.moelora;
+  exports io.github.moelora.gguf;
   exports io.github.moelora.peft;
   exports io.github.moelora.reference;
   exports io.github.moelora.safetensors;

@@ -6,6 +6,7 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
 import java.util.ServiceLoader;
+import java.util.function.Predicate;
 
 /** The backends on the class or module path. */
 public final class Backends {
@@ -22,15 +23,26 @@ public final class Backends {
 
   /** The usable backend of highest priority. */
   static BackendProvider best() {
-    return best(all());
+    return best(all(), _ -> true);
   }
 
-  static BackendProvider best(List<BackendProvider> providers) {
+  /**
+   * The usable backend of highest priority among those that suit.
+   *
+   * @throws IllegalStateException if none of them is usable; the message says why
+   */
+  public static BackendProvider best(Predicate<BackendProvider> suits) {
+    return best(all(), suits);
+  }
+
+  static BackendProvider best(List<BackendProvider> providers, Predicate<BackendProvider> suits) {
     BackendProvider best = null;
     int bestPriority = 0;
     List<String> reasons = new ArrayList<>();
     for (BackendProvider provider : providers) {
       switch (provider.probe()) {
+        case Availability.Usable _ when !suits.test(provider) ->
+            reasons.add(provider.name() + ": does not suit");
         case Availability.Usable usable -> {
           if (best == null || usable.priority() > bestPriority) {
             best = provider;
@@ -47,7 +59,12 @@ public final class Backends {
     return best;
   }
 
-  static BackendProvider named(String name) {
+  /**
+   * The backend of that name, usable or not.
+   *
+   * @throws IllegalArgumentException if there is none
+   */
+  public static BackendProvider named(String name) {
     List<BackendProvider> providers = all();
     for (BackendProvider provider : providers) {
       if (provider.name().equals(name)) {

@@ -3,28 +3,49 @@ package io.github.moelora;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeSet;
+import org.jspecify.annotations.Nullable;
 
 /**
- * The MoE weights of one adapter: for some (layer, projection, expert) one or two {@link
- * LoraSlice}s, none elsewhere.
+ * The weights of one adapter: for some (layer, projection, expert) and for some dense modules one
+ * or two {@link LoraSlice}s, none elsewhere.
  *
  * <p>Every weight is finite: {@link Builder#build} has read them all. The views are not copied; the
  * memory they point to must stay alive and unchanged until {@link MoeLora#load} has returned.
  * Immutable and safe for use by several threads.
  */
 public final class LoraAdapter {
-  /** Most slices that one expert can have in one projection: gate and up. */
+  /** Most slices that one expert or module can have in one projection: gate and up. */
   public static final int MAX_SLICES = 2;
 
-  /** Where a slice list belongs. */
-  private record Site(int layer, Projection projection, int expert) {}
+  /** Misfits that a message names; more are counted. */
+  private static final int NAMED_MODULES = 5;
+
+  /** Where a slice list belongs; as text, a part of messages. */
+  sealed interface Site {}
+
+  record ExpertSite(int layer, Projection projection, int expert) implements Site {
+    @Override
+    public String toString() {
+      return "layer %d, %s, expert %d".formatted(layer, projection, expert);
+    }
+  }
+
+  record ModuleSite(String name) implements Site {
+    @Override
+    public String toString() {
+      return "module " + name;
+    }
+  }
 
   private final String name;
   private final Map<Site, List<LoraSlice>> slices;
   private final List<Integer> layers;
+  private final List<String> modules;
   private final int maxRank;
   private final float maxMagnitude;
 
@@ -33,14 +54,19 @@ public final class LoraAdapter {
     this.slices = slices;
     this.maxMagnitude = maxMagnitude;
     TreeSet<Integer> layerSet = new TreeSet<>();
+    TreeSet<String> moduleSet = new TreeSet<>();
     int rank = 0;
     for (Map.Entry<Site, List<LoraSlice>> entry : slices.entrySet()) {
-      layerSet.add(entry.getKey().layer());
+      switch (entry.getKey()) {
+        case ExpertSite site -> layerSet.add(site.layer());
+        case ModuleSite site -> moduleSet.add(site.name());
+      }
       for (LoraSlice slice : entry.getValue()) {
         rank = Math.max(rank, slice.rank());
       }
     }
     this.layers = List.copyOf(layerSet);
+    this.modules = List.copyOf(moduleSet);
     this.maxRank = rank;
   }
 
@@ -59,6 +85,11 @@ public final class LoraAdapter {
     return layers;
   }
 
+  /** Names of the dense modules that have weights, in alphabetical order. */
+  public List<String> modules() {
+    return modules;
+  }
+
   /** Largest rank of all slices, 0 for an adapter without any. */
   public int maxRank() {
     return maxRank;
@@ -73,18 +104,95 @@ public final class LoraAdapter {
    * The slices of one expert by ascending first column; empty where the adapter changes nothing.
    */
   public List<LoraSlice> slices(int layer, Projection projection, int expert) {
-    return slices.getOrDefault(new Site(layer, projection, expert), List.of());
+    return slices.getOrDefault(new ExpertSite(layer, projection, expert), List.of());
+  }
+
+  /**
+   * The slices of a dense module by ascending first column; empty where the adapter changes
+   * nothing.
+   */
+  public List<LoraSlice> slices(String module) {
+    return slices.getOrDefault(new ModuleSite(module), List.of());
+  }
+
+  /**
+   * The slices that a call uses.
+   *
+   * @param expert global expert id; of no account for a dense module
+   */
+  public List<LoraSlice> slices(MoeModel model, ProjectionCall call, int expert) {
+    return call.isDense()
+        ? slices(model.dense().get(call.module()).name())
+        : slices(call.layer(), call.projection(), expert);
+  }
+
+  /**
+   * What a dense module of this adapter is to a backend: an adapter on the only expert of {@link
+   * MoeLoraConfig#ofDense}. Nothing is copied.
+   */
+  public LoraAdapter ofDense(DenseModule module) {
+    List<LoraSlice> list = slices(module.name());
+    Map<Site, List<LoraSlice>> only =
+        list.isEmpty() ? Map.of() : Map.of(new ExpertSite(0, Projection.GATE_UP, 0), list);
+    return new LoraAdapter(name, only, maxMagnitude);
+  }
+
+  /** Names of the dense modules that this adapter changes and the model does not list. */
+  public List<String> unlistedModules(MoeModel model) {
+    Set<String> listed = new HashSet<>();
+    model.dense().forEach(module -> listed.add(module.name()));
+    return modules.stream().filter(module -> !listed.contains(module)).toList();
+  }
+
+  /**
+   * This adapter without the dense modules that the model does not list, which {@link MoeLora#load}
+   * would refuse: what it computes is then not all that was trained. Nothing is copied.
+   */
+  public LoraAdapter withoutUnlisted(MoeModel model) {
+    Map<Site, List<LoraSlice>> kept = new HashMap<>(slices);
+    unlistedModules(model).forEach(module -> kept.remove(new ModuleSite(module)));
+    return new LoraAdapter(name, kept, maxMagnitude);
+  }
+
+  /**
+   * What a shard of the model takes of this adapter, as views. A slice that covers both halves of
+   * gate and up becomes two that share A.
+   *
+   * @param model the whole model
+   * @throws IllegalArgumentException if a slice does not fit the model, or a width is no multiple
+   *     of the shards
+   */
+  public LoraAdapter shard(MoeModel model, Shard shard) {
+    ShardCut cut = new ShardCut(model, shard);
+    Map<Site, List<LoraSlice>> parts = new HashMap<>();
+    slices.forEach(
+        (site, list) -> {
+          Builder part = builder(name);
+          list.forEach(slice -> part.addParts(site, cut, slice));
+          part.slices.forEach((same, cutList) -> parts.put(same, List.copyOf(cutList)));
+        });
+    return new LoraAdapter(name, parts, maxMagnitude);
   }
 
   /**
    * Checks that this adapter fits a model.
    *
-   * @throws IllegalArgumentException naming the layer, projection, expert, rule and value of the
-   *     first slice that does not
+   * @throws IllegalArgumentException naming the dense modules that the model does not list, or the
+   *     site, rule and value of the first slice that does not fit
    */
   public void requireFits(MoeModel model) {
+    requireListed(model);
+    for (DenseModule module : model.dense()) {
+      Site site = new ModuleSite(module.name());
+      for (LoraSlice slice : slices(module.name())) {
+        requireWidths(site, slice, module.inputWidth(), module.outputWidth());
+      }
+    }
     slices.forEach(
-        (site, list) -> {
+        (place, list) -> {
+          if (!(place instanceof ExpertSite site)) {
+            return;
+          }
           if (!model.layers().contains(site.layer())) {
             throw misfit(site, "layer must be one of " + model.layers(), site.layer());
           }
@@ -93,17 +201,36 @@ public final class LoraAdapter {
                 site, "expert must be in [0, %d)".formatted(model.experts()), site.expert());
           }
           for (LoraSlice slice : list) {
-            int inputWidth = model.inputWidth(site.projection());
-            int outputWidth = model.outputWidth(site.projection());
-            if (slice.a().columns() != inputWidth) {
-              throw misfit(site, "a.columns must be " + inputWidth, slice.a().columns());
-            }
-            if (slice.endColumn() > outputWidth) {
-              throw misfit(
-                  site, "firstColumn + b.rows must be at most " + outputWidth, slice.endColumn());
-            }
+            requireWidths(
+                site,
+                slice,
+                model.inputWidth(site.projection()),
+                model.outputWidth(site.projection()));
           }
         });
+  }
+
+  private void requireListed(MoeModel model) {
+    List<String> unlisted = unlistedModules(model);
+    if (!unlisted.isEmpty()) {
+      int more = unlisted.size() - NAMED_MODULES;
+      throw new IllegalArgumentException(
+          ("adapter %s: every module that it changes must be listed by the model"
+                  + " (MoeModel.withDense) or left out (LoraAdapter.withoutUnlisted), got %s%s")
+              .formatted(
+                  name,
+                  String.join(", ", unlisted.subList(0, Math.min(unlisted.size(), NAMED_MODULES))),
+                  more > 0 ? " and %d more".formatted(more) : ""));
+    }
+  }
+
+  private void requireWidths(Site site, LoraSlice slice, int inputWidth, int outputWidth) {
+    if (slice.a().columns() != inputWidth) {
+      throw misfit(site, "a.columns must be " + inputWidth, slice.a().columns());
+    }
+    if (slice.endColumn() > outputWidth) {
+      throw misfit(site, "firstColumn + b.rows must be at most " + outputWidth, slice.endColumn());
+    }
   }
 
   /**
@@ -128,22 +255,38 @@ public final class LoraAdapter {
 
   private IllegalArgumentException misfit(Site site, String rule, int value) {
     return new IllegalArgumentException(
-        "adapter %s, layer %d, %s, expert %d: %s, got %d"
-            .formatted(name, site.layer(), site.projection(), site.expert(), rule, value));
+        "adapter %s, %s: %s, got %d".formatted(name, site, rule, value));
   }
 
   @Override
   public String toString() {
-    return "LoraAdapter[%s, layers %s, rank <= %d]".formatted(name, layers, maxRank);
+    String dense = modules.isEmpty() ? "" : ", %d dense modules".formatted(modules.size());
+    return "LoraAdapter[%s, layers %s%s, rank <= %d]".formatted(name, layers, dense, maxRank);
   }
 
   /** Collects slices; not thread-safe. */
   public static final class Builder {
     private final String name;
     private final Map<Site, List<LoraSlice>> slices = new HashMap<>();
+    private @Nullable ShardCut cut;
+    private @Nullable ExpertMap experts;
 
     private Builder(String name) {
       this.name = name;
+    }
+
+    /**
+     * Keeps of what is added from now on only what one instance needs, as views: nothing of experts
+     * that live elsewhere, and of the rest the shard's part. So {@link #build} reads no other
+     * weights, and a mapped file is read no further.
+     *
+     * @param model the whole model, to which the added slices belong
+     * @throws IllegalArgumentException if a width that is divided is no multiple of the shards
+     */
+    public Builder only(MoeModel model, Shard shard, ExpertMap localExperts) {
+      cut = new ShardCut(model, shard);
+      experts = localExperts;
+      return this;
     }
 
     /**
@@ -157,34 +300,66 @@ public final class LoraAdapter {
     public Builder add(int layer, Projection projection, int expert, LoraSlice slice) {
       Checks.atLeast("layer", layer, 0);
       Checks.atLeast("expert", expert, 0);
-      List<LoraSlice> list =
-          slices.computeIfAbsent(new Site(layer, projection, expert), site -> new ArrayList<>(1));
-      String where = "layer %d, %s, expert %d: ".formatted(layer, projection, expert);
+      if (experts != null) {
+        Checks.inRange("expert", expert, 0, experts.experts());
+        if (experts.local(expert) < 0) {
+          return this;
+        }
+      }
+      return addParts(new ExpertSite(layer, projection, expert), cut, slice);
+    }
+
+    /**
+     * Adds a slice of a linear layer outside the routed experts.
+     *
+     * @param module name as the model lists it; a reader of files asks {@link MoeModel#denseName}
+     * @throws IllegalArgumentException if the name is blank, or the slice overlaps one that is
+     *     there, is one too many, or has another input width
+     */
+    public Builder addDense(String module, LoraSlice slice) {
+      if (module.isBlank()) {
+        throw new IllegalArgumentException(
+            "module must be the name of a module, got \"%s\"".formatted(module));
+      }
+      return addParts(new ModuleSite(module), cut, slice);
+    }
+
+    private Builder addParts(Site site, @Nullable ShardCut by, LoraSlice slice) {
+      List<LoraSlice> parts = by == null ? List.of(slice) : by.parts(site, slice);
+      List<LoraSlice> list = new ArrayList<>(slices.getOrDefault(site, List.of()));
+      for (LoraSlice part : parts) {
+        requireRoom(site, list, part);
+        list.add(part);
+      }
+      if (!list.isEmpty()) {
+        list.sort(Comparator.comparingInt(LoraSlice::firstColumn));
+        slices.put(site, list);
+      }
+      return this;
+    }
+
+    private static void requireRoom(Site site, List<LoraSlice> list, LoraSlice slice) {
       if (list.size() == MAX_SLICES) {
         throw new IllegalArgumentException(
-            where + "an expert must have at most %d slices, got one more".formatted(MAX_SLICES));
+            "%s: it must have at most %d slices, got one more".formatted(site, MAX_SLICES));
       }
       for (LoraSlice other : list) {
         if (slice.firstColumn() < other.endColumn() && other.firstColumn() < slice.endColumn()) {
           throw new IllegalArgumentException(
-              where
-                  + "slices must not overlap, got columns [%d, %d) and [%d, %d)"
-                      .formatted(
-                          other.firstColumn(),
-                          other.endColumn(),
-                          slice.firstColumn(),
-                          slice.endColumn()));
+              "%s: slices must not overlap, got columns [%d, %d) and [%d, %d)"
+                  .formatted(
+                      site,
+                      other.firstColumn(),
+                      other.endColumn(),
+                      slice.firstColumn(),
+                      slice.endColumn()));
         }
         if (slice.a().columns() != other.a().columns()) {
           throw new IllegalArgumentException(
-              where
-                  + "a.columns must be %d as in the other slice, got %d"
-                      .formatted(other.a().columns(), slice.a().columns()));
+              "%s: a.columns must be %d as in the other slice, got %d"
+                  .formatted(site, other.a().columns(), slice.a().columns()));
         }
       }
-      list.add(slice);
-      list.sort(Comparator.comparingInt(LoraSlice::firstColumn));
-      return this;
     }
 
     /**
@@ -213,9 +388,8 @@ public final class LoraAdapter {
           float value = matrix.get(i, j);
           if (!Float.isFinite(value)) {
             throw new IllegalArgumentException(
-                "adapter %s, layer %d, %s, expert %d: %s[%d,%d] must be finite, got %s"
-                    .formatted(
-                        name, site.layer(), site.projection(), site.expert(), which, i, j, value));
+                "adapter %s, %s: %s[%d,%d] must be finite, got %s"
+                    .formatted(name, site, which, i, j, value));
           }
           max = Math.max(max, Math.abs(value));
         }

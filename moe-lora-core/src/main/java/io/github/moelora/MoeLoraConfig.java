@@ -1,5 +1,7 @@
 package io.github.moelora;
 
+import java.util.List;
+
 /**
  * Sizes and limits of a {@link MoeLora}. Start with {@link #of} and change what differs.
  *
@@ -7,8 +9,8 @@ package io.github.moelora;
  * @param slots number {@code L} of adapter slots, at least 1
  * @param expertsPerToken {@code K}, in {@code [1, E]}
  * @param maxTokens largest {@code T} of a step, at least 1
- * @param maxRank largest rank of an adapter, in {@code [1, 256]}; a backend that reserves device
- *     memory reserves it for this rank
+ * @param maxRank largest rank of an adapter, on experts and dense modules alike, in {@code [1,
+ *     256]}; a backend that reserves device memory reserves it for this rank
  * @param weightType type in which weights are kept; {@link DType#F32} holds every adapter file
  *     exactly, the others halve memory and traffic
  * @param expertMap which experts live here
@@ -47,6 +49,18 @@ public record MoeLoraConfig(
   public static MoeLoraConfig of(MoeModel model, int slots, int expertsPerToken) {
     return new MoeLoraConfig(
         model, slots, expertsPerToken, 4096, 64, DType.F32, ExpertMap.identity(model.experts()));
+  }
+
+  /**
+   * What a dense module of the model is to a backend: the same slots and limits over a model with
+   * one layer of one expert without gate, whose hidden and intermediate sizes are the module's
+   * input and output, and one choice per token.
+   */
+  public MoeLoraConfig ofDense(DenseModule module) {
+    MoeModel layer =
+        new MoeModel(module.inputWidth(), module.outputWidth(), 1, GateUp.UP_ONLY, List.of(0));
+    return new MoeLoraConfig(
+        layer, slots, 1, maxTokens, maxRank, weightType, ExpertMap.identity(1));
   }
 
   /** Largest number {@code P} of pairs of a step. */

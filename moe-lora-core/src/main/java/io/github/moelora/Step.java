@@ -1,33 +1,85 @@
 package io.github.moelora;
 
 import io.github.moelora.spi.BackendStep;
+import io.github.moelora.spi.BlockRule;
 import io.github.moelora.spi.HostPlanner;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
+import org.jspecify.annotations.Nullable;
 
 /**
  * One batch at a time: {@link #plan} once per batch, {@link #run} once per layer and projection.
  * Allocates nothing per batch. Used by one thread at a time.
+ *
+ * <p>Dense modules need no experts, so their plan depends on the tokens' adapters alone. {@link
+ * #planDense} makes it before a router has run; {@link #plan} makes it too, or keeps it where
+ * neither the tokens' adapters nor the slots have changed. So an engine that routes each layer on
+ * the host plans the experts of every layer, and the dense modules once.
  */
 public final class Step implements AutoCloseable {
   private final MoeLora lora;
   private final BackendStep backendStep;
-  private final HostPlanner planner;
-  private final Routing routing;
-  private final long[] plannedGenerations;
-  private boolean planned;
+  private final Plan experts;
+
+  /** Null where the model has no dense modules. */
+  private final @Nullable Plan dense;
+
+  /** Adapters of the tokens of the dense plan, {@code [maxTokens]}. */
+  private final MemorySegment denseAdapterIds;
+
+  /** Expert 0 for each token, and no routing weight. */
+  private final MemorySegment zeros;
+
   private boolean closed;
+
+  /** A block list, and the slots as they were when it was made. */
+  private static final class Plan {
+    final HostPlanner planner;
+    final Routing routing;
+    final long[] generations;
+    boolean made;
+
+    Plan(MoeLoraConfig config, BlockRule rule) {
+      planner = new HostPlanner(config, rule);
+      routing = planner.routing();
+      generations = new long[config.slots()];
+    }
+
+    void made(long[] slotGenerations) {
+      System.arraycopy(slotGenerations, 0, generations, 0, generations.length);
+      made = true;
+    }
+
+    void requireFresh(long[] slotGenerations) {
+      if (Arrays.equals(slotGenerations, generations)) {
+        return;
+      }
+      for (int slot = 0; slot < generations.length; slot++) {
+        if (slotGenerations[slot] != generations[slot] && routing.namesSlot(slot)) {
+          throw new StalePlanException(slot);
+        }
+      }
+    }
+  }
 
   Step(MoeLora lora, BackendStep backendStep) {
     this.lora = lora;
     this.backendStep = backendStep;
-    this.planner = new HostPlanner(lora.config(), backendStep);
-    this.routing = planner.routing();
-    this.plannedGenerations = new long[lora.config().slots()];
+    MoeLoraConfig config = lora.config();
+    experts = new Plan(config, backendStep);
+    boolean hasDense = !config.model().dense().isEmpty();
+    // the plan is of no width, so any module will do
+    dense =
+        hasDense
+            ? new Plan(config.ofDense(config.model().dense().getFirst()), backendStep.denseRule())
+            : null;
+    denseAdapterIds = MemorySegment.ofArray(new int[hasDense ? config.maxTokens() : 0]);
+    zeros = MemorySegment.ofArray(new int[hasDense ? config.maxTokens() : 0]);
   }
 
   /**
-   * Groups the pairs of a batch; the arguments are copied. If one is refused, the last plan stands.
+   * Groups the pairs of a batch, and its tokens for dense modules; the arguments are copied. If one
+   * is refused, the last plan stands.
    *
    * @param tokens {@code T} in {@code [0, maxTokens]}
    * @param expertIds in, int32 {@code [T, K]}, global expert ids in {@code [-1, E)}; -1 skips the
@@ -41,34 +93,80 @@ public final class Step implements AutoCloseable {
     long stamp = lora.lock().readLock();
     try {
       requireOpen();
-      planner.plan(tokens, expertIds, routingWeights, adapterIds, lora.active());
+      experts.planner.plan(tokens, expertIds, routingWeights, adapterIds, lora.active());
       // should the backend fail to take the plan, there is none
-      planned = false;
-      backendStep.planned(routing);
-      System.arraycopy(lora.generations(), 0, plannedGenerations, 0, plannedGenerations.length);
-      planned = true;
+      experts.made = false;
+      backendStep.planned(experts.routing);
+      experts.made(lora.generations());
+      if (dense != null) {
+        planDense(dense, tokens, adapterIds);
+      }
     } finally {
       lora.lock().unlockRead(stamp);
     }
   }
 
   /**
-   * Computes the LoRA delta of one projection for all pairs of the plan. {@code y} holds the result
-   * on return.
+   * Begins a batch of which only the tokens' adapters are known: groups its tokens for dense
+   * modules. Calls on routed experts need {@link #plan} then. If an argument is refused, the last
+   * plans stand.
+   *
+   * @param tokens {@code T} in {@code [0, maxTokens]}
+   * @param adapterIds in, int32 {@code [T]}, slots in {@code [-1, L)}; -1 is no adapter
+   * @throws IllegalArgumentException naming the first element outside its range
+   * @throws IllegalStateException if the model lists no dense modules
+   */
+  public void planDense(int tokens, MemorySegment adapterIds) {
+    long stamp = lora.lock().readLock();
+    try {
+      requireOpen();
+      planDense(requireDense(), tokens, adapterIds);
+      if (experts.made) {
+        // who reads the plan on a device must find no pairs of the batch before
+        experts.made = false;
+        experts.planner.plan(0, zeros, zeros, zeros, lora.active());
+      }
+    } finally {
+      lora.lock().unlockRead(stamp);
+    }
+  }
+
+  private void planDense(Plan plan, int tokens, MemorySegment adapterIds) {
+    long bytes = (long) tokens * Integer.BYTES;
+    if (plan.made
+        && plan.routing.tokens() == tokens
+        && adapterIds.byteSize() >= bytes
+        && MemorySegment.mismatch(adapterIds, 0, bytes, denseAdapterIds, 0, bytes) < 0
+        && Arrays.equals(lora.generations(), plan.generations)) {
+      return;
+    }
+    plan.planner.plan(tokens, zeros, zeros, adapterIds, lora.active());
+    plan.made = false;
+    MemorySegment.copy(adapterIds, 0, denseAdapterIds, 0, bytes);
+    backendStep.plannedDense(plan.routing);
+    plan.made(lora.generations());
+  }
+
+  /**
+   * Computes the LoRA delta of one projection for all pairs of the plan, or of one dense module for
+   * all tokens. {@code y} holds the result on return.
    *
    * @param x in, at least {@code [T, H]}, or {@code [P, H]} if {@code call.pairRows()}; rows
    *     contiguous
-   * @param y in and out, at least {@code [P, columnOffset + S*O]}; rows contiguous and not
-   *     overlapping
+   * @param y in and out, at least {@code [P, columnOffset + S*O]}, or {@code [T, columnOffset + O]}
+   *     for a dense module; rows contiguous and not overlapping
    * @throws IllegalArgumentException if a size does not fit; nothing is written
    * @throws StalePlanException if a slot named by the plan has changed since
    */
   public void run(ProjectionCall call, Matrix x, Matrix y) {
     long stamp = lora.lock().readLock();
     try {
-      requireFreshLocked();
-      requireArguments(call, x, y);
-      if (routing.pairs() > 0) {
+      requireOpen();
+      Plan plan = plan(call);
+      requirePlan(plan.made, call.isDense() ? "plan or planDense" : "plan");
+      plan.requireFresh(lora.generations());
+      requireArguments(call, plan.routing, x, y);
+      if (plan.routing.pairs() > 0) {
         backendStep.run(call, x, y);
       }
     } finally {
@@ -76,9 +174,41 @@ public final class Step implements AutoCloseable {
     }
   }
 
-  /** The plan, for engines that read it on their own device and for measurements. */
+  private Plan plan(ProjectionCall call) {
+    if (!call.isDense()) {
+      return experts;
+    }
+    int modules = lora.config().model().dense().size();
+    if (call.module() >= modules) {
+      throw new IllegalArgumentException(
+          "module must be one of the model's %d dense modules, got %d"
+              .formatted(modules, call.module()));
+    }
+    return requireDense();
+  }
+
+  private Plan requireDense() {
+    if (dense == null) {
+      throw new IllegalStateException(
+          "the model must list dense modules (MoeModel.withDense), and lists none");
+    }
+    return dense;
+  }
+
+  /**
+   * The plan of routed experts, for engines that read it on their own device and for measurements.
+   */
   public Routing routing() {
-    return routing;
+    return experts.routing;
+  }
+
+  /**
+   * The plan of dense modules: every token is a pair, every module the only expert 0.
+   *
+   * @throws IllegalStateException if the model lists no dense modules
+   */
+  public Routing denseRouting() {
+    return requireDense().routing;
   }
 
   /** The backend's part, for what only it can do, such as joining an engine's own task graph. */
@@ -87,48 +217,48 @@ public final class Step implements AutoCloseable {
   }
 
   /**
-   * Checks that the plan may still be run; {@link #run} does so by itself. Waits for a change of a
-   * slot that is under way.
+   * Checks that what is planned may still be run; {@link #run} does so by itself. Waits for a
+   * change of a slot that is under way.
    *
-   * @throws StalePlanException if a slot named by the plan has changed since
+   * @throws StalePlanException if a slot named by a plan has changed since
    * @throws IllegalStateException if nothing is planned yet or the step is closed
    */
   public void requireFresh() {
     long stamp = lora.lock().readLock();
     try {
-      requireFreshLocked();
+      requireOpen();
+      boolean hasDense = dense != null && dense.made;
+      requirePlan(experts.made || hasDense, "plan");
+      if (experts.made) {
+        experts.requireFresh(lora.generations());
+      }
+      if (dense != null && dense.made) {
+        dense.requireFresh(lora.generations());
+      }
     } finally {
       lora.lock().unlockRead(stamp);
     }
   }
 
-  private void requireFreshLocked() {
-    requireOpen();
-    if (!planned) {
-      throw new IllegalStateException("plan must be called before run");
-    }
-    long[] generations = lora.generations();
-    if (Arrays.equals(generations, plannedGenerations)) {
-      return;
-    }
-    for (int slot = 0; slot < generations.length; slot++) {
-      if (generations[slot] != plannedGenerations[slot] && routing.namesSlot(slot)) {
-        throw new StalePlanException(slot);
-      }
+  private static void requirePlan(boolean made, String method) {
+    if (!made) {
+      throw new IllegalStateException(method + " must be called before run");
     }
   }
 
-  private void requireArguments(ProjectionCall call, Matrix x, Matrix y) {
+  private void requireArguments(ProjectionCall call, Routing plan, Matrix x, Matrix y) {
     MoeModel model = lora.config().model();
-    model.layerIndex(call.layer());
-    int inputWidth = model.inputWidth(call.projection());
-    int outputWidth = model.outputWidth(call.projection());
-    Checks.atLeast("x.rows", x.rows(), call.pairRows() ? routing.pairs() : routing.tokens());
+    if (!call.isDense()) {
+      model.layerIndex(call.layer());
+    }
+    int inputWidth = model.inputWidth(call);
+    int outputWidth = model.outputWidth(call);
+    Checks.atLeast("x.rows", x.rows(), call.pairRows() ? plan.pairs() : plan.tokens());
     if (x.columns() != inputWidth) {
       throw new IllegalArgumentException(
           "x.columns must be %d, got %d".formatted(inputWidth, x.columns()));
     }
-    Checks.atLeast("y.rows", y.rows(), routing.pairs());
+    Checks.atLeast("y.rows", y.rows(), plan.pairs());
     Checks.atLeast("y.columns", y.columns(), (long) call.columnOffset() + outputWidth);
     if (!x.hasContiguousRows()) {
       throw new IllegalArgumentException("x.columnStride must be 1, got " + x.columnStride());

@@ -32,18 +32,31 @@ class BackendsTest {
   @Test
   void theHighestPriorityOfTheUsableIsBest() {
     assertThat(
-            Backends.best(List.of(usable("a", 1), usable("b", 3), unusable("c"), usable("d", 2)))
+            Backends.best(
+                    List.of(usable("a", 1), usable("b", 3), unusable("c"), usable("d", 2)),
+                    _ -> true)
                 .name())
         .isEqualTo("b");
-    assertThat(Backends.best(List.of(unusable("a"), usable("b", -5))).name()).isEqualTo("b");
+    assertThat(Backends.best(List.of(unusable("a"), usable("b", -5)), _ -> true).name())
+        .isEqualTo("b");
     // a tie goes to the first
-    assertThat(Backends.best(List.of(usable("a", 2), usable("b", 2))).name()).isEqualTo("a");
+    assertThat(Backends.best(List.of(usable("a", 2), usable("b", 2)), _ -> true).name())
+        .isEqualTo("a");
+  }
+
+  @Test
+  void onlyThoseThatSuitAreChosen() {
+    List<BackendProvider> providers = List.of(usable("a", 1), usable("b", 3), unusable("c"));
+    assertThat(Backends.best(providers, each -> each.name().equals("a")).name()).isEqualTo("a");
+    assertThatIllegalStateException()
+        .isThrownBy(() -> Backends.best(providers, each -> each.name().equals("c")))
+        .withMessage("no backend is usable: a: does not suit; b: does not suit; c: no device");
   }
 
   @Test
   void allReasonsAreToldWhereNoneIsUsable() {
     assertThatIllegalStateException()
-        .isThrownBy(() -> Backends.best(List.of(unusable("a"), unusable("b"))))
+        .isThrownBy(() -> Backends.best(List.of(unusable("a"), unusable("b")), _ -> true))
         .withMessage("no backend is usable: a: no device; b: no device");
   }
 

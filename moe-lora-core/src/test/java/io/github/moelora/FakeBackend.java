@@ -112,6 +112,11 @@ final class FakeBackend implements BackendProvider {
     }
 
     @Override
+    public void plannedDense(Routing routing) {
+      call("planned dense");
+    }
+
+    @Override
     public void run(ProjectionCall call, Matrix x, Matrix y) {
       call("run");
     }

@@ -72,6 +72,98 @@ class LoraAdapterTest {
   }
 
   @Test
+  void denseModulesStandBesideExperts() {
+    LoraSlice q = slice(0, 9, 6, 5, 3);
+    LoraSlice head = slice(1, 2, 6, 4, -7);
+    LoraAdapter adapter =
+        LoraAdapter.builder("a")
+            .addDense("q", q)
+            .addDense("head", head)
+            .add(2, Projection.DOWN, 0, slice(0, 1, 4, 6, 1))
+            .build();
+    assertThat(adapter.modules()).containsExactly("head", "q");
+    assertThat(adapter.layers()).containsExactly(2);
+    assertThat(adapter.slices("q")).containsExactly(q);
+    assertThat(adapter.slices("k")).isEmpty();
+    assertThat(adapter.maxRank()).isEqualTo(9);
+    assertThat(adapter.maxMagnitude()).isEqualTo(7);
+    assertThat(adapter).hasToString("LoraAdapter[a, layers [2], 2 dense modules, rank <= 9]");
+  }
+
+  @Test
+  void aBackendSeesADenseModuleAsAnExpert() {
+    LoraSlice q = slice(0, 9, 6, 5, 3);
+    LoraAdapter adapter =
+        LoraAdapter.builder("a")
+            .addDense("q", q)
+            .add(2, Projection.DOWN, 0, slice(0, 1, 4, 6, 1))
+            .build();
+    LoraAdapter expert = adapter.ofDense(new DenseModule("q", 6, 5));
+    assertThat(expert.slices(0, Projection.GATE_UP, 0)).containsExactly(q);
+    assertThat(expert.layers()).containsExactly(0);
+    assertThat(expert.modules()).isEmpty();
+    LoraAdapter nothing = adapter.ofDense(new DenseModule("k", 6, 5));
+    assertThat(nothing.layers()).isEmpty();
+  }
+
+  @Test
+  void modulesThatTheModelDoesNotListAreRefusedUnlessLeftOut() {
+    MoeModel model =
+        new MoeModel(6, 4, 1, GateUp.HALVES, List.of(2))
+            .withDense(List.of(new DenseModule("q", 6, 5)));
+    LoraAdapter.Builder builder =
+        LoraAdapter.builder("a")
+            .addDense("q", slice(0, 2, 6, 5, 3))
+            .add(2, Projection.DOWN, 0, slice(0, 1, 4, 6, 1));
+    assertThatNoException().isThrownBy(() -> builder.build().requireFits(model));
+    builder.addDense("k", slice(0, 2, 6, 5, 3));
+    for (int i = 1; i <= 6; i++) {
+      builder.addDense("m" + i, slice(0, 2, 6, 5, 3));
+    }
+    LoraAdapter adapter = builder.build();
+    assertThat(adapter.unlistedModules(model))
+        .containsExactly("k", "m1", "m2", "m3", "m4", "m5", "m6");
+    assertThatIllegalArgumentException()
+        .isThrownBy(() -> adapter.requireFits(model))
+        .withMessage(
+            "adapter a: every module that it changes must be listed by the model"
+                + " (MoeModel.withDense) or left out (LoraAdapter.withoutUnlisted), got k, m1, m2,"
+                + " m3, m4 and 2 more");
+    LoraAdapter part = adapter.withoutUnlisted(model);
+    assertThatNoException().isThrownBy(() -> part.requireFits(model));
+    assertThat(part.modules()).containsExactly("q");
+    assertThat(part.layers()).containsExactly(2);
+    assertThat(part.slices(2, Projection.DOWN, 0)).hasSize(1);
+  }
+
+  @Test
+  void denseModulesOfAnotherWidthAreRefused() {
+    LoraAdapter adapter = LoraAdapter.builder("a").addDense("q", slice(1, 2, 6, 5, 3)).build();
+    MoeModel model = new MoeModel(6, 4, 1, GateUp.HALVES, List.of(2));
+    assertThatIllegalArgumentException()
+        .isThrownBy(() -> adapter.requireFits(model.withDense(List.of(new DenseModule("q", 7, 6)))))
+        .withMessage("adapter a, module q: a.columns must be 7, got 6");
+    assertThatIllegalArgumentException()
+        .isThrownBy(() -> adapter.requireFits(model.withDense(List.of(new DenseModule("q", 6, 5)))))
+        .withMessage("adapter a, module q: firstColumn + b.rows must be at most 5, got 6");
+  }
+
+  @Test
+  void slicesOfDenseModulesMustNotOverlapOrBeBlank() {
+    LoraAdapter.Builder builder = LoraAdapter.builder("a").addDense("q", slice(0, 1, 3, 2, 1));
+    assertThatIllegalArgumentException()
+        .isThrownBy(() -> builder.addDense("q", slice(1, 1, 3, 2, 1)))
+        .withMessage("module q: slices must not overlap, got columns [0, 2) and [1, 3)");
+    assertThatIllegalArgumentException()
+        .isThrownBy(() -> builder.addDense(" ", slice(1, 1, 3, 2, 1)))
+        .withMessage("module must be the name of a module, got \" \"");
+    assertThatIllegalArgumentException()
+        .isThrownBy(
+            () -> LoraAdapter.builder("n").addDense("v", slice(0, 1, 1, 1, Float.NaN)).build())
+        .withMessage("adapter n, module v: a[0,0] must be finite, got NaN");
+  }
+
+  @Test
   void negativeSitesAreRefused() {
     LoraAdapter.Builder builder = LoraAdapter.builder("a");
     LoraSlice slice = slice(0, 1, 1, 1, 1);
@@ -92,8 +184,7 @@ class LoraAdapterTest {
             .add(1, Projection.GATE_UP, 2, slice(1, 1, 3, 1, 1));
     assertThatIllegalArgumentException()
         .isThrownBy(() -> builder.add(1, Projection.GATE_UP, 2, slice(2, 1, 3, 1, 1)))
-        .withMessage(
-            "layer 1, GATE_UP, expert 2: an expert must have at most 2 slices, got one more");
+        .withMessage("layer 1, GATE_UP, expert 2: it must have at most 2 slices, got one more");
   }
 
   @ParameterizedTest

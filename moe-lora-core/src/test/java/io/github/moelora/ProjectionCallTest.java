@@ -30,6 +30,27 @@ class ProjectionCallTest {
   }
 
   @Test
+  void aDenseModuleIsTheOnlyExpertOfALayer() {
+    ProjectionCall call = ProjectionCall.dense(5);
+    assertThat(call).isEqualTo(new ProjectionCall(5, 0, Projection.GATE_UP, false, false, true, 0));
+    assertThat(call.isDense()).isTrue();
+    assertThat(ProjectionCall.gateUp(5).isDense()).isFalse();
+    assertThat(call.deltaOnly().withColumnOffset(7).withPairRows(true))
+        .isEqualTo(new ProjectionCall(5, 0, Projection.GATE_UP, true, false, false, 7));
+    assertThatIllegalArgumentException()
+        .isThrownBy(() -> call.withRoutedWeight(true))
+        .withMessage(
+            "a dense module must have layer 0, GATE_UP and no routed weight, got layer 0, GATE_UP,"
+                + " a routed weight");
+    assertThatIllegalArgumentException()
+        .isThrownBy(() -> new ProjectionCall(5, 1, Projection.GATE_UP, false, false, true, 0))
+        .withMessageEndingWith("got layer 1, GATE_UP, none");
+    assertThatIllegalArgumentException()
+        .isThrownBy(() -> new ProjectionCall(5, 0, Projection.DOWN, false, false, true, 0))
+        .withMessageEndingWith("got layer 0, DOWN, none");
+  }
+
+  @Test
   void negativeNumbersAreRefused() {
     assertThatIllegalArgumentException()
         .isThrownBy(() -> ProjectionCall.gateUp(-1))
@@ -37,5 +58,11 @@ class ProjectionCallTest {
     assertThatIllegalArgumentException()
         .isThrownBy(() -> ProjectionCall.gateUp(0).withColumnOffset(-1))
         .withMessage("columnOffset must be at least 0, got -1");
+    assertThatIllegalArgumentException()
+        .isThrownBy(() -> ProjectionCall.dense(-1))
+        .withMessage("module must be at least 0, got -1");
+    assertThatIllegalArgumentException()
+        .isThrownBy(() -> new ProjectionCall(-2, 0, Projection.DOWN, false, false, true, 0))
+        .withMessage("module must be at least -1, got -2");
   }
 }

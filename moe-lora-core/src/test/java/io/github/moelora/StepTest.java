@@ -203,6 +203,119 @@ class StepTest {
     lora.load(1, adapter());
   }
 
+  // ---- dense modules ----
+
+  @Test
+  void denseModulesArePlannedOnceForTheSameAdapters() {
+    MoeLoraConfig config =
+        MoeLoraConfig.of(
+                new MoeModel(H, I, 5, GateUp.HALVES, List.of(1))
+                    .withDense(List.of(new DenseModule("q", 3, 7), new DenseModule("k", H, 2))),
+                3,
+                K)
+            .withMaxTokens(8);
+    FakeBackend fake = new FakeBackend("dense");
+    try (MoeLora whole = MoeLora.open(config, fake);
+        Step both = whole.newStep()) {
+      fake.calls.clear();
+      MemorySegment experts = MemorySegment.ofArray(new int[TOKENS * K]);
+      both.planDense(TOKENS, MemorySegment.ofArray(new int[] {0, -1, 2}));
+      assertThat(fake.calls).containsExactly("planned dense");
+      assertThat(both.denseRouting().tokens()).isEqualTo(TOKENS);
+      // as a router of every layer does
+      for (int layer = 0; layer < 2; layer++) {
+        both.plan(TOKENS, experts, experts, MemorySegment.ofArray(new int[] {0, -1, 2}));
+        both.run(ProjectionCall.dense(0), zeros(TOKENS, 3), zeros(TOKENS, 7));
+        both.run(ProjectionCall.gateUp(1), zeros(TOKENS, H), zeros(PAIRS, 2 * I));
+      }
+      assertThat(fake.calls)
+          .containsExactly("planned dense", "planned", "run", "run", "planned", "run", "run");
+      fake.calls.clear();
+      both.plan(TOKENS, experts, experts, MemorySegment.ofArray(new int[] {0, -1, 1}));
+      both.planDense(2, MemorySegment.ofArray(new int[] {0, -1}));
+      whole.load(1, adapter());
+      both.planDense(2, MemorySegment.ofArray(new int[] {0, -1}));
+      assertThat(fake.calls)
+          .containsExactly(
+              "planned",
+              "planned dense",
+              "planned dense",
+              "prepare 1",
+              "commit 1",
+              "close prepared 1",
+              "planned dense");
+      assertThat(both.denseRouting().tokens()).isEqualTo(2);
+    }
+  }
+
+  @Test
+  void callsOnDenseModulesAreChecked() {
+    MoeLoraConfig config =
+        MoeLoraConfig.of(
+                new MoeModel(H, I, 5, GateUp.HALVES, List.of(1))
+                    .withDense(List.of(new DenseModule("q", 3, 7))),
+                3,
+                K)
+            .withMaxTokens(8);
+    ProjectionCall call = ProjectionCall.dense(0);
+    try (MoeLora whole = MoeLora.open(config, backend);
+        Step both = whole.newStep()) {
+      assertThatIllegalStateException()
+          .isThrownBy(() -> both.run(call, zeros(2, 3), zeros(2, 7)))
+          .withMessage("plan or planDense must be called before run");
+      MemorySegment ids = MemorySegment.ofArray(new int[] {0, 2});
+      both.planDense(2, ids);
+      assertThatNoException().isThrownBy(both::requireFresh);
+      assertThatIllegalArgumentException()
+          .isThrownBy(() -> both.planDense(2, MemorySegment.ofArray(new int[] {0, 3})))
+          .withMessage("adapterIds[1] must be in [-1, 3), got 3");
+      assertThatIllegalArgumentException()
+          .isThrownBy(() -> both.planDense(3, ids))
+          .withMessage("adapterIds must hold 3 elements (12 bytes), got 8 bytes");
+      assertThatNoException().isThrownBy(both::requireFresh);
+      assertThatIllegalStateException()
+          .isThrownBy(() -> both.run(ProjectionCall.down(1), zeros(4, I), zeros(4, H)))
+          .withMessage("plan must be called before run");
+      assertThatIllegalArgumentException()
+          .isThrownBy(() -> both.run(ProjectionCall.dense(1), zeros(2, 3), zeros(2, 7)))
+          .withMessage("module must be one of the model's 1 dense modules, got 1");
+      assertThatIllegalArgumentException()
+          .isThrownBy(() -> both.run(call, zeros(1, 3), zeros(2, 7)))
+          .withMessage("x.rows must be at least 2, got 1");
+      assertThatIllegalArgumentException()
+          .isThrownBy(() -> both.run(call, zeros(2, 3), zeros(1, 7)))
+          .withMessage("y.rows must be at least 2, got 1");
+      assertThatIllegalArgumentException()
+          .isThrownBy(() -> both.run(call.withColumnOffset(1), zeros(2, 3), zeros(2, 7)))
+          .withMessage("y.columns must be at least 8, got 7");
+      whole.setEnabled(2, false);
+      assertThatExceptionOfType(StalePlanException.class)
+          .isThrownBy(() -> both.run(call, zeros(2, 3), zeros(2, 7)));
+      assertThatExceptionOfType(StalePlanException.class).isThrownBy(both::requireFresh);
+      backend.failing = "planned dense";
+      assertThatIllegalStateException()
+          .isThrownBy(() -> both.planDense(2, ids))
+          .withMessage("planned dense fails");
+      backend.failing = null;
+      assertThatIllegalStateException()
+          .isThrownBy(both::requireFresh)
+          .withMessage("plan must be called before run");
+    }
+  }
+
+  @Test
+  void aModelWithoutDenseModulesHasNoPlanOfThem() {
+    String message = "the model must list dense modules (MoeModel.withDense), and lists none";
+    MemorySegment ids = MemorySegment.ofArray(new int[1]);
+    assertThatIllegalStateException().isThrownBy(() -> step.planDense(1, ids)).withMessage(message);
+    assertThatIllegalStateException().isThrownBy(step::denseRouting).withMessage(message);
+    plan(0);
+    assertThat(backend.calls).doesNotContain("planned dense");
+    assertThatIllegalArgumentException()
+        .isThrownBy(() -> step.run(ProjectionCall.dense(0), zeros(1, 1), zeros(1, 1)))
+        .withMessage("module must be one of the model's 0 dense modules, got 0");
+  }
+
   // ---- stale plans ----
 
   @Test

@@ -55,7 +55,7 @@ final class LayerSteps implements AutoCloseable {
     requireWithinBound(workload.check(ProjectionCall.down(0), first, xDown, yDown));
     for (int routing = 0; routing < routings; routing++) {
       for (int layer = 0; layer < sizes.layers(); layer++) {
-        steps.add(planned(layer, workload.batch(sizes.maxTokens())));
+        steps.add(planned(sizes, layer));
       }
     }
   }
@@ -66,7 +66,8 @@ final class LayerSteps implements AutoCloseable {
     }
   }
 
-  private Planned planned(int layer, Batch batch) {
+  private Planned planned(Workload.Sizes sizes, int layer) {
+    Batch batch = workload.batch(sizes.maxTokens());
     ProjectionCall gateUp = ProjectionCall.gateUp(layer);
     ProjectionCall down = ProjectionCall.down(layer);
     return new Planned(
@@ -76,8 +77,8 @@ final class LayerSteps implements AutoCloseable {
         MemorySegment.ofArray(batch.adapterIds()),
         gateUp,
         down,
-        workload.weightBytes(gateUp, batch) + workload.weightBytes(down, batch),
-        workload.flops(gateUp, batch) + workload.flops(down, batch));
+        sizes.weightBytes(gateUp, batch) + sizes.weightBytes(down, batch),
+        sizes.flops(gateUp, batch) + sizes.flops(down, batch));
   }
 
   /** Runs the next step and reports it to the meter. */

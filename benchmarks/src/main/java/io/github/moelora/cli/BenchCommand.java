@@ -185,6 +185,13 @@ final class BenchCommand implements Callable<Integer> {
       out.println("FAIL: an element is outside its bound");
     }
     out.flush();
+    write(device, bytesPerSecond, passed, cells);
+    return passed ? 0 : MoeLoraCli.CHECK_FAILED;
+  }
+
+  /** Writes the files that the options ask for. */
+  private void write(String device, double bytesPerSecond, boolean passed, List<Cell> cells)
+      throws IOException {
     if (json != null) {
       Map<String, Object> document = new LinkedHashMap<>();
       document.put("device", device);
@@ -200,7 +207,6 @@ final class BenchCommand implements Callable<Integer> {
     if (plot != null) {
       TimePlot.write(plot, cells, device);
     }
-    return passed ? 0 : MoeLoraCli.CHECK_FAILED;
   }
 
   private void requireOptions() {
@@ -247,7 +253,7 @@ final class BenchCommand implements Callable<Integer> {
           Timing.warmUp(
               action, cells.size() < Projection.values().length ? FIRST_WARM_UP * nanosPerCell : 0);
           double nanos = Timing.medianNanos(action, nanosPerCell);
-          double bytes = workload.movedBytes(call, batch);
+          double bytes = sizes.movedBytes(call, batch);
           cells.add(
               new Cell(
                   sizes.preset().text(),

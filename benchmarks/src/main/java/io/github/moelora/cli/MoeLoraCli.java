@@ -28,6 +28,7 @@ import picocli.CommandLine.ScopeType;
     subcommands = {
       RunCommand.class,
       InspectCommand.class,
+      ExportCommand.class,
       VerifyCommand.class,
       DevicesCommand.class,
       BenchCommand.class,

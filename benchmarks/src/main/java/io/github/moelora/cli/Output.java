@@ -66,7 +66,7 @@ public final class Output {
 
   /** As {@code String.format}, with a decimal point everywhere. */
   @SuppressWarnings("AnnotateFormatMethod") // would need a dependency for one annotation
-  static String format(String format, Object... args) {
+  public static String format(String format, Object... args) {
     return String.format(Locale.ROOT, format, args);
   }
 

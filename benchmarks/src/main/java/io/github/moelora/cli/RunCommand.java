@@ -16,6 +16,7 @@ import io.github.moelora.bench.Timing;
 import io.github.moelora.peft.PeftAdapter;
 import io.github.moelora.reference.Reference;
 import io.github.moelora.workload.AdapterRounding;
+import io.github.moelora.workload.Batch;
 import io.github.moelora.workload.Bits;
 import io.github.moelora.workload.Check;
 import java.io.IOException;
@@ -201,24 +202,9 @@ final class RunCommand implements Callable<Integer> {
       for (int slot = 0; slot < adapters.size(); slot++) {
         lora.load(slot, adapters.get(slot));
       }
-      out.printf("backend %s on %s%n", lora.backendName(), lora.device());
-      out.printf(
-          "model   hidden %d, intermediate %d, %d experts, %d per token, layers %s%n",
-          model.hiddenSize(),
-          model.intermediateSize(),
-          model.experts(),
-          expertsPerToken,
-          model.layers());
+      printModel(lora, model, out);
+      printAdapters(folders, files, adapters, out);
       List<Row> rows = new ArrayList<>();
-      for (int slot = 0; slot < adapters.size(); slot++) {
-        out.printf(
-            "adapter %d %s: rank %d, %s%n",
-            slot,
-            folders.get(slot).name(),
-            adapters.get(slot).maxRank(),
-            Output.shortened(files.get(slot).file()));
-      }
-      out.printf("batch   %d tokens, each adapter in turn and then none%n", tokens);
       Random random = new Random(seed);
       for (int layer : model.layers()) {
         runLayer(layer, random, step, model, adapters, rows);
@@ -230,21 +216,54 @@ final class RunCommand implements Callable<Integer> {
               ? "PASS: every element is within its bound"
               : "FAIL: an element is outside its bound");
       out.flush();
-      if (json != null) {
-        Map<String, Object> document = new LinkedHashMap<>();
-        document.put("backend", lora.backendName());
-        document.put("device", lora.device());
-        document.put("adapters", folders.stream().map(NamedFolder::name).toList());
-        document.put("weights", weightType);
-        document.put("activations", activationType);
-        document.put("tokens", tokens);
-        document.put("seed", seed);
-        document.put("passed", passed);
-        document.put("rows", rows);
-        Output.writeJson(json, document);
-      }
+      writeJson(lora, folders, passed, rows);
       return passed ? 0 : MoeLoraCli.CHECK_FAILED;
     }
+  }
+
+  private void printModel(MoeLora lora, MoeModel model, PrintWriter out) {
+    out.printf("backend %s on %s%n", lora.backendName(), lora.device());
+    out.printf(
+        "model   hidden %d, intermediate %d, %d experts, %d per token, layers %s%n",
+        model.hiddenSize(),
+        model.intermediateSize(),
+        model.experts(),
+        expertsPerToken,
+        model.layers());
+  }
+
+  private void printAdapters(
+      List<NamedFolder> folders,
+      List<PeftAdapter> files,
+      List<LoraAdapter> adapters,
+      PrintWriter out) {
+    for (int slot = 0; slot < adapters.size(); slot++) {
+      out.printf(
+          "adapter %d %s: rank %d, %s%n",
+          slot,
+          folders.get(slot).name(),
+          adapters.get(slot).maxRank(),
+          Output.shortened(files.get(slot).file()));
+    }
+    out.printf("batch   %d tokens, each adapter in turn and then none%n", tokens);
+  }
+
+  private void writeJson(MoeLora lora, List<NamedFolder> folders, boolean passed, List<Row> rows)
+      throws IOException {
+    if (json == null) {
+      return;
+    }
+    Map<String, Object> document = new LinkedHashMap<>();
+    document.put("backend", lora.backendName());
+    document.put("device", lora.device());
+    document.put("adapters", folders.stream().map(NamedFolder::name).toList());
+    document.put("weights", weightType);
+    document.put("activations", activationType);
+    document.put("tokens", tokens);
+    document.put("seed", seed);
+    document.put("passed", passed);
+    document.put("rows", rows);
+    Output.writeJson(json, document);
   }
 
   private static void print(List<Row> rows, PrintWriter out) {
@@ -276,23 +295,14 @@ final class RunCommand implements Callable<Integer> {
       List<LoraAdapter> adapters,
       List<Row> rows) {
     int pairs = tokens * expertsPerToken;
-    int[] expertIds = new int[pairs];
-    float[] routingWeights = new float[pairs];
     int[] adapterIds = new int[tokens];
     for (int t = 0; t < tokens; t++) {
       // every adapter in turn, then no adapter
       adapterIds[t] = t % (adapters.size() + 1) == adapters.size() ? -1 : t % (adapters.size() + 1);
-      int[] distinct = random.ints(0, model.experts()).distinct().limit(expertsPerToken).toArray();
-      double sum = 0;
-      for (int k = 0; k < expertsPerToken; k++) {
-        expertIds[t * expertsPerToken + k] = distinct[k];
-        routingWeights[t * expertsPerToken + k] = 0.1f + random.nextFloat();
-        sum += routingWeights[t * expertsPerToken + k];
-      }
-      for (int k = 0; k < expertsPerToken; k++) {
-        routingWeights[t * expertsPerToken + k] /= (float) sum;
-      }
     }
+    Batch batch = Batch.random(random, adapterIds, expertsPerToken, model.experts());
+    int[] expertIds = batch.expertIds();
+    float[] routingWeights = batch.routingWeights();
     step.plan(
         tokens,
         MemorySegment.ofArray(expertIds),

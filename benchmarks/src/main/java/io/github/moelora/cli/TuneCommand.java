@@ -4,8 +4,6 @@ import io.github.moelora.Backends;
 import io.github.moelora.DType;
 import io.github.moelora.GateUp;
 import io.github.moelora.MoeModel;
-import io.github.moelora.spi.Availability;
-import io.github.moelora.spi.BackendProvider;
 import io.github.moelora.spi.Tunable;
 import io.github.moelora.spi.Tuner;
 import io.github.moelora.workload.Batch;
@@ -170,17 +168,22 @@ final class TuneCommand implements Callable<Integer> {
       print.printf(
           "wrote %s; the backend reads it with %s%n", out, tuner.usage(out.toAbsolutePath()));
       print.flush();
-      if (json != null) {
-        Map<String, Object> document = new LinkedHashMap<>();
-        document.put("device", tuner.device());
-        document.put("rank", rank);
-        document.put("weights", weightType);
-        document.put("seed", seed);
-        document.put("batches", rows);
-        Output.writeJson(json, document);
-      }
+      writeJson(tuner.device(), rows);
     }
     return 0;
+  }
+
+  private void writeJson(String device, List<Row> rows) throws IOException {
+    if (json == null) {
+      return;
+    }
+    Map<String, Object> document = new LinkedHashMap<>();
+    document.put("device", device);
+    document.put("rank", rank);
+    document.put("weights", weightType);
+    document.put("seed", seed);
+    document.put("batches", rows);
+    Output.writeJson(json, document);
   }
 
   private static Tuner.Measurement measure(Tuner tuner, Batch batch) {
@@ -245,41 +248,21 @@ final class TuneCommand implements Callable<Integer> {
   }
 
   private static Tunable named(String name) {
-    for (BackendProvider provider : Backends.all()) {
-      if (provider.name().equals(name)) {
-        if (provider instanceof Tunable tunable) {
-          return tunable;
-        }
-        throw new IllegalArgumentException(
-            "backend %s has nothing to tune: it makes no choice by device and shape"
-                .formatted(name));
-      }
+    if (Backends.named(name) instanceof Tunable tunable) {
+      return tunable;
     }
-    throw new IllegalArgumentException("--backend must be a known one, got " + name);
+    throw new IllegalArgumentException(
+        "backend %s has nothing to tune: it makes no choice by device and shape".formatted(name));
   }
 
   private static Tunable best() {
-    Tunable best = null;
-    int bestPriority = 0;
-    List<String> others = new ArrayList<>();
-    for (BackendProvider provider : Backends.all()) {
-      switch (provider.probe()) {
-        case Availability.Usable usable when provider instanceof Tunable tunable -> {
-          if (best == null || usable.priority() > bestPriority) {
-            best = tunable;
-            bestPriority = usable.priority();
-          }
-        }
-        case Availability.Usable _ -> others.add(provider.name() + " has nothing to tune");
-        case Availability.Unusable unusable ->
-            others.add("%s: %s".formatted(provider.name(), unusable.reason()));
-      }
-    }
-    if (best == null) {
+    try {
+      return (Tunable) Backends.best(Tunable.class::isInstance);
+    } catch (IllegalStateException e) {
       throw new IllegalStateException(
-          "no backend here has anything to tune: %s; on TornadoVM, start with scripts/tornado-run"
-              .formatted(String.join(", ", others)));
+          "no backend here has anything to tune; on TornadoVM, start with scripts/tornado-run (%s)"
+              .formatted(e.getMessage()),
+          e);
     }
-    return best;
   }
 }

@@ -6,13 +6,14 @@ import io.github.moelora.Matrix;
 import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
 import java.lang.foreign.Arena;
-import java.util.Random;
+import java.util.List;
+import java.util.random.RandomGenerator;
 
 /** Adapters on every expert, whose weights are views of the same random memory. */
 public final class RandomAdapters {
   private static final int POOL_ELEMENTS = 1 << 22;
 
-  private final Random random;
+  private final RandomGenerator random;
   private final Workload.Sizes sizes;
   private final MoeModel model;
   private final Matrix pool;
@@ -20,7 +21,7 @@ public final class RandomAdapters {
   /**
    * @param arena owner of the memory
    */
-  public RandomAdapters(Arena arena, Random random, Workload.Sizes sizes) {
+  public RandomAdapters(Arena arena, RandomGenerator random, Workload.Sizes sizes) {
     this.random = random;
     this.sizes = sizes;
     model = sizes.preset().withLayers(sizes.layers());
@@ -29,10 +30,15 @@ public final class RandomAdapters {
 
   /** A further adapter. */
   public LoraAdapter next(String name) {
+    return next(name, List.of(Projection.values()));
+  }
+
+  /** A further adapter, of some projections alone. */
+  public LoraAdapter next(String name, List<Projection> projections) {
     LoraAdapter.Builder builder = LoraAdapter.builder(name);
     for (int layer : model.layers()) {
       for (int e = 0; e < model.experts(); e++) {
-        for (Projection projection : Projection.values()) {
+        for (Projection projection : projections) {
           int count = sizes.slices(projection);
           int width = model.outputWidth(projection) / count;
           for (int s = 0; s < count; s++) {

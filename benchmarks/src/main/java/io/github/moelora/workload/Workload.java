@@ -82,7 +82,32 @@ public final class Workload implements AutoCloseable {
           * adapters;
     }
 
-    int slices(Projection projection) {
+    /** Bytes of the weights of each (adapter, expert) hit, once. */
+    public long weightBytes(ProjectionCall call, Batch batch) {
+      return (long) batch.distinctExperts() * expertBytes(call.projection());
+    }
+
+    /** Bytes that must move: the weights hit once, x once, y read and written. */
+    public long movedBytes(ProjectionCall call, Batch batch) {
+      MoeModel model = preset.model();
+      long elements =
+          (long) rows(call, batch) * model.inputWidth(call.projection())
+              + 2L * batch.pairs() * model.outputWidth(call.projection());
+      return weightBytes(call, batch) + elements * activations.bytes();
+    }
+
+    /** Floating-point operations: a multiplication and an addition per weight and pair. */
+    public long flops(ProjectionCall call, Batch batch) {
+      return 2L * batch.pairs() * expertBytes(call.projection()) / weights.bytes();
+    }
+
+    /** Rows of x. */
+    static int rows(ProjectionCall call, Batch batch) {
+      return call.pairRows() ? batch.pairs() : batch.tokens();
+    }
+
+    /** LoRA matrix pairs of an expert. */
+    public int slices(Projection projection) {
       return projection == Projection.GATE_UP && preset.model().gateUp() == GateUp.HALVES ? 2 : 1;
     }
   }
@@ -164,9 +189,8 @@ public final class Workload implements AutoCloseable {
 
   /** Random input of a call. */
   public Matrix x(Arena owner, ProjectionCall call, Batch batch) {
-    int rows = call.pairRows() ? batch.pairs() : batch.tokens();
-    return Bits.random(
-        owner, random, sizes.activations(), rows, model.inputWidth(call.projection()));
+    int columns = model.inputWidth(call.projection());
+    return Bits.random(owner, random, sizes.activations(), Sizes.rows(call, batch), columns);
   }
 
   /** Random output of a call, to add to. */
@@ -204,25 +228,6 @@ public final class Workload implements AutoCloseable {
           y.rows(p, expertsPerToken));
     }
     return check.worst();
-  }
-
-  /** Bytes of the weights of each (adapter, expert) hit, once. */
-  public long weightBytes(ProjectionCall call, Batch batch) {
-    return (long) batch.distinctExperts() * sizes.expertBytes(call.projection());
-  }
-
-  /** Bytes that must move: the weights hit once, x once, y read and written. */
-  public long movedBytes(ProjectionCall call, Batch batch) {
-    long rows = call.pairRows() ? batch.pairs() : batch.tokens();
-    long elements =
-        rows * model.inputWidth(call.projection())
-            + 2L * batch.pairs() * model.outputWidth(call.projection());
-    return weightBytes(call, batch) + elements * sizes.activations().bytes();
-  }
-
-  /** Floating-point operations: a multiplication and an addition per weight and pair. */
-  public long flops(ProjectionCall call, Batch batch) {
-    return 2L * batch.pairs() * sizes.expertBytes(call.projection()) / sizes.weights().bytes();
   }
 
   @Override

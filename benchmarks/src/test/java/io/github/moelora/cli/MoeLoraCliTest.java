@@ -49,7 +49,8 @@ final class MoeLoraCliTest {
     CommandRun run = CommandRun.of("rnu");
     assertThat(run.exitCode()).isEqualTo(2);
     assertThat(run.err())
-        .startsWith("moe-lora: the command must be one of run, inspect, verify, devices, bench,")
+        .startsWith(
+            "moe-lora: the command must be one of run, inspect, export, verify, devices, bench,")
         .contains(", got rnu\n");
   }
 

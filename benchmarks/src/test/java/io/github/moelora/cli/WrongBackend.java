@@ -71,6 +71,11 @@ public final class WrongBackend implements BackendProvider {
     }
 
     @Override
+    public void plannedDense(Routing routing) {
+      step.plannedDense(routing);
+    }
+
+    @Override
     public void run(ProjectionCall call, Matrix x, Matrix y) {
       step.run(call, x, y);
       if (call.pairRows()) {

@@ -47,13 +47,11 @@ final class WorkloadTest {
     assertThat(sizes(1, 1).expertBytes(Projection.GATE_UP)).isEqualTo(gateUp);
     assertThat(sizes(1, 1).expertBytes(Projection.DOWN)).isEqualTo(down);
     assertThat(sizes(2, 1).weightBytes()).isEqualTo(2 * 3 * 5 * (gateUp + down));
-    try (Workload workload = Workload.open(sizes(1, 1), "cpu", 1)) {
-      ProjectionCall call = ProjectionCall.gateUp(0);
-      assertThat(workload.weightBytes(call, batch)).isEqualTo(2 * gateUp);
-      // x once, y read and written, 4 bytes each
-      assertThat(workload.movedBytes(call, batch)).isEqualTo(2 * gateUp + 4 * (24 + 2 * 2 * 20));
-      assertThat(workload.flops(call, batch)).isEqualTo(2 * 2 * (gateUp / 2));
-      assertThat(workload.flops(ProjectionCall.down(0), batch)).isEqualTo(2 * 2 * (down / 2));
-    }
+    ProjectionCall call = ProjectionCall.gateUp(0);
+    assertThat(sizes(1, 1).weightBytes(call, batch)).isEqualTo(2 * gateUp);
+    // x once, y read and written, 4 bytes each
+    assertThat(sizes(1, 1).movedBytes(call, batch)).isEqualTo(2 * gateUp + 4 * (24 + 2 * 2 * 20));
+    assertThat(sizes(1, 1).flops(call, batch)).isEqualTo(2 * 2 * (gateUp / 2));
+    assertThat(sizes(1, 1).flops(ProjectionCall.down(0), batch)).isEqualTo(2 * 2 * (down / 2));
   }
 }

@@ -3,7 +3,6 @@ package io.github.moelora.cpu;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
-import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
 import org.jspecify.annotations.Nullable;
@@ -18,11 +17,18 @@ final class CpuRun {
 
   private final @Nullable PackedAdapter[] slots;
   private float[] z = {};
-  private @Nullable Routing routing;
+  private @Nullable Routing expertPlan;
+  private @Nullable Routing densePlan;
+  private @Nullable Routing plan;
   private @Nullable ProjectionCall call;
   private @Nullable Matrix x;
   private @Nullable Matrix y;
-  private int layerIndex;
+  private int inputWidth;
+  private int outputWidth;
+  private int pairsPerRow;
+
+  /** Site of the call's first local expert. */
+  private int firstSite;
 
   CpuRun(MoeLoraConfig config, @Nullable PackedAdapter[] slots) {
     this.config = config;
@@ -35,17 +41,29 @@ final class CpuRun {
     return LoraAdapter.MAX_SLICES * PackedAdapter.padded(config.maxRank());
   }
 
-  /** Takes a plan, for which z must have room. */
-  void planned(Routing plan) {
-    routing = plan;
-    int zLength = plan.numTokensPostPadded() * zStride;
+  void planned(Routing newPlan) {
+    expertPlan = newPlan;
+    makeRoom(newPlan);
+  }
+
+  void plannedDense(Routing newPlan) {
+    densePlan = newPlan;
+    makeRoom(newPlan);
+  }
+
+  private void makeRoom(Routing newPlan) {
+    int zLength = newPlan.numTokensPostPadded() * zStride;
     if (z.length < zLength) {
       z = new float[zLength];
     }
   }
 
   void begin(ProjectionCall newCall, Matrix newX, Matrix newY) {
-    layerIndex = config.model().layerIndex(newCall.layer());
+    plan = newCall.isDense() ? densePlan : expertPlan;
+    firstSite = PackedAdapter.firstSite(config, newCall);
+    inputWidth = config.model().inputWidth(newCall);
+    outputWidth = config.model().outputWidth(newCall);
+    pairsPerRow = newCall.pairRows() || newCall.isDense() ? 1 : config.expertsPerToken();
     call = newCall;
     x = newX;
     y = newY;
@@ -63,7 +81,7 @@ final class CpuRun {
   }
 
   Routing plan() {
-    return required(routing);
+    return required(plan);
   }
 
   ProjectionCall call() {
@@ -78,8 +96,19 @@ final class CpuRun {
     return required(y);
   }
 
-  Projection projection() {
-    return call().projection();
+  /** Columns of x. */
+  int inputWidth() {
+    return inputWidth;
+  }
+
+  /** Columns of y that the call writes. */
+  int outputWidth() {
+    return outputWidth;
+  }
+
+  /** Row of x that belongs to a pair. */
+  int xRow(int pair) {
+    return pair / pairsPerRow;
   }
 
   /** The adapter of a block, or null if the block is without work. */
@@ -97,7 +126,7 @@ final class CpuRun {
 
   /** What an adapter changes in the expert of a block. */
   PackedAdapter.Slice[] slices(PackedAdapter adapter, int block) {
-    return adapter.slices(layerIndex, projection(), plan().blockExpert(block));
+    return adapter.slices(firstSite + plan().blockExpert(block));
   }
 
   private static <T> T required(@Nullable T value) {

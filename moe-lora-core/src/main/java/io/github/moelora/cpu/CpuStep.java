@@ -43,6 +43,11 @@ final class CpuStep implements BackendStep {
    * @throws IllegalArgumentException with the product that is too large
    */
   static void requireFits(MoeLoraConfig config) {
+    requireRoom(config);
+    config.model().dense().stream().limit(1).map(config::ofDense).forEach(CpuStep::requireRoom);
+  }
+
+  private static void requireRoom(MoeLoraConfig config) {
     long elements = (long) PlanFormat.sortedCapacity(config, LARGE_BLOCK) * CpuRun.zStride(config);
     if (elements > Integer.MAX_VALUE) {
       throw new IllegalArgumentException(
@@ -70,8 +75,12 @@ final class CpuStep implements BackendStep {
   }
 
   @Override
+  public void plannedDense(Routing plan) {
+    run.plannedDense(plan);
+  }
+
+  @Override
   public void run(ProjectionCall call, Matrix x, Matrix y) {
-    run.plan();
     requireAccess("x", x);
     requireAccess("y", y);
     run.begin(call, x, y);

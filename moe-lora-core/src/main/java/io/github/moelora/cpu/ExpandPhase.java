@@ -36,12 +36,8 @@ final class ExpandPhase implements WorkerPool.Job {
     if (blocks == 0) {
       return 0;
     }
-    parts = CpuStep.parts(blocks, wanted, Math.ceilDiv(outputWidth(), Kernels.LANES));
+    parts = CpuStep.parts(blocks, wanted, Math.ceilDiv(run.outputWidth(), Kernels.LANES));
     return blocks * parts;
-  }
-
-  private int outputWidth() {
-    return run.config.model().outputWidth(run.projection());
   }
 
   /** Task: y of one block and one part of its columns. */
@@ -52,7 +48,7 @@ final class ExpandPhase implements WorkerPool.Job {
     Scratch mine = scratch[worker];
     mine.gather(run.plan(), block, run.zStride);
     // parts are cut at multiples of a panel
-    int width = outputWidth();
+    int width = run.outputWidth();
     long panels = Math.ceilDiv(width, Kernels.LANES);
     int firstColumn = (int) (panels * part / parts) * Kernels.LANES;
     int endColumn = Math.min(width, (int) (panels * (part + 1) / parts) * Kernels.LANES);

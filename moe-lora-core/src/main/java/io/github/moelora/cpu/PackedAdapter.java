@@ -1,15 +1,18 @@
 package io.github.moelora.cpu;
 
 import io.github.moelora.DType;
+import io.github.moelora.DenseModule;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.LoraSlice;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
+import io.github.moelora.ProjectionCall;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
 import java.util.List;
 
 /**
@@ -79,17 +82,15 @@ final class PackedAdapter implements AutoCloseable {
   private final DType type;
   private final MemorySegment weights;
   private final Slice[][] slices;
-  private final int localExperts;
 
   PackedAdapter(MoeLoraConfig config, LoraAdapter adapter) {
     type = config.weightType();
-    localExperts = config.expertMap().localExperts();
-    MoeModel model = config.model();
-    slices = new Slice[2 * model.layers().size() * localExperts][];
-    long bytes = Math.multiplyExact(layOut(config, adapter), (long) type.bytes());
+    List<List<LoraSlice>> sites = sites(config, adapter);
+    slices = new Slice[sites.size()][];
+    long bytes = Math.multiplyExact(layOut(sites), (long) type.bytes());
     try {
       weights = arena.allocate(bytes, 64);
-      copyAll(config, adapter);
+      copyAll(sites);
     } catch (RuntimeException | Error e) {
       // no memory, or the adapter's has been freed
       arena.close();
@@ -97,43 +98,57 @@ final class PackedAdapter implements AutoCloseable {
     }
   }
 
-  private void copyAll(MoeLoraConfig config, LoraAdapter adapter) {
-    MoeModel model = config.model();
-    for (int layer : adapter.layers()) {
+  /** The sources of each site: by layer, projection and local expert, then the dense modules. */
+  private static List<List<LoraSlice>> sites(MoeLoraConfig config, LoraAdapter adapter) {
+    List<List<LoraSlice>> sites = new ArrayList<>();
+    for (int layer : config.model().layers()) {
       for (Projection projection : Projection.values()) {
-        for (int e = 0; e < localExperts; e++) {
-          List<LoraSlice> sources = adapter.slices(layer, projection, config.expertMap().global(e));
-          Slice[] targets = slices[index(model.layerIndex(layer), projection, e)];
-          for (int s = 0; s < targets.length; s++) {
-            copyTransposed(sources.get(s).a(), targets[s].a());
-            copyTransposed(sources.get(s).b(), targets[s].b());
-          }
+        for (int e = 0; e < config.expertMap().localExperts(); e++) {
+          sites.add(adapter.slices(layer, projection, config.expertMap().global(e)));
         }
+      }
+    }
+    for (DenseModule module : config.model().dense()) {
+      sites.add(adapter.slices(module.name()));
+    }
+    return sites;
+  }
+
+  /** Site of a call's first local expert; the others follow. */
+  static int firstSite(MoeLoraConfig config, ProjectionCall call) {
+    MoeModel model = config.model();
+    int projections = 2 * model.layers().size();
+    int localExperts = config.expertMap().localExperts();
+    if (call.isDense()) {
+      return projections * localExperts + call.module();
+    }
+    int second = call.projection() == Projection.GATE_UP ? 0 : 1;
+    return (2 * model.layerIndex(call.layer()) + second) * localExperts;
+  }
+
+  private void copyAll(List<List<LoraSlice>> sites) {
+    for (int site = 0; site < slices.length; site++) {
+      for (int s = 0; s < slices[site].length; s++) {
+        copyTransposed(sites.get(site).get(s).a(), slices[site][s].a());
+        copyTransposed(sites.get(site).get(s).b(), slices[site][s].b());
       }
     }
   }
 
-  private long layOut(MoeLoraConfig config, LoraAdapter adapter) {
-    MoeModel model = config.model();
+  private long layOut(List<List<LoraSlice>> sites) {
     long at = 0;
-    for (int layerIndex = 0; layerIndex < model.layers().size(); layerIndex++) {
-      for (Projection projection : Projection.values()) {
-        for (int e = 0; e < localExperts; e++) {
-          List<LoraSlice> sources =
-              adapter.slices(
-                  model.layers().get(layerIndex), projection, config.expertMap().global(e));
-          Slice[] targets = sources.isEmpty() ? Slice.NONE : new Slice[sources.size()];
-          for (int s = 0; s < targets.length; s++) {
-            LoraSlice source = sources.get(s);
-            int rank = source.rank();
-            Panels a = new Panels(at, source.a().columns(), rank);
-            Panels b = new Panels(aligned(a.end()), rank, padded(source.columns()));
-            targets[s] = new Slice(source.firstColumn(), source.columns(), source.scale(), a, b);
-            at = aligned(b.end());
-          }
-          slices[index(layerIndex, projection, e)] = targets;
-        }
+    for (int site = 0; site < slices.length; site++) {
+      List<LoraSlice> sources = sites.get(site);
+      Slice[] targets = sources.isEmpty() ? Slice.NONE : new Slice[sources.size()];
+      for (int s = 0; s < targets.length; s++) {
+        LoraSlice source = sources.get(s);
+        int rank = source.rank();
+        Panels a = new Panels(at, source.a().columns(), rank);
+        Panels b = new Panels(aligned(a.end()), rank, padded(source.columns()));
+        targets[s] = new Slice(source.firstColumn(), source.columns(), source.scale(), a, b);
+        at = aligned(b.end());
       }
+      slices[site] = targets;
     }
     // a row of a narrow panel is read as a whole one
     return at + Kernels.LANES;
@@ -180,13 +195,9 @@ final class PackedAdapter implements AutoCloseable {
     return (columns + Kernels.LANES - 1) / Kernels.LANES * Kernels.LANES;
   }
 
-  private int index(int layerIndex, Projection projection, int localExpert) {
-    return (2 * layerIndex + (projection == Projection.GATE_UP ? 0 : 1)) * localExperts
-        + localExpert;
-  }
-
-  Slice[] slices(int layerIndex, Projection projection, int localExpert) {
-    return slices[index(layerIndex, projection, localExpert)];
+  /** The slices of one site, {@link #firstSite} and the local expert. */
+  Slice[] slices(int site) {
+    return slices[site];
   }
 
   MemorySegment weights() {

@@ -56,7 +56,7 @@ final class ShrinkPhase implements WorkerPool.Job {
     }
     Scratch mine = scratch[worker];
     Product product = prepare(mine, adapter, block);
-    int width = run.config.model().inputWidth(run.projection());
+    int width = run.inputWidth();
     int chunk = chunkColumns(kernels.paddedRows(mine.rows));
     for (int first = 0; first < width; first += chunk) {
       product.depth = Math.min(chunk, width - first);
@@ -89,11 +89,9 @@ final class ShrinkPhase implements WorkerPool.Job {
 
   private void widenRows(Scratch mine, int firstColumn) {
     Matrix x = run.x();
-    boolean pairRows = run.call().pairRows();
-    int expertsPerToken = run.config.expertsPerToken();
     int columns = mine.product.depth;
     for (int m = mine.row; m < mine.endRow; m++) {
-      int xRow = pairRows ? mine.pairs[m] : mine.pairs[m] / expertsPerToken;
+      int xRow = run.xRow(mine.pairs[m]);
       int at = (m - mine.row) * Kernels.IN_STRIDE;
       kernels.widenRow(x.type(), x.data(), x.index(xRow, firstColumn), columns, mine.in, at);
     }

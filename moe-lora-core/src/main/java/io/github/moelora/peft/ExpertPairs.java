@@ -240,15 +240,15 @@ final class ExpertPairs {
     requireDimension(a, 0, rank, "the rank in the config");
     requireDimension(b, 1, rank, "the rank in the config");
     Linear linear = Objects.requireNonNull(key.linear());
-    return entry(key, linear, 1, rank, config.scale(key.module()), a, b);
+    requireOneType(a, b);
+    float scale = config.scale(key.module());
+    return new Entry(key.layer(), linear, key.expert(), 1, rank, scale, a, b);
   }
 
-  private Entry entry(
-      ExpertKey key, Linear linear, int experts, int rank, float scale, Tensor a, Tensor b) {
+  private void requireOneType(Tensor a, Tensor b) {
     if (!a.dtype().equals(b.dtype())) {
       throw fault(b.name(), "dtype must be %s as that of lora_A".formatted(a.dtype()), b.dtype());
     }
-    return new Entry(key.layer(), linear, key.expert(), experts, rank, scale, a, b);
   }
 
   /**
@@ -321,7 +321,9 @@ final class ExpertPairs {
     }
     requireDimension(b, 1, rows, "the rows of lora_A");
     int experts = Math.toIntExact(rows / rank);
-    return entry(pair.key, linear, experts, rank, config.scale(name), a, b);
+    requireOneType(a, b);
+    ExpertKey key = pair.key;
+    return new Entry(key.layer(), linear, key.expert(), experts, rank, config.scale(name), a, b);
   }
 
   private void requireDimension(Tensor tensor, int dimension, long size, String why) {

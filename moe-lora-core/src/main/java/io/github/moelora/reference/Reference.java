@@ -22,14 +22,14 @@ public final class Reference {
   private Reference() {}
 
   /**
-   * Inputs of one projection.
+   * Inputs of one projection, or of a dense module, whose pairs are the tokens.
    *
    * @param model the model
    * @param call what to compute
    * @param adapters by slot; null for a slot that is empty or disabled
    * @param expertIds {@code [P]} global expert ids, -1 for a pair to skip or an expert that lives
-   *     elsewhere
-   * @param routingWeights {@code [P]}
+   *     elsewhere; not read for a dense module
+   * @param routingWeights {@code [P]}; not read for a dense module
    * @param adapterIds {@code [T]} slots, -1 for none
    * @param x {@code [T, H]} or {@code [P, H]}
    * @param y {@code [P, W]}: content before the call
@@ -42,7 +42,22 @@ public final class Reference {
       float[] routingWeights,
       int[] adapterIds,
       Matrix x,
-      Matrix y) {}
+      Matrix y) {
+
+    /** Number of rows of {@code y}. */
+    int pairs() {
+      return call.isDense() ? adapterIds.length : expertIds.length;
+    }
+
+    int token(int pair) {
+      return call.isDense() ? pair : pair / (expertIds.length / adapterIds.length);
+    }
+
+    /** The expert of a pair; a dense module is the only expert of its layer. */
+    int expert(int pair) {
+      return call.isDense() ? 0 : expertIds[pair];
+    }
+  }
 
   /**
    * Result of one projection.
@@ -59,7 +74,7 @@ public final class Reference {
    * type.
    */
   public static Result compute(Inputs in) {
-    int pairs = in.expertIds().length;
+    int pairs = in.pairs();
     int width = in.y().columns();
     double[][] values = new double[pairs][width];
     double[][] bounds = new double[pairs][width];
@@ -74,23 +89,21 @@ public final class Reference {
 
   private static void computePair(Inputs in, int p, double[] value, double[] bound) {
     ProjectionCall call = in.call();
-    int outputWidth = in.model().outputWidth(call.projection());
+    int outputWidth = in.model().outputWidth(call);
     if (!call.add()) {
       for (int c = 0; c < outputWidth; c++) {
         value[call.columnOffset() + c] = 0;
       }
     }
-    int expertsPerToken =
-        in.adapterIds().length == 0 ? 1 : in.expertIds().length / in.adapterIds().length;
-    int t = p / expertsPerToken;
+    int t = in.token(p);
     int slot = in.adapterIds()[t];
-    int expert = in.expertIds()[p];
+    int expert = in.expert(p);
     LoraAdapter adapter = slot < 0 ? null : in.adapters().get(slot);
     if (adapter == null || expert < 0) {
       return;
     }
     int row = call.pairRows() ? p : t;
-    for (LoraSlice slice : adapter.slices(call.layer(), call.projection(), expert)) {
+    for (LoraSlice slice : adapter.slices(in.model(), call, expert)) {
       double[] z = new double[slice.rank()];
       double[] zMagnitude = new double[slice.rank()];
       for (int r = 0; r < slice.rank(); r++) {

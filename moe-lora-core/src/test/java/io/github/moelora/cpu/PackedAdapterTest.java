@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 
 import io.github.moelora.DType;
+import io.github.moelora.DenseModule;
 import io.github.moelora.ExpertMap;
 import io.github.moelora.GateUp;
 import io.github.moelora.LoraAdapter;
@@ -11,6 +12,7 @@ import io.github.moelora.LoraSlice;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
+import io.github.moelora.ProjectionCall;
 import io.github.moelora.testkit.Problem;
 import io.github.moelora.testkit.Seeds;
 import java.lang.foreign.ValueLayout;
@@ -22,7 +24,9 @@ import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
 
 class PackedAdapterTest {
-  private static final MoeModel MODEL = new MoeModel(19, 21, 3, GateUp.HALVES, List.of(2, 4));
+  private static final MoeModel MODEL =
+      new MoeModel(19, 21, 3, GateUp.HALVES, List.of(2, 4))
+          .withDense(DenseModule.inLayers("*.q", List.of(0, 1, 2, 3, 4, 5), 11, 37));
 
   @ParameterizedTest
   @CsvSource({"0, 0", "1, 16", "15, 16", "16, 16", "17, 32"})
@@ -44,15 +48,19 @@ class PackedAdapterTest {
           for (int e = 0; e < 2; e++) {
             List<LoraSlice> sources =
                 adapter.slices(MODEL.layers().get(layer), projection, map.global(e));
-            PackedAdapter.Slice[] slices = packed.slices(layer, projection, e);
-            assertThat(slices).hasSameSizeAs(sources);
-            for (int s = 0; s < slices.length; s++) {
-              // one behind the other, so none shares memory with another
-              assertThat(slices[s].a().at()).isEqualTo(end);
-              end = assertPacked(packed, type, slices[s], sources.get(s));
-            }
+            ProjectionCall call =
+                projection == Projection.DOWN
+                    ? ProjectionCall.down(MODEL.layers().get(layer))
+                    : ProjectionCall.gateUp(MODEL.layers().get(layer));
+            int site = PackedAdapter.firstSite(config, call) + e;
+            end = assertPacked(packed, type, packed.slices(site), sources, end);
           }
         }
+      }
+      for (int module = 0; module < MODEL.dense().size(); module++) {
+        int site = PackedAdapter.firstSite(config, ProjectionCall.dense(module));
+        List<LoraSlice> sources = adapter.slices(module + ".q");
+        end = assertPacked(packed, type, packed.slices(site), sources, end);
       }
       assertThat(packed.weights().byteSize()).isEqualTo((end + 16) * type.bytes());
       // rows of a tile are read as aligned vectors
@@ -130,11 +138,28 @@ class PackedAdapterTest {
     }
   }
 
+  private static long assertPacked(
+      PackedAdapter packed,
+      DType type,
+      PackedAdapter.Slice[] slices,
+      List<LoraSlice> sources,
+      long begin) {
+    assertThat(slices).hasSameSizeAs(sources);
+    long end = begin;
+    for (int s = 0; s < slices.length; s++) {
+      // one behind the other, so none shares memory with another
+      assertThat(slices[s].a().at()).isEqualTo(end);
+      end = assertPacked(packed, type, slices[s], sources.get(s));
+    }
+    return end;
+  }
+
   @Test
   void nothingIsPackedForNothing() {
     try (PackedAdapter packed =
         new PackedAdapter(MoeLoraConfig.of(MODEL, 1, 1), LoraAdapter.builder("none").build())) {
-      assertThat(packed.slices(1, Projection.DOWN, 2)).isEmpty();
+      assertThat(packed.slices(11)).isEmpty();
+      assertThat(packed.slices(17)).isEmpty();
       assertThat(packed.weights().byteSize()).isEqualTo(16 * Float.BYTES);
     }
   }

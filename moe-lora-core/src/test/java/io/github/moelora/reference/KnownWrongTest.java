@@ -3,6 +3,7 @@ package io.github.moelora.reference;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.github.moelora.DType;
+import io.github.moelora.DenseModule;
 import io.github.moelora.GateUp;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.LoraSlice;
@@ -14,8 +15,10 @@ import io.github.moelora.testkit.Operands;
 import io.github.moelora.testkit.Problem;
 import io.github.moelora.testkit.Rounded;
 import io.github.moelora.testkit.Seeds;
+import java.util.EnumSet;
 import java.util.List;
 import java.util.Objects;
+import java.util.Set;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
@@ -59,10 +62,33 @@ class KnownWrongTest {
     PAIRS_WITHOUT_WORK_ARE_ZEROED,
     PAIRS_WITHOUT_WORK_ADD_ZERO,
     ONE_COLUMN_TOO_MANY,
-    LAST_PAIR_MISSING
+    LAST_PAIR_MISSING,
+    // dense modules alone
+    WEIGHTS_OF_THE_NEIGHBOUR_MODULE,
+    ADAPTERS_AS_OF_PAIRS,
+    X_ROWS_AS_OF_PAIRS
   }
 
-  private final MoeModel model = new MoeModel(40, 24, EXPERTS, GateUp.HALVES, List.of(0));
+  private static final Set<Wrong> OF_DENSE_MODULES =
+      EnumSet.of(
+          Wrong.WEIGHTS_OF_THE_NEIGHBOUR_MODULE,
+          Wrong.ADAPTERS_AS_OF_PAIRS,
+          Wrong.X_ROWS_AS_OF_PAIRS);
+
+  /** What cannot go wrong where there is one expert and no routing weight. */
+  private static final Set<Wrong> OF_EXPERTS =
+      EnumSet.of(
+          Wrong.B_READ_EXPERT_MAJOR,
+          Wrong.A_OF_THE_NEIGHBOUR_EXPERT,
+          Wrong.B_OF_THE_NEIGHBOUR_EXPERT,
+          Wrong.GATE_AND_UP_EXCHANGED,
+          Wrong.ROUTED_WEIGHT_MISSING,
+          Wrong.ROUTED_WEIGHT_TWICE,
+          Wrong.ROUTED_WEIGHT_OF_THE_NEIGHBOUR_PAIR);
+
+  private final MoeModel model =
+      new MoeModel(40, 24, EXPERTS, GateUp.HALVES, List.of(0))
+          .withDense(List.of(new DenseModule("k", 40, 16), new DenseModule("v", 40, 16)));
   private final Problem problem = new Problem(Seeds.of("KnownWrong"), model, 9, EXPERTS_PER_TOKEN);
 
   KnownWrongTest() {
@@ -98,18 +124,31 @@ class KnownWrongTest {
         }
       }
     }
+    for (DenseModule module : model.dense()) {
+      builder.addDense(
+          module.name(), problem.slice(0, RANK, module.inputWidth(), module.outputWidth()));
+    }
     return builder.build();
   }
 
   @ParameterizedTest
   @EnumSource(Wrong.class)
   void wrongComputationsExceedTheBound(Wrong wrong) {
-    ProjectionCall call =
-        switch (wrong) {
-          case GATE_AND_UP_EXCHANGED, COLUMN_OFFSET_IGNORED ->
-              ProjectionCall.gateUp(0).withColumnOffset(2);
-          default -> ProjectionCall.down(0);
-        };
+    if (!OF_DENSE_MODULES.contains(wrong)) {
+      requireFound(
+          wrong,
+          switch (wrong) {
+            case GATE_AND_UP_EXCHANGED, COLUMN_OFFSET_IGNORED ->
+                ProjectionCall.gateUp(0).withColumnOffset(2);
+            default -> ProjectionCall.down(0);
+          });
+    }
+    if (!OF_EXPERTS.contains(wrong)) {
+      requireFound(wrong, ProjectionCall.dense(0).withColumnOffset(2));
+    }
+  }
+
+  private void requireFound(Wrong wrong, ProjectionCall call) {
     for (boolean add : new boolean[] {true, false}) {
       if (!add && changesOnlyWhatIsAdded(wrong)) {
         continue;
@@ -135,8 +174,8 @@ class KnownWrongTest {
 
   /** The definition in float32, with one thing wrong. */
   private void compute(ProjectionCall call, Matrix x, Matrix y, Wrong wrong) {
-    int pairs = problem.pairs() - (wrong == Wrong.LAST_PAIR_MISSING ? 1 : 0);
-    int width = model.outputWidth(call.projection());
+    int pairs = problem.pairs(call) - (wrong == Wrong.LAST_PAIR_MISSING ? 1 : 0);
+    int width = model.outputWidth(call);
     int offset = wrong == Wrong.COLUMN_OFFSET_IGNORED ? 0 : call.columnOffset();
     for (int p = 0; p < pairs; p++) {
       if (!call.add()) {
@@ -144,7 +183,8 @@ class KnownWrongTest {
           y.set(p, offset + c, 0);
         }
       }
-      int slot = problem.adapterIds()[p / EXPERTS_PER_TOKEN];
+      boolean pairsOfTokens = !call.isDense() || wrong == Wrong.ADAPTERS_AS_OF_PAIRS;
+      int slot = problem.adapterIds()[pairsOfTokens ? p / EXPERTS_PER_TOKEN : p];
       if (slot < 0 && wrong == Wrong.TOKENS_WITHOUT_ADAPTER_USE_SLOT_0) {
         slot = 0;
       }
@@ -161,15 +201,18 @@ class KnownWrongTest {
       if (wrong == Wrong.WEIGHTS_OF_THE_NEIGHBOUR_SLOT) {
         slot = (slot + 1) % SLOTS;
       }
-      for (LoraSlice slice : slices(slot, call, problem.expertIds()[p])) {
+      ProjectionCall read =
+          wrong == Wrong.WEIGHTS_OF_THE_NEIGHBOUR_MODULE
+              ? ProjectionCall.dense(1 - call.module())
+              : call;
+      for (LoraSlice slice : slices(slot, read, problem.expertIds()[p])) {
         computeSlice(call, x, y, wrong, p, slot, slice, offset);
       }
     }
   }
 
   private List<LoraSlice> slices(int slot, ProjectionCall call, int expert) {
-    return Objects.requireNonNull(problem.adapters().get(slot))
-        .slices(0, call.projection(), expert);
+    return Objects.requireNonNull(problem.adapters().get(slot)).slices(model, call, expert);
   }
 
   private void computeSlice(
@@ -182,13 +225,14 @@ class KnownWrongTest {
       LoraSlice slice,
       int offset) {
     int expert = problem.expertIds()[p];
-    int index = slices(slot, call, expert).indexOf(slice);
+    int index = slice.firstColumn() > 0 ? 1 : 0;
     LoraSlice neighbour = slices(slot, call, (expert + 1) % EXPERTS).get(index);
     LoraSlice other =
         wrong == Wrong.GATE_AND_UP_EXCHANGED ? slices(slot, call, expert).get(1 - index) : slice;
     Matrix a = wrong == Wrong.A_OF_THE_NEIGHBOUR_EXPERT ? neighbour.a() : other.a();
     Matrix b = wrong == Wrong.B_OF_THE_NEIGHBOUR_EXPERT ? neighbour.b() : other.b();
-    int row = call.pairRows() ? p : p / EXPERTS_PER_TOKEN;
+    boolean rowOfPair = call.pairRows() || (call.isDense() && wrong != Wrong.X_ROWS_AS_OF_PAIRS);
+    int row = rowOfPair ? p : p / EXPERTS_PER_TOKEN;
     if (wrong == Wrong.X_ROW_OF_THE_NEIGHBOUR) {
       row = row == 0 ? 1 : row - 1;
     }

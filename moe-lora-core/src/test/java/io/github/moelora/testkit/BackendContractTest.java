@@ -2,9 +2,12 @@ package io.github.moelora.testkit;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
+import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 import static org.assertj.core.api.Assertions.assertThatNoException;
 
 import io.github.moelora.DType;
+import io.github.moelora.DenseModule;
+import io.github.moelora.DenseModule.Split;
 import io.github.moelora.ExpertMap;
 import io.github.moelora.GateUp;
 import io.github.moelora.LoraAdapter;
@@ -15,6 +18,7 @@ import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
+import io.github.moelora.Shard;
 import io.github.moelora.StalePlanException;
 import io.github.moelora.Step;
 import io.github.moelora.spi.BackendProvider;
@@ -24,12 +28,14 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Objects;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestInfo;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /**
  * What every backend must do. A backend's tests extend it and say which backend; expected values
@@ -208,6 +214,291 @@ public abstract class BackendContractTest {
             .route()
             .dealAdapters();
     check(problem, ProjectionCall.gateUp(0), ProjectionCall.down(0).deltaOnly());
+  }
+
+  // ---- dense modules ----
+
+  /** Modules of attention, shared expert and head, none as wide as another. */
+  private static MoeModel wholeModel(ExpertMap map) {
+    return model(33, 20, map.experts())
+        .withDense(DenseModule.inLayers("model.layers.*.self_attn.q_proj", List.of(0), 33, 47))
+        .withDense(
+            List.of(
+                new DenseModule("model.layers.0.self_attn.kv_a_proj_with_mqa", 33, 5),
+                new DenseModule("model.layers.0.mlp.shared_expert.down_proj", 1, 33),
+                new DenseModule("lm_head", 33, 131)));
+  }
+
+  private static MoeModel wholeModel() {
+    return wholeModel(ExpertMap.identity(3));
+  }
+
+  private static void checkDense(Problem problem, Step step) {
+    checkDense(problem, step, IntStream.range(0, problem.model().dense().size()).toArray());
+  }
+
+  private static void checkDense(Problem problem, Step step, int... modules) {
+    for (int module : modules) {
+      problem.check(step, ProjectionCall.dense(module));
+      problem.check(step, ProjectionCall.dense(module).deltaOnly().withColumnOffset(3));
+    }
+  }
+
+  @Test
+  void aDenseModuleWorkedOutByHand() {
+    MoeModel model =
+        new MoeModel(1, 1, 1, GateUp.UP_ONLY, List.of(0))
+            .withDense(List.of(new DenseModule("other", 2, 3), new DenseModule("o_proj", 2, 3)));
+    // z = x0 + 2 x1; y += 0.5 * (1, 10, 100) z
+    LoraAdapter adapter =
+        LoraAdapter.builder("by hand")
+            .addDense("o_proj", slice(0, 3, 2, 0.5f, new float[] {1, 2}, 1, 10, 100))
+            .build();
+    try (MoeLora lora = open(MoeLoraConfig.of(model, 2, 1).withMaxTokens(3));
+        Step step = lora.newStep()) {
+      lora.load(1, adapter);
+      step.planDense(3, MemorySegment.ofArray(new int[] {1, -1, 1}));
+      Matrix x = Matrix.ofFloats(3, 2, 2, 4, 7, 7, -2, 0);
+
+      float[] y = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+      step.run(
+          ProjectionCall.dense(model.denseIndex("o_proj")),
+          x,
+          Matrix.of(MemorySegment.ofArray(y), DType.F32, 3, 3));
+      // z = 10 and -2
+      assertThat(y).containsExactly(1 + 5, 2 + 50, 3 + 500, 4, 5, 6, 7 - 1, 8 - 10, 9 - 100);
+
+      float[] other = new float[9];
+      Arrays.fill(other, Float.NaN);
+      step.run(
+          ProjectionCall.dense(model.denseIndex("other")).deltaOnly(),
+          x,
+          Matrix.of(MemorySegment.ofArray(other), DType.F32, 3, 3));
+      assertThat(other).containsOnly(0);
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 17})
+  void denseModulesBesideExperts(int tokens) {
+    Problem problem =
+        new Problem(seed, wholeModel(), tokens, 2)
+            .addAdapter(5, false)
+            .addAdapter(8, true, 0.5)
+            .addEmptySlot();
+    problem
+        .addAdapter(problem.randomDense(21, 0.8))
+        .addAdapter(problem.randomAdapter(3, (layer, projection, e) -> e == 0))
+        .addAdapter(4, true)
+        .disable(5)
+        .route();
+    try (MoeLora lora = open(problem);
+        Step step = lora.newStep()) {
+      problem.load(lora);
+      problem.planDense(step);
+      problem.check(step, ProjectionCall.dense(2));
+      problem.plan(step);
+      problem.check(step, ProjectionCall.gateUp(0));
+      checkDense(problem, step);
+      problem.check(step, ProjectionCall.down(0).deltaOnly());
+    }
+  }
+
+  @Test
+  void denseModulesWithGroupsOfManyBlocksAndOfOneToken() {
+    Problem problem =
+        new Problem(seed, wholeModel(), 257, 1)
+            .addAdapter(3, false)
+            .addAdapter(16, true)
+            .addAdapter(65, true)
+            .route();
+    for (int t = 0; t < problem.tokens(); t++) {
+      problem.adapterIds()[t] = t == 100 ? 1 : t % 11 == 0 ? 2 : t % 13 == 0 ? -1 : 0;
+    }
+    try (MoeLora lora = open(problem);
+        Step step = lora.newStep()) {
+      problem.load(lora);
+      problem.planDense(step);
+      checkDense(problem, step, 0, 2);
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(DType.class)
+  void denseModulesOfEveryType(DType weights) {
+    for (DType xType : DType.values()) {
+      Problem problem =
+          new Problem(seed, wholeModel(), 7, 2)
+              .types(weights, xType, DType.F32)
+              .addAdapter(9, false)
+              .addAdapter(4, true)
+              .route()
+              .withStrides();
+      try (MoeLora lora = open(problem);
+          Step step = lora.newStep()) {
+        problem.load(lora);
+        problem.planDense(step);
+        for (DType yType : DType.values()) {
+          problem.types(weights, xType, yType);
+          checkDense(problem, step, 1);
+        }
+      }
+    }
+  }
+
+  /** Three adapters' modules on one fused projection of the engine, each at its own columns. */
+  @Test
+  void qkvInOneBufferByColumnOffset() {
+    int[] widths = {24, 8, 9};
+    List<DenseModule> modules = new ArrayList<>();
+    for (int i = 0; i < widths.length; i++) {
+      modules.add(new DenseModule("qkv".substring(i, i + 1), 19, widths[i]));
+    }
+    Problem problem =
+        new Problem(seed, model(19, 7, 2).withDense(modules), 13, 1).addAdapter(6, true).route();
+    try (MoeLora lora = open(problem);
+        Step step = lora.newStep()) {
+      problem.load(lora);
+      problem.planDense(step);
+      Matrix x = problem.random(13, 19, DType.F32);
+      Matrix fused = problem.random(13, 41, DType.F32);
+      int offset = 0;
+      for (int i = 0; i < widths.length; i++) {
+        Matrix alone = problem.random(13, widths[i], DType.F32);
+        step.run(ProjectionCall.dense(i).deltaOnly(), x, alone);
+        step.run(ProjectionCall.dense(i).deltaOnly().withColumnOffset(offset), x, fused);
+        for (int t = 0; t < 13; t++) {
+          for (int c = 0; c < widths[i]; c++) {
+            assertThat(fused.get(t, offset + c)).isEqualTo(alone.get(t, c));
+          }
+        }
+        offset += widths[i];
+      }
+      checkDense(problem, step);
+    }
+  }
+
+  @Test
+  void slotsOfDenseModulesChangeBetweenPlans() {
+    Problem problem = new Problem(seed, wholeModel(), 14, 2).addAdapter(8, false).addEmptySlot();
+    problem.route();
+    List<Runnable> changes = new ArrayList<>();
+    // fewer modules and ranks where more were: nothing of them may remain
+    changes.add(() -> problem.set(0, problem.randomDense(3, 0.5)));
+    changes.add(() -> problem.set(1, problem.randomAdapter(7, true, 1)));
+    changes.add(() -> problem.disable(0));
+    changes.add(() -> problem.set(1, null));
+    changes.add(() -> problem.enable(0).set(1, problem.randomDense(8, 1)));
+    changes.add(() -> problem.set(0, problem.randomAdapter(2, (layer, projection, e) -> true)));
+    try (MoeLora lora = open(problem);
+        Step step = lora.newStep()) {
+      problem.load(lora);
+      for (Runnable change : changes) {
+        change.run();
+        for (int slot = 0; slot < 2; slot++) {
+          if (problem.adapters().get(slot) == null) {
+            lora.unload(slot);
+          }
+        }
+        problem.load(lora);
+        problem.planDense(step);
+        checkDense(problem, step);
+      }
+    }
+  }
+
+  @Test
+  void denseModulesOfAnInstanceWithoutLocalExperts() {
+    ExpertMap elsewhere = ExpertMap.of(-1, -1);
+    Problem problem =
+        new Problem(seed, wholeModel(elsewhere), 5, 2)
+            .expertMap(elsewhere)
+            .addAdapter(6, true)
+            .route();
+    try (MoeLora lora = open(problem);
+        Step step = lora.newStep()) {
+      problem.load(lora);
+      problem.plan(step);
+      problem.check(step, ProjectionCall.down(0).deltaOnly());
+      checkDense(problem, step);
+    }
+  }
+
+  @Test
+  void aPlanOfDenseModulesAloneHasNoExperts() {
+    Problem problem = new Problem(seed, wholeModel(), 3, 1).addAdapter(2, false).route();
+    problem.dealAdapters();
+    try (MoeLora lora = open(problem);
+        Step step = lora.newStep()) {
+      problem.load(lora);
+      // of no token: nothing to do, and nothing wrong
+      step.planDense(0, MemorySegment.ofArray(new int[0]));
+      step.run(ProjectionCall.dense(0), Matrix.ofFloats(0, 33), Matrix.ofFloats(0, 47));
+      problem.plan(step);
+      problem.planDense(step);
+      assertThatIllegalStateException()
+          .isThrownBy(() -> problem.check(step, ProjectionCall.gateUp(0)))
+          .withMessage("plan must be called before run");
+      lora.unload(0);
+      assertThatExceptionOfType(StalePlanException.class)
+          .isThrownBy(() -> problem.check(step, ProjectionCall.dense(0)));
+      problem.set(0, null).plan(step);
+      problem.check(step, ProjectionCall.dense(0));
+      problem.check(step, ProjectionCall.gateUp(0));
+    }
+  }
+
+  // ---- shards ----
+
+  private static Problem problemForShards(long seed, GateUp gateUp) {
+    MoeModel whole =
+        new MoeModel(19, 16, 5, gateUp, List.of(0))
+            .withDense(
+                List.of(
+                    new DenseModule("q", 19, 24, Split.OUTPUT),
+                    new DenseModule("gate_up", 19, 32, Split.OUTPUT_HALVES),
+                    new DenseModule("o", 24, 19, Split.INPUT)));
+    return new Problem(seed, whole, 11, 3)
+        .addAdapter(5, false)
+        .addAdapter(7, true)
+        .addAdapter(3, false, 0.6)
+        .addEmptySlot()
+        .route()
+        .skip(0.1);
+  }
+
+  private static ShardedProblem sharded(Problem problem) {
+    List<ProjectionCall> calls = new ArrayList<>();
+    calls.add(ProjectionCall.gateUp(0).deltaOnly());
+    calls.add(ProjectionCall.down(0).deltaOnly());
+    for (int module = 0; module < problem.model().dense().size(); module++) {
+      calls.add(ProjectionCall.dense(module).deltaOnly());
+    }
+    return new ShardedProblem(problem, calls);
+  }
+
+  @ParameterizedTest
+  @CsvSource({"2, HALVES", "4, INTERLEAVED", "8, UP_ONLY"})
+  void shardsAddUpToTheWhole(int of, GateUp gateUp) {
+    Problem problem = problemForShards(seed, gateUp);
+    ShardedProblem sharded = sharded(problem);
+    for (int index = 0; index < of; index++) {
+      sharded.add(provider(), new Shard(index, of), ExpertMap.identity(5));
+    }
+    sharded.check();
+  }
+
+  @Test
+  void expertsOfSeveralInstancesAddUpToTheWhole() {
+    Problem problem = problemForShards(seed, GateUp.HALVES);
+    ShardedProblem sharded =
+        new ShardedProblem(
+            problem,
+            List.of(ProjectionCall.gateUp(0).deltaOnly(), ProjectionCall.down(0).deltaOnly()));
+    sharded.add(provider(), Shard.WHOLE, ExpertMap.of(0, -1, 1, -1, -1));
+    sharded.add(provider(), Shard.WHOLE, ExpertMap.of(-1, 1, -1, 0, -1));
+    sharded.add(provider(), Shard.WHOLE, ExpertMap.of(-1, -1, -1, -1, 0));
+    sharded.check();
   }
 
   // ---- what went wrong elsewhere ----

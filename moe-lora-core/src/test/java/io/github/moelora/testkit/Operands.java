@@ -39,8 +39,8 @@ public final class Operands {
   Operands(Problem problem, ProjectionCall call, Random random) {
     this.description = problem.toString();
     this.call = call;
-    this.pairs = problem.pairs();
-    this.outputWidth = problem.model().outputWidth(call.projection());
+    this.pairs = problem.pairs(call);
+    this.outputWidth = problem.model().outputWidth(call);
     this.strided = problem.strided();
     this.x = input(problem, random);
     this.y =
@@ -59,11 +59,10 @@ public final class Operands {
 
   private Matrix input(Problem problem, Random random) {
     int rows = call.pairRows() ? pairs : problem.tokens();
-    Matrix matrix =
-        random(problem.xType(), rows, problem.model().inputWidth(call.projection()), random);
+    Matrix matrix = random(problem.xType(), rows, problem.model().inputWidth(call), random);
     boolean[] used = new boolean[rows];
     for (int p = 0; p < pairs; p++) {
-      used[call.pairRows() ? p : p / problem.expertsPerToken()] |= problem.hasWork(p);
+      used[problem.xRow(call, p)] |= problem.hasWork(call, p);
     }
     for (long i = 0; i < elements(matrix); i++) {
       long row = row(matrix, i);

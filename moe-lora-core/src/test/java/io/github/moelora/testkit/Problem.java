@@ -1,6 +1,7 @@
 package io.github.moelora.testkit;
 
 import io.github.moelora.DType;
+import io.github.moelora.DenseModule;
 import io.github.moelora.ExpertMap;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.LoraSlice;
@@ -108,10 +109,6 @@ public final class Problem {
     return tokens;
   }
 
-  int expertsPerToken() {
-    return expertsPerToken;
-  }
-
   public int pairs() {
     return expertIds.length;
   }
@@ -188,7 +185,10 @@ public final class Problem {
     return this;
   }
 
-  /** An adapter that leaves out each slice with probability {@code 1 - coverage}. */
+  /**
+   * An adapter on experts and dense modules that leaves out each slice with probability {@code 1 -
+   * coverage}.
+   */
   public LoraAdapter randomAdapter(int rank, boolean fused, double coverage) {
     LoraAdapter.Builder builder = LoraAdapter.builder("rank " + rank);
     for (int layer : model.layers()) {
@@ -209,7 +209,27 @@ public final class Problem {
         }
       }
     }
+    for (DenseModule module : model.dense()) {
+      if (random.nextDouble() < coverage) {
+        builder.addDense(module.name(), slice(module, rank));
+      }
+    }
     return builder.build();
+  }
+
+  /** An adapter on some dense modules; the rank of each is drawn from {@code [1, maxRank]}. */
+  public LoraAdapter randomDense(int maxRank, double coverage) {
+    LoraAdapter.Builder builder = LoraAdapter.builder("dense, rank <= " + maxRank);
+    for (DenseModule module : model.dense()) {
+      if (random.nextDouble() < coverage) {
+        builder.addDense(module.name(), slice(module, 1 + random.nextInt(maxRank)));
+      }
+    }
+    return builder.build();
+  }
+
+  private LoraSlice slice(DenseModule module, int rank) {
+    return slice(0, rank, module.inputWidth(), module.outputWidth());
   }
 
   /** A fused adapter on some sites; the rank of each is drawn from {@code [1, maxRank]}. */
@@ -292,6 +312,11 @@ public final class Problem {
         MemorySegment.ofArray(adapterIds));
   }
 
+  /** Makes a step's plan of this batch for dense modules alone. */
+  public void planDense(Step step) {
+    step.planDense(tokens, MemorySegment.ofArray(adapterIds));
+  }
+
   /** Loads the adapters, plans and checks the calls with fresh random x and y. */
   public void check(MoeLora lora, ProjectionCall... calls) {
     load(lora);
@@ -324,14 +349,23 @@ public final class Problem {
     return new Operands(this, call, random);
   }
 
+  /** Rows of y that a call writes. */
+  public int pairs(ProjectionCall call) {
+    return call.isDense() ? tokens : expertIds.length;
+  }
+
+  /** Row of x that a pair of a call reads. */
+  int xRow(ProjectionCall call, int pair) {
+    return call.isDense() || call.pairRows() ? pair : pair / expertsPerToken;
+  }
+
   /** Whether a pair has an adapter in an enabled slot and its expert lives here. */
-  boolean hasWork(int pair) {
-    int slot = adapterIds[pair / expertsPerToken];
+  boolean hasWork(ProjectionCall call, int pair) {
+    int slot = adapterIds[call.isDense() ? pair : pair / expertsPerToken];
     return slot >= 0
         && adapters.get(slot) != null
         && !disabled.contains(slot)
-        && expertIds[pair] >= 0
-        && expertMap.local(expertIds[pair]) >= 0;
+        && (call.isDense() || (expertIds[pair] >= 0 && expertMap.local(expertIds[pair]) >= 0));
   }
 
   /** What the oracle computes for given x and y. */

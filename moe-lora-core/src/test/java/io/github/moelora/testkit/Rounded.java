@@ -36,20 +36,20 @@ public final class Rounded {
       for (Projection projection : Projection.values()) {
         for (int e = 0; e < model.experts(); e++) {
           for (LoraSlice slice : adapter.slices(layer, projection, e)) {
-            builder.add(
-                layer,
-                projection,
-                e,
-                new LoraSlice(
-                    slice.firstColumn(),
-                    matrix(slice.a(), type),
-                    matrix(slice.b(), type),
-                    slice.scale()));
+            builder.add(layer, projection, e, slice(slice, type));
           }
         }
       }
     }
+    for (String module : adapter.modules()) {
+      adapter.slices(module).forEach(slice -> builder.addDense(module, slice(slice, type)));
+    }
     return builder.build();
+  }
+
+  private static LoraSlice slice(LoraSlice slice, DType type) {
+    return new LoraSlice(
+        slice.firstColumn(), matrix(slice.a(), type), matrix(slice.b(), type), slice.scale());
   }
 
   private static Matrix matrix(Matrix source, DType type) {

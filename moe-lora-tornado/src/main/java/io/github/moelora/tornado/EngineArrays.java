@@ -31,8 +31,8 @@ public record EngineArrays(TornadoNativeArray x, TornadoNativeArray y, int yWidt
    * @return whether the narrow kernels take them
    * @throws IllegalArgumentException naming the first rule that is broken
    */
-  boolean requireFit(
-      MoeLoraConfig config, ProjectionWeights weights, ProjectionCall call, int maxTokens) {
+  boolean requireFit(ProjectionWeights weights, ProjectionCall call, int maxTokens) {
+    MoeLoraConfig config = weights.config();
     boolean narrow = requireTypes(config, weights);
     MoeModel model = config.model();
     long pairs = (long) maxTokens * config.expertsPerToken();

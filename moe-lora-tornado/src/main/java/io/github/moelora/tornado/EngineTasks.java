@@ -4,8 +4,10 @@ import io.github.moelora.MoeLora;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
+import io.github.moelora.Routing;
 import io.github.moelora.StalePlanException;
 import io.github.moelora.Step;
+import io.github.moelora.tornado.choice.BlockChoice;
 import io.github.moelora.tornado.choice.Tiling;
 import io.github.moelora.tornado.engine.EngineChanges;
 import io.github.moelora.tornado.engine.EngineMemory;
@@ -22,6 +24,7 @@ import io.github.moelora.tornado.step.TornadoBackend;
 import io.github.moelora.tornado.step.TornadoStep;
 import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
+import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.NavigableMap;
@@ -69,8 +72,11 @@ public final class EngineTasks {
   private final MoeLoraConfig config;
   private final TornadoBackend backend;
 
-  /** By the most tokens that they take. */
+  /** Plans of routed experts, by the most tokens that they take. */
   private final NavigableMap<Integer, HostPlan> routings = new TreeMap<>();
+
+  /** Plans of dense modules, by the most tokens that they take. */
+  private final NavigableMap<Integer, HostPlan> denseRoutings = new TreeMap<>();
 
   private final EngineMemory memory = new EngineMemory();
   private final EngineChanges changes = new EngineChanges(memory);
@@ -100,7 +106,8 @@ public final class EngineTasks {
   }
 
   /**
-   * Appends the tasks of one projection, which do for every pair what {@link Step#run} does.
+   * Appends the tasks of one projection or dense module, which do for every pair what {@link
+   * Step#run} does.
    *
    * @param to graph of the engine that gets the tasks
    * @param call what to compute
@@ -109,13 +116,13 @@ public final class EngineTasks {
    * @throws IllegalStateException after {@link #graphs}
    */
   public void append(EngineGraph to, ProjectionCall call, EngineArrays arrays) {
-    HostPlan routing = routing(to);
+    HostPlan routing = routing(to, call.isDense());
     if (graphsWithPlan.contains(to.index())) {
       throw new IllegalStateException(
           "the graph that transfers the plan must not have tasks of ours, got index " + to.index());
     }
-    ProjectionWeights owner = backend.weights(call.layer(), call.projection());
-    boolean narrow = arrays.requireFit(config, owner, call, to.maxTokens());
+    ProjectionWeights owner = backend.weights(call);
+    boolean narrow = arrays.requireFit(owner, call, to.maxTokens());
     ProjectionWeights handles = owner.handles();
     DevicePlan reads = routing.handles().withSizes(new IntArray(Sizes.COUNT));
     to.graph()
@@ -123,8 +130,7 @@ public final class EngineTasks {
         .transferToDevice(DataTransferMode.UNDER_DEMAND, handles.resident())
         .transferToDevice(DataTransferMode.UNDER_DEMAND, reads.plan())
         .transferToDevice(DataTransferMode.UNDER_DEMAND, memory.scratch());
-    boolean gateUp = call.projection() == Projection.GATE_UP;
-    String name = "lora" + appended++ + (gateUp ? "GateUp" : "Down");
+    String name = "lora" + appended++ + kind(call);
     if (narrow) {
       appendNarrow(to, name, call, (PackedWeights) handles, reads, arrays);
     } else {
@@ -134,6 +140,13 @@ public final class EngineTasks {
     memory.map(to.index(), owner, handles, routing);
   }
 
+  private static String kind(ProjectionCall call) {
+    if (call.isDense()) {
+      return "Dense";
+    }
+    return call.projection() == Projection.GATE_UP ? "GateUp" : "Down";
+  }
+
   private void appendFloats(
       EngineGraph to,
       String name,
@@ -141,15 +154,16 @@ public final class EngineTasks {
       ProjectionWeights handles,
       DevicePlan reads,
       EngineArrays arrays) {
-    int rows = routing(to).rows();
-    int zStride = SliceTable.maxStack(config);
+    MoeLoraConfig layer = handles.config();
+    int rows = routing(to, call.isDense()).rows();
+    int zStride = SliceTable.maxStack(layer);
     memory.needScratch(Math.multiplyExact(rows, zStride));
-    Sizes.write(reads.sizes(), config, call, arrays.yWidth());
+    Sizes.write(reads.sizes(), layer, call, arrays.yWidth());
     LoopLaunch.append(
         to.graph(),
         name,
         handles,
-        new LoopLaunch.Bounds(rows, zStride, config.model().outputWidth(call.projection())),
+        new LoopLaunch.Bounds(rows, zStride, layer.model().outputWidth(call.projection())),
         new LoopLaunch.Arrays(
             reads, (FloatArray) arrays.x(), memory.scratch(), (FloatArray) arrays.y()));
   }
@@ -161,26 +175,28 @@ public final class EngineTasks {
       PackedWeights handles,
       DevicePlan reads,
       EngineArrays arrays) {
-    Tiling tiling = backend.choice().ofGraph(to.maxTokens(), call.projection());
-    memory.needScratch(tiling.zElements(config, routing(to).maxActiveBlocks()));
-    NarrowLaunch.writeSizes(reads.sizes(), config, call, arrays.yWidth(), tiling);
+    MoeLoraConfig layer = handles.config();
+    HostPlan routing = routing(to, call.isDense());
+    BlockChoice choice = call.isDense() ? new BlockChoice(layer, true, null) : backend.choice();
+    Tiling tiling = choice.ofGraph(to.maxTokens(), call.projection());
+    memory.needScratch(tiling.zElements(layer, routing.maxActiveBlocks()));
+    NarrowLaunch.writeSizes(reads.sizes(), layer, call, arrays.yWidth(), tiling);
     if (!call.add()) {
-      appendZero(to, name + "Zero", call, reads, arrays.y());
+      int columns = layer.model().outputWidth(call.projection());
+      appendZero(to, name + "Zero", reads, arrays.y(), routing.maxPairs(), columns);
     }
     NarrowLaunch.append(
         new Target(to.graph(), to.graph().getTaskGraphName(), to.scheduler()),
         name,
-        config,
+        layer,
         handles,
         tiling,
         new NarrowArrays(reads, (HalfFloatArray) arrays.x(), memory.scratch(), arrays.y()));
   }
 
   /** The narrow kernels only add, so a delta alone is added to zeros. */
-  private void appendZero(
-      EngineGraph to, String name, ProjectionCall call, DevicePlan reads, TornadoNativeArray y) {
-    int pairs = routing(to).maxPairs();
-    int columns = config.model().outputWidth(call.projection());
+  private static void appendZero(
+      EngineGraph to, String name, DevicePlan reads, TornadoNativeArray y, int pairs, int columns) {
     if (y instanceof IntArray words) {
       to.graph()
           .task(
@@ -205,14 +221,20 @@ public final class EngineTasks {
   }
 
   /**
-   * Lets a graph of the engine transfer the plans of steps up to its {@code maxTokens}, so that
-   * {@link #begin} need not run a graph for that. The engine runs it before the graphs with our
-   * tasks; itself it must have none.
+   * Lets a graph of the engine transfer the plans of steps up to its {@code maxTokens}, those of
+   * dense modules too where the model lists some, so that {@link #begin} need not run a graph for
+   * that. The engine runs it before the graphs with our tasks; itself it must have none.
    *
    * @throws IllegalStateException if the graph has tasks of ours, or after {@link #graphs}
    */
   public void transferPlan(EngineGraph first) {
-    HostPlan routing = routing(first);
+    transferPlan(first, routing(first, false));
+    if (!config.model().dense().isEmpty()) {
+      transferPlan(first, routing(first, true));
+    }
+  }
+
+  private void transferPlan(EngineGraph first, HostPlan routing) {
     if (graphsWithTasks.contains(first.index())) {
       throw new IllegalStateException(
           "the graph that transfers the plan must not have tasks of ours, got index "
@@ -224,7 +246,7 @@ public final class EngineTasks {
     memory.mapTransfer(first.index(), routing);
   }
 
-  private HostPlan routing(EngineGraph graph) {
+  private HostPlan routing(EngineGraph graph, boolean dense) {
     memory.requireNoGraphs();
     int tokens = graph.maxTokens();
     if (tokens > config.maxTokens()) {
@@ -232,8 +254,15 @@ public final class EngineTasks {
           "maxTokens must be at most %d as in the config, got %d"
               .formatted(config.maxTokens(), tokens));
     }
+    if (dense) {
+      // the plan is of no width, so any module will do
+      MoeLoraConfig layer = config.ofDense(config.model().dense().getFirst());
+      int largeBlock = backend.denseChoice().largeBlock();
+      return denseRoutings.computeIfAbsent(
+          tokens, most -> new HostPlan("lora_dense_plan_", layer, most, largeBlock));
+    }
     return routings.computeIfAbsent(
-        tokens, most -> new HostPlan(config, most, backend.choice().largeBlock()));
+        tokens, most -> new HostPlan("lora_plan_", config, most, backend.choice().largeBlock()));
   }
 
   /**
@@ -244,7 +273,9 @@ public final class EngineTasks {
    * @throws IllegalStateException if there are no tasks, or at a second call
    */
   public List<ImmutableTaskGraph> graphs() {
-    return memory.graphs(routings.values());
+    List<HostPlan> plans = new ArrayList<>(routings.values());
+    plans.addAll(denseRoutings.values());
+    return memory.graphs(plans);
   }
 
   /**
@@ -280,15 +311,27 @@ public final class EngineTasks {
     changes.apply(backend.weights());
     // after the changes: it waits for a load that has just handed one over
     step.requireFresh();
-    if (step.routing().tokens() > routings.lastKey()) {
+    requireTokens(routings, step.routing());
+    if (!denseRoutings.isEmpty()) {
+      requireTokens(denseRoutings, step.denseRouting());
+      transfer(denseRoutings, step.denseRouting());
+    }
+    transfer(routings, step.routing());
+  }
+
+  private static void requireTokens(NavigableMap<Integer, HostPlan> plans, Routing routing) {
+    if (!plans.isEmpty() && routing.tokens() > plans.lastKey()) {
       throw new IllegalArgumentException(
           "the step must have at most %d tokens, as the largest graph, got %d"
-              .formatted(routings.lastKey(), step.routing().tokens()));
+              .formatted(plans.lastKey(), routing.tokens()));
     }
-    for (HostPlan routing : routings.values()) {
-      routing.write(step.routing());
-      if (!routing.engineTransfers()) {
-        memory.transfer(routing);
+  }
+
+  private void transfer(NavigableMap<Integer, HostPlan> plans, Routing routing) {
+    for (HostPlan each : plans.values()) {
+      each.write(routing);
+      if (!each.engineTransfers()) {
+        memory.transfer(each);
       }
     }
   }

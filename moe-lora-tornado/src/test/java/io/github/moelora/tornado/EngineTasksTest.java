@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.github.moelora.DType;
+import io.github.moelora.DenseModule;
 import io.github.moelora.GateUp;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLora;
@@ -39,13 +40,17 @@ class EngineTasksTest {
   private static final int PER_TOKEN = 2;
   private static final int FEW = 6;
   private static final int MANY = 90;
-  private static final MoeModel MODEL = new MoeModel(36, 28, 3, GateUp.HALVES, List.of(2));
+  private static final MoeModel MODEL =
+      new MoeModel(36, 28, 3, GateUp.HALVES, List.of(2))
+          .withDense(List.of(new DenseModule("q", 36, 44), new DenseModule("o", 44, 36)));
   private static final List<ProjectionCall> CALLS =
       List.of(
           ProjectionCall.gateUp(2),
           ProjectionCall.gateUp(2).deltaOnly().withColumnOffset(4),
           ProjectionCall.down(2),
-          ProjectionCall.down(2).withRoutedWeight(false).deltaOnly());
+          ProjectionCall.down(2).withRoutedWeight(false).deltaOnly(),
+          ProjectionCall.dense(0),
+          ProjectionCall.dense(1).deltaOnly().withColumnOffset(4));
 
   @BeforeAll
   static void requireDevice() {
@@ -56,9 +61,9 @@ class EngineTasksTest {
   private record Graph(ProjectionCall call, int maxTokens, EngineArrays arrays) {
 
     static Graph of(ProjectionCall call, int maxTokens, DType type) {
-      int pairs = maxTokens * PER_TOKEN;
-      int xSize = (call.pairRows() ? pairs : maxTokens) * MODEL.inputWidth(call.projection());
-      int yWidth = call.columnOffset() + MODEL.outputWidth(call.projection()) + 4;
+      int pairs = call.isDense() ? maxTokens : maxTokens * PER_TOKEN;
+      int xSize = (call.pairRows() ? pairs : maxTokens) * MODEL.inputWidth(call);
+      int yWidth = call.columnOffset() + MODEL.outputWidth(call) + 4;
       int ySize = (pairs + 2) * yWidth;
       TornadoNativeArray x = type == DType.F32 ? new FloatArray(xSize) : new HalfFloatArray(xSize);
       TornadoNativeArray y =
@@ -130,6 +135,18 @@ class EngineTasksTest {
             check(plan, i, graphs.get(i), problem, type);
           }
         }
+        // before a router has run: dense modules alone, and no pairs of the plan before
+        problem.planDense(step);
+        tasks.begin(step);
+        for (int i = 0; i < graphs.size(); i++) {
+          if (tokens <= graphs.get(i).maxTokens()) {
+            if (graphs.get(i).call().isDense()) {
+              check(plan, i, graphs.get(i), problem, type);
+            } else {
+              checkUntouched(plan, i, graphs.get(i), problem, type);
+            }
+          }
+        }
       }
       plan.withAllGraphs().freeDeviceMemory();
     }
@@ -185,6 +202,20 @@ class EngineTasksTest {
     assertThat(y.data().toArray(ValueLayout.JAVA_BYTE)).as("a second run").isEqualTo(bits);
   }
 
+  /** A graph on experts that are not planned leaves y as it was. */
+  private static void checkUntouched(
+      TornadoExecutionPlan plan, int index, Graph graph, Problem problem, DType type) {
+    Operands operands = problem.operands(graph.call());
+    Matrix y = operands.y();
+    Matrix deviceY = matrix(graph.arrays().y(), type, graph.arrays().yWidth());
+    copy(y, deviceY);
+    plan.withGraph(index).execute();
+    copy(deviceY, y);
+    assertThat(y.data().toArray(ValueLayout.JAVA_BYTE))
+        .as("without a plan of experts")
+        .isEqualTo(operands.y().data().toArray(ValueLayout.JAVA_BYTE));
+  }
+
   private static Matrix matrix(TornadoNativeArray array, DType type, int columns) {
     MemorySegment segment = array.getSegment();
     int rows = Math.toIntExact(segment.byteSize() / type.bytes() / columns);
@@ -218,6 +249,8 @@ class EngineTasksTest {
       assertThatThrownBy(() -> tasks.begin(step))
           .isInstanceOf(IllegalArgumentException.class)
           .hasMessage("the step must have at most 6 tokens, as the largest graph, got 7");
+      new Problem(1, MODEL, FEW, PER_TOKEN).addEmptySlot().route().planDense(step);
+      tasks.begin(step);
       plan.withAllGraphs().freeDeviceMemory();
     }
     assertThatThrownBy(() -> tasks.begin(step)).isInstanceOf(IllegalStateException.class);

@@ -16,6 +16,7 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
  * TornadoVM transfers whole arrays, so graphs for few tokens have small ones of their own.
  */
 public final class HostPlan {
+  private final String name;
   private final int maxTokens;
   private final int maxPairs;
   private final int fewPairs;
@@ -27,7 +28,11 @@ public final class HostPlan {
   private final IntArray pairs = new IntArray(1);
   private boolean engineTransfers;
 
-  public HostPlan(MoeLoraConfig config, int maxTokens, int maxBlockSize) {
+  /**
+   * @param prefix of the name of the graph that owns the arrays
+   */
+  public HostPlan(String prefix, MoeLoraConfig config, int maxTokens, int maxBlockSize) {
+    this.name = prefix + maxTokens;
     this.maxTokens = maxTokens;
     MoeLoraConfig limits = config.withMaxTokens(maxTokens);
     maxPairs = limits.maxPairs();
@@ -41,7 +46,7 @@ public final class HostPlan {
 
   /** Name of the graph that owns the arrays on the device. */
   public String name() {
-    return "lora_plan_" + maxTokens;
+    return name;
   }
 
   public int maxPairs() {

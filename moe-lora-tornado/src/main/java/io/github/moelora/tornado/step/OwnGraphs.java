@@ -1,6 +1,5 @@
 package io.github.moelora.tornado.step;
 
-import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.tornado.choice.Tuning;
 import io.github.moelora.tornado.weights.ProjectionWeights;
 import java.util.ArrayList;
@@ -8,21 +7,19 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The graphs of all projections, while no engine has the device: made when weights first go there.
- * Not thread-safe.
+ * The graphs of all projections and dense modules, while no engine has the device: made when
+ * weights first go there. Not thread-safe.
  */
 final class OwnGraphs implements SlotStore {
-  private final MoeLoraConfig config;
   private final List<ProjectionWeights> weights;
   private final @Nullable Tuning tuning;
   private final List<ProjectionGraphs> graphs = new ArrayList<>();
 
   /**
-   * @param weights of all projections
+   * @param weights of all projections and dense modules
    * @param tuning measured choices, null for the built-in ones
    */
-  OwnGraphs(MoeLoraConfig config, List<ProjectionWeights> weights, @Nullable Tuning tuning) {
-    this.config = config;
+  OwnGraphs(List<ProjectionWeights> weights, @Nullable Tuning tuning) {
     this.weights = weights;
     this.tuning = tuning;
   }
@@ -35,7 +32,11 @@ final class OwnGraphs implements SlotStore {
   /** Graphs of all projections, in the order of the weights, made at the first call. */
   List<ProjectionGraphs> all() {
     if (graphs.isEmpty()) {
-      weights.forEach(each -> graphs.add(new ProjectionGraphs(config, each, tuning)));
+      for (ProjectionWeights each : weights) {
+        // what was measured was measured on experts
+        Tuning measured = each.site().module() == null ? tuning : null;
+        graphs.add(new ProjectionGraphs(each.config(), each, measured));
+      }
     }
     return graphs;
   }

@@ -2,6 +2,7 @@ package io.github.moelora.tornado.step;
 
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
 import io.github.moelora.tornado.choice.BlockChoice;
@@ -34,7 +35,10 @@ public final class ProjectionGraphs implements AutoCloseable {
    * Decode batches fit the small chunk; a large one amortises the launch over 16 MiB of transfers
    * at usual widths.
    */
-  private static final int[] CHUNK_ROWS = {SMALL_CHUNK, 1024};
+  private static final int LARGE_CHUNK = 1024;
+
+  /** Most elements of x or y of a large chunk; rows of a head, 100,000 wide, are fewer. */
+  private static final int CHUNK_ELEMENTS = 1 << 24;
 
   private final MoeLoraConfig config;
   private final ProjectionWeights weights;
@@ -54,7 +58,7 @@ public final class ProjectionGraphs implements AutoCloseable {
     List<ImmutableTaskGraph> graphs = new ArrayList<>();
     graphs.add(weights.uploadGraph().snapshot());
     for (int i = 0; i < chunks.size(); i++) {
-      String name = "run_%d_%s_%d".formatted(weights.layer(), weights.projection(), i);
+      String name = "run_%s_%d".formatted(weights.site().name(), i);
       graphs.add(chunks.get(i).graph(name, scheduler).snapshot());
     }
     plan = new TornadoExecutionPlan(graphs.toArray(ImmutableTaskGraph[]::new));
@@ -75,25 +79,34 @@ public final class ProjectionGraphs implements AutoCloseable {
   static List<Chunk> chunks(
       MoeLoraConfig config, ProjectionWeights weights, @Nullable Tuning tuning) {
     List<Chunk> list = new ArrayList<>();
+    int large = largeChunk(config, weights.projection());
     if (weights instanceof PackedWeights packed) {
       List<Tiling> kernels = BlockChoice.kernels(config, weights.projection(), tuning);
       Tiling pairs = kernels.getFirst();
       Tiling twoRows = kernels.get(1);
-      list.add(new NarrowChunk(config, packed, pairs, 1, CHUNK_ROWS[0]));
-      list.add(new NarrowChunk(config, packed, twoRows, 1, CHUNK_ROWS[0]));
-      list.add(new NarrowChunk(config, packed, twoRows, 1, CHUNK_ROWS[1]));
+      list.add(new NarrowChunk(config, packed, pairs, 1, SMALL_CHUNK));
+      list.add(new NarrowChunk(config, packed, twoRows, 1, SMALL_CHUNK));
+      list.add(new NarrowChunk(config, packed, twoRows, 1, large));
       List<Tiling> split = kernels.subList(2, kernels.size());
       // smaller blocks would be mostly padding in a kernel for larger ones
       int fewest = twoRows.rows() + 1;
-      list.add(new NarrowChunk(config, packed, split.getFirst(), fewest, CHUNK_ROWS[0]));
+      list.add(new NarrowChunk(config, packed, split.getFirst(), fewest, SMALL_CHUNK));
       for (Tiling tiling : split) {
-        list.add(new NarrowChunk(config, packed, tiling, fewest, CHUNK_ROWS[1]));
+        list.add(new NarrowChunk(config, packed, tiling, fewest, large));
         fewest = tiling.rows() + 1;
       }
     }
-    list.add(new FloatChunk(config, weights, CHUNK_ROWS[0]));
-    list.add(new FloatChunk(config, weights, CHUNK_ROWS[1]));
+    list.add(new FloatChunk(config, weights, SMALL_CHUNK));
+    list.add(new FloatChunk(config, weights, large));
     return list;
+  }
+
+  /** Rows of the large chunk, a power of two from {@link #SMALL_CHUNK} on. */
+  private static int largeChunk(MoeLoraConfig config, Projection projection) {
+    int width =
+        Math.max(config.model().inputWidth(projection), config.model().outputWidth(projection));
+    int rows = Integer.highestOneBit(Math.max(CHUNK_ELEMENTS / width, 1));
+    return Math.clamp(rows, SMALL_CHUNK, LARGE_CHUNK);
   }
 
   ProjectionWeights weights() {

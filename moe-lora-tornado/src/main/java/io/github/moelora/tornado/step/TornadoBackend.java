@@ -1,5 +1,6 @@
 package io.github.moelora.tornado.step;
 
+import io.github.moelora.DenseModule;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
@@ -13,9 +14,10 @@ import io.github.moelora.tornado.choice.Tuning;
 import io.github.moelora.tornado.weights.FloatWeights;
 import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
+import io.github.moelora.tornado.weights.WeightSite;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.function.BiFunction;
+import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 
@@ -29,6 +31,7 @@ public final class TornadoBackend implements Backend {
   private final BlockChoice choice;
   private final List<ProjectionWeights> weights = new ArrayList<>();
 
+  private final BlockChoice denseChoice;
   private final OwnGraphs graphs;
 
   /** The backend's own graphs, or an engine's. */
@@ -54,21 +57,33 @@ public final class TornadoBackend implements Backend {
     boolean packed = tensorCores && PackedWeights.suits(config);
     if (packed) {
       PackedWeights.Staging staging = PackedWeights.Staging.of(config);
-      addWeights((layer, projection) -> new PackedWeights(config, layer, projection, staging));
+      // of modules whose widths the narrow kernels do not take
+      FloatArray denseStaging =
+          config.model().dense().isEmpty() ? new FloatArray(1) : FloatWeights.newStaging(config);
+      addWeights(
+          site ->
+              PackedWeights.suits(site.config())
+                  ? new PackedWeights(site, staging)
+                  : new FloatWeights(site, denseStaging));
     } else {
       FloatArray staging = FloatWeights.newStaging(config);
-      addWeights((layer, projection) -> new FloatWeights(config, layer, projection, staging));
+      addWeights(site -> new FloatWeights(site, staging));
     }
     choice = new BlockChoice(config, packed, tuning);
-    graphs = new OwnGraphs(config, weights, tuning);
+    // of a layer of one choice; block sizes do not depend on its widths
+    denseChoice = new BlockChoice(config.ofDense(new DenseModule("any", 4, 4)), packed, null);
+    graphs = new OwnGraphs(weights, tuning);
     store = graphs;
   }
 
-  private void addWeights(BiFunction<Integer, Projection, ProjectionWeights> factory) {
+  private void addWeights(Function<WeightSite, ProjectionWeights> factory) {
     for (int layer : config.model().layers()) {
       for (Projection projection : Projection.values()) {
-        weights.add(factory.apply(layer, projection));
+        weights.add(factory.apply(WeightSite.of(config, layer, projection)));
       }
+    }
+    for (int module = 0; module < config.model().dense().size(); module++) {
+      weights.add(factory.apply(WeightSite.ofDense(config, module)));
     }
   }
 
@@ -77,13 +92,24 @@ public final class TornadoBackend implements Backend {
     return graphs.all();
   }
 
-  /** Weights of all projections, gate/up before down of each layer. */
+  /** Weights of all projections, gate/up before down of each layer, then of dense modules. */
   public List<ProjectionWeights> weights() {
     return weights;
   }
 
   public ProjectionWeights weights(int layer, Projection projection) {
     return weights.get(index(layer, projection));
+  }
+
+  /** Weights that a call uses. */
+  public ProjectionWeights weights(ProjectionCall call) {
+    return weights.get(index(call));
+  }
+
+  private int index(ProjectionCall call) {
+    return call.isDense()
+        ? 2 * config.model().layers().size() + call.module()
+        : index(call.layer(), call.projection());
   }
 
   private int index(int layer, Projection projection) {
@@ -117,11 +143,19 @@ public final class TornadoBackend implements Backend {
     return choice;
   }
 
+  /** The same for dense modules, whose tokens are the pairs. */
+  public BlockChoice denseChoice() {
+    return denseChoice;
+  }
+
   /** Rows of a block for a batch. */
   public int blockSize(int activePairs, int groups) {
-    return isEmbedded()
-        ? choice.ofEngineBatch(activePairs, groups)
-        : choice.ofBatch(activePairs, groups);
+    return blockSize(choice, activePairs, groups);
+  }
+
+  /** Rows of a block for a batch, by one of the two choices. */
+  int blockSize(BlockChoice by, int activePairs, int groups) {
+    return isEmbedded() ? by.ofEngineBatch(activePairs, groups) : by.ofBatch(activePairs, groups);
   }
 
   @Override
@@ -164,7 +198,7 @@ public final class TornadoBackend implements Backend {
     if (isEmbedded()) {
       throw new IllegalStateException("the adapters are in an engine's plan: run that");
     }
-    graphs().get(index(call.layer(), call.projection())).run(routing, call, x, y);
+    graphs().get(index(call)).run(routing, call, x, y);
   }
 
   @Override

@@ -4,12 +4,15 @@ import io.github.moelora.Matrix;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
 import io.github.moelora.spi.BackendStep;
+import io.github.moelora.spi.BlockRule;
 import org.jspecify.annotations.Nullable;
 
 /** A plan on the host; the backend takes it to the device when it runs. */
 public final class TornadoStep implements BackendStep {
   private final TornadoBackend backend;
-  private @Nullable Routing routing;
+  private final BlockRule denseRule = new DenseRule();
+  private @Nullable Routing expertPlan;
+  private @Nullable Routing densePlan;
 
   TornadoStep(TornadoBackend backend) {
     this.backend = backend;
@@ -31,20 +34,39 @@ public final class TornadoStep implements BackendStep {
   }
 
   @Override
-  public void planned(Routing plan) {
-    routing = plan;
+  public BlockRule denseRule() {
+    return denseRule;
   }
 
-  private Routing requirePlan() {
-    if (routing == null) {
-      throw new IllegalStateException("plan must be called before run");
-    }
-    return routing;
+  @Override
+  public void planned(Routing plan) {
+    expertPlan = plan;
+  }
+
+  @Override
+  public void plannedDense(Routing plan) {
+    densePlan = plan;
   }
 
   @Override
   public void run(ProjectionCall call, Matrix x, Matrix y) {
-    backend.run(requirePlan(), call, x, y);
+    Routing plan = call.isDense() ? densePlan : expertPlan;
+    if (plan == null) {
+      throw new IllegalStateException("plan must be called before run");
+    }
+    backend.run(plan, call, x, y);
+  }
+
+  private final class DenseRule implements BlockRule {
+    @Override
+    public int maxBlockSize() {
+      return backend.denseChoice().maxBlockSize();
+    }
+
+    @Override
+    public int blockSize(int activePairs, int groups) {
+      return backend.blockSize(backend.denseChoice(), activePairs, groups);
+    }
   }
 
   @Override

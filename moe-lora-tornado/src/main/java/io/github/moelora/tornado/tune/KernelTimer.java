@@ -15,7 +15,6 @@ import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.weights.PackedWeights;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.SplittableRandom;
 import org.jspecify.annotations.Nullable;
@@ -44,16 +43,7 @@ final class KernelTimer implements TuningTimer {
   private static final int LOAD = 1;
   private static final int FIRST_KERNEL = 2;
 
-  private static final int ROUNDS = 6;
-  private static final int RUNS = 12;
-
-  /** After a switch between graphs the first runs hand over the buffers. */
-  private static final int DISCARDED = 2;
-
   private static final long WARM_UP_NANOS = 30_000_000;
-
-  /** Slow kernels are run less often, so that a time takes no longer than that by much. */
-  private static final long MOST_NANOS = 1_000_000_000;
 
   private final MoeLoraConfig config;
   private final PackedWeights weights;
@@ -182,50 +172,13 @@ final class KernelTimer implements TuningTimer {
         split == null ? tilings.get(kernel) : split);
     plan.withGraph(LOAD).execute();
     int one = FIRST_KERNEL + (capture ? 2 : 1) * kernel;
+    CapturedTimer timer = new CapturedTimer(plan, WARM_UP_NANOS);
     if (!capture) {
-      return time(one)[0];
+      return timer.medians(one)[0];
     }
-    double[] both = time(one, one + 1);
-    double nanos = (both[1] - both[0]) / (REPEATS - 1);
+    CapturedTimer.Time time = timer.measure(one, one + 1, REPEATS);
     // a difference can drown in noise; then the whole is known to be small
-    return nanos > 0 ? nanos : both[1] / REPEATS;
-  }
-
-  /** Median times of graphs whose runs take turns, so that a change of the clock reaches all. */
-  private double[] time(int... graphs) {
-    long slowest = 1;
-    for (int graph : graphs) {
-      long end = System.nanoTime() + WARM_UP_NANOS;
-      long nanos;
-      do {
-        nanos = run(graph);
-      } while (System.nanoTime() < end);
-      slowest = Math.max(slowest, nanos);
-    }
-    int runs = Math.clamp(MOST_NANOS / (ROUNDS * slowest), 1, RUNS);
-    long[][] nanos = new long[graphs.length][ROUNDS * runs];
-    for (int round = 0; round < ROUNDS; round++) {
-      for (int g = 0; g < graphs.length; g++) {
-        for (int i = 0; i < DISCARDED && graphs.length > 1; i++) {
-          run(graphs[g]);
-        }
-        for (int i = 0; i < runs; i++) {
-          nanos[g][round * runs + i] = run(graphs[g]);
-        }
-      }
-    }
-    double[] medians = new double[graphs.length];
-    for (int g = 0; g < graphs.length; g++) {
-      Arrays.sort(nanos[g]);
-      medians[g] = nanos[g][nanos[g].length / 2];
-    }
-    return medians;
-  }
-
-  private long run(int graph) {
-    long start = System.nanoTime();
-    plan.withGraph(graph).execute();
-    return System.nanoTime() - start;
+    return time.nanos() > 0 ? time.nanos() : time.callNanos() / REPEATS;
   }
 
   @Override

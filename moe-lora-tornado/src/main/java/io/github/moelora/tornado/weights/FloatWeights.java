@@ -1,5 +1,6 @@
 package io.github.moelora.tornado.weights;
 
+import io.github.moelora.DenseModule;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.LoraSlice;
 import io.github.moelora.Matrix;
@@ -28,8 +29,8 @@ public final class FloatWeights implements ProjectionWeights {
    */
   public static final int STAGED = 1 << 22;
 
+  private final WeightSite site;
   private final MoeLoraConfig config;
-  private final int layer;
   private final Projection projection;
   private final int slotElements;
   private final SliceTable table;
@@ -38,13 +39,13 @@ public final class FloatWeights implements ProjectionWeights {
   private final IntArray range = new IntArray(2);
 
   /**
-   * @param staging of {@link #newStaging}, shared by all projections
+   * @param staging of {@link #newStaging}, shared by all
    * @throws IllegalArgumentException if the pool exceeds an array of 2^31 - 1 elements
    */
-  public FloatWeights(MoeLoraConfig config, int layer, Projection projection, FloatArray staging) {
-    this.config = config;
-    this.layer = layer;
-    this.projection = projection;
+  public FloatWeights(WeightSite site, FloatArray staging) {
+    this.site = site;
+    this.config = site.config();
+    this.projection = site.projection();
     this.slotElements = slotElements(config, projection);
     this.table = new SliceTable(config);
     this.pool = new FloatArray(PoolSizes.all(config, slotElements, 0, 1));
@@ -53,8 +54,8 @@ public final class FloatWeights implements ProjectionWeights {
   }
 
   private FloatWeights(FloatWeights owner) {
+    site = owner.site;
     config = owner.config;
-    layer = owner.layer;
     projection = owner.projection;
     slotElements = owner.slotElements;
     table = owner.table.handles();
@@ -67,11 +68,14 @@ public final class FloatWeights implements ProjectionWeights {
     return new FloatWeights(this);
   }
 
-  /** Staging array for any projection. */
+  /** Staging array for any projection and dense module. */
   public static FloatArray newStaging(MoeLoraConfig config) {
     int elements = 0;
     for (Projection projection : Projection.values()) {
       elements = Math.max(elements, slotElements(config, projection));
+    }
+    for (DenseModule module : config.model().dense()) {
+      elements = Math.max(elements, slotElements(config.ofDense(module), Projection.GATE_UP));
     }
     return new FloatArray(Math.min(elements, STAGED));
   }
@@ -86,13 +90,8 @@ public final class FloatWeights implements ProjectionWeights {
   }
 
   @Override
-  public int layer() {
-    return layer;
-  }
-
-  @Override
-  public Projection projection() {
-    return projection;
+  public WeightSite site() {
+    return site;
   }
 
   @Override
@@ -102,6 +101,11 @@ public final class FloatWeights implements ProjectionWeights {
 
   public FloatArray pool() {
     return pool;
+  }
+
+  /** Where the staged weights belong, as the kernel of {@link #uploadGraph} reads it. */
+  public IntArray range() {
+    return range;
   }
 
   @Override
@@ -167,7 +171,7 @@ public final class FloatWeights implements ProjectionWeights {
   }
 
   private List<LoraSlice> slices(LoraAdapter adapter, int localExpert) {
-    return adapter.slices(layer, projection, config.expertMap().global(localExpert));
+    return site.slices(adapter, localExpert);
   }
 
   /** Stages as much as fits, and returns where the rest begins. */

@@ -1,6 +1,7 @@
 package io.github.moelora.tornado.weights;
 
 import io.github.moelora.DType;
+import io.github.moelora.DenseModule;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.LoraSlice;
 import io.github.moelora.MoeLoraConfig;
@@ -31,7 +32,8 @@ import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 public final class PackedWeights implements ProjectionWeights {
 
   /**
-   * Where a slot's weights wait for the upload; large enough for any projection, and shared by all.
+   * Where a slot's weights wait for the upload; large enough for any projection and dense module,
+   * and shared by all.
    */
   public record Staging(LongArray a, LongArray b) {
     public static Staging of(MoeLoraConfig config) {
@@ -41,12 +43,17 @@ public final class PackedWeights implements ProjectionWeights {
         a = Math.max(a, slotA(config, projection));
         b = Math.max(b, slotB(config, projection));
       }
+      for (DenseModule module : config.model().dense()) {
+        MoeLoraConfig layer = config.ofDense(module);
+        a = Math.max(a, slotA(layer, Projection.GATE_UP));
+        b = Math.max(b, slotB(layer, Projection.GATE_UP));
+      }
       return new Staging(new LongArray(a), new LongArray(b));
     }
   }
 
+  private final WeightSite site;
   private final MoeLoraConfig config;
-  private final int layer;
   private final Projection projection;
   private final int slotA;
   private final int slotB;
@@ -59,10 +66,10 @@ public final class PackedWeights implements ProjectionWeights {
   /**
    * @throws IllegalArgumentException if a pool exceeds an array of 2^31 - 17 longs
    */
-  public PackedWeights(MoeLoraConfig config, int layer, Projection projection, Staging staging) {
-    this.config = config;
-    this.layer = layer;
-    this.projection = projection;
+  public PackedWeights(WeightSite site, Staging staging) {
+    this.site = site;
+    this.config = site.config();
+    this.projection = site.projection();
     this.staging = staging;
     slotA = slotA(config, projection);
     slotB = slotB(config, projection);
@@ -73,8 +80,8 @@ public final class PackedWeights implements ProjectionWeights {
   }
 
   private PackedWeights(PackedWeights owner) {
+    site = owner.site;
     config = owner.config;
-    layer = owner.layer;
     projection = owner.projection;
     slotA = owner.slotA;
     slotB = owner.slotB;
@@ -119,13 +126,8 @@ public final class PackedWeights implements ProjectionWeights {
   }
 
   @Override
-  public int layer() {
-    return layer;
-  }
-
-  @Override
-  public Projection projection() {
-    return projection;
+  public WeightSite site() {
+    return site;
   }
 
   @Override
@@ -232,7 +234,7 @@ public final class PackedWeights implements ProjectionWeights {
   }
 
   private List<LoraSlice> slices(LoraAdapter adapter, int localExpert) {
-    return adapter.slices(layer, projection, config.expertMap().global(localExpert));
+    return site.slices(adapter, localExpert);
   }
 
   private void stage(int slot, LoraAdapter adapter, short[] a, short[] b) {

@@ -1,29 +1,42 @@
 package io.github.moelora.tornado.weights;
 
 import io.github.moelora.LoraAdapter;
+import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.Projection;
 import io.github.moelora.tornado.layout.SliceTable;
 import uk.ac.manchester.tornado.api.TaskGraph;
 
 /**
- * The weights of one projection of one layer, for all slots: a pool on the device with an equal
- * share for each slot, and a table that tells the kernels what lies where.
+ * The weights of one projection of one layer, or of one dense module, for all slots: a pool on the
+ * device with an equal share for each slot, and a table that tells the kernels what lies where.
  *
  * <p>The pool lives on the device alone. A slot changes through a staging array and a copy kernel,
  * so a swap moves that slot's weights and no others. Not thread-safe.
  */
 public sealed interface ProjectionWeights permits FloatWeights, PackedWeights {
 
-  /** Layer index as the model numbers it. */
-  int layer();
+  /** Which linear layer they are of. */
+  WeightSite site();
 
-  Projection projection();
+  /** What the kernels compute it as: see {@link WeightSite#config}. */
+  default MoeLoraConfig config() {
+    return site().config();
+  }
+
+  /** Layer index as {@link #config} numbers it. */
+  default int layer() {
+    return site().layer();
+  }
+
+  default Projection projection() {
+    return site().projection();
+  }
 
   SliceTable table();
 
   /** Name of the task graph that stores a slot. */
   default String uploadName() {
-    return "upload_%d_%s".formatted(layer(), projection());
+    return "upload_" + site().name();
   }
 
   /** Graph that stores the staged slot and leaves {@link #resident} on the device. */

@@ -4,9 +4,6 @@ import static uk.ac.manchester.tornado.api.enums.DataTransferMode.*;
 
 import io.github.moelora.*;
 import io.github.moelora.tornado.*;
-import io.github.moelora.tornado.EngineArrays;
-import io.github.moelora.tornado.EngineGraph;
-import io.github.moelora.tornado.EngineTasks;
 import java.util.*;
 import uk.ac.manchester.tornado.api.*;
 import uk.ac.manchester.tornado.api.types.arrays.*;

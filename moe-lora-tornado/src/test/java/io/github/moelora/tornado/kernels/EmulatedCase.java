@@ -340,6 +340,16 @@ record EmulatedCase(
             DOWN.withColumnOffset(4)));
   }
 
+  /** Those of shrink and expand. */
+  static List<EmulatedCase> ofSplit() {
+    return all().stream().filter(each -> each.tiling instanceof SplitTiling).toList();
+  }
+
+  /** Those of the one-shot kernel. */
+  static List<EmulatedCase> ofOneShot() {
+    return all().stream().filter(each -> each.tiling instanceof OneShotTiling).toList();
+  }
+
   EmulatedProjection build(long seed) {
     MoeModel model = new MoeModel(hidden, inner, EXPERTS, GateUp.HALVES, List.of(LAYER));
     Problem problem =

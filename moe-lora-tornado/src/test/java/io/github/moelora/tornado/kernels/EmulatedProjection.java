@@ -16,6 +16,7 @@ import io.github.moelora.tornado.launch.NarrowLaunch;
 import io.github.moelora.tornado.launch.Target;
 import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.weights.PackedWeights;
+import io.github.moelora.tornado.weights.WeightSite;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
@@ -52,6 +53,7 @@ final class EmulatedProjection {
   private final FloatArray z;
   private final TornadoNativeArray y;
   private final List<Launch> launches;
+  private final Intermediate intermediate;
   private final List<State> states = new ArrayList<>();
 
   /**
@@ -75,6 +77,7 @@ final class EmulatedProjection {
     Matrix x = operands.x();
 
     DevicePlan routing = plan(problem, blockSize);
+    intermediate = new Intermediate(config, call, problem, weights, routing, tiling);
     NarrowLaunch.writeSizes(routing.sizes(), config, call, yWidth, tiling);
     HalfFloatArray deviceX = new HalfFloatArray(x.rows() * x.columns());
     deviceX.getSegment().copyFrom(x.data());
@@ -94,7 +97,8 @@ final class EmulatedProjection {
 
   private static PackedWeights load(Problem problem, MoeLoraConfig config, ProjectionCall call) {
     PackedWeights.Staging staging = PackedWeights.Staging.of(config);
-    PackedWeights weights = new PackedWeights(config, call.layer(), call.projection(), staging);
+    PackedWeights weights =
+        new PackedWeights(WeightSite.of(config, call.layer(), call.projection()), staging);
     weights.poolA().getSegment().fill(NAN);
     weights.poolB().getSegment().fill(NAN);
     for (int slot = 0; slot < problem.adapters().size(); slot++) {
@@ -210,6 +214,31 @@ final class EmulatedProjection {
       launch.run(seed);
     }
     states.add(State.of(z, y));
+    check();
+  }
+
+  /**
+   * Runs shrink alone on a spoilt z and checks z.
+   *
+   * @throws AssertionError for the first element of z outside its bound, or if the kernel does what
+   *     the device leaves undefined
+   */
+  void runShrink(long seed) {
+    z.init(Float.NaN);
+    launches.getFirst().run(seed);
+    intermediate.check(z, operands.x());
+  }
+
+  /**
+   * Runs expand alone, on the z that the reference has and NaN elsewhere, and checks y.
+   *
+   * @throws AssertionError as {@link #run}
+   */
+  void runExpand(long seed) {
+    z.init(Float.NaN);
+    intermediate.fill(z, operands.x());
+    y.getSegment().copyFrom(MemorySegment.ofArray(before));
+    launches.getLast().run(seed);
     check();
   }
 

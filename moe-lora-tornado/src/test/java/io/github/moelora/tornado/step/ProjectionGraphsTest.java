@@ -10,6 +10,7 @@ import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.tornado.weights.PackedWeights;
+import io.github.moelora.tornado.weights.WeightSite;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 import org.junit.jupiter.api.Tag;
@@ -41,7 +42,8 @@ class ProjectionGraphsTest {
             .withMaxTokens(2000)
             .withWeightType(DType.BF16);
     PackedWeights weights =
-        new PackedWeights(config, 0, Projection.GATE_UP, PackedWeights.Staging.of(config));
+        new PackedWeights(
+            WeightSite.of(config, 0, Projection.GATE_UP), PackedWeights.Staging.of(config));
     Matrix x = matrix(48);
     Matrix y = matrix(72);
 

@@ -6,12 +6,15 @@ import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
-/** The narrow kernels on the emulated device against the reference. */
+/**
+ * {@link MmaExpand} on the emulated device and the reference's z; {@link KernelMutantsTest} runs it
+ * behind {@link MmaShrink}.
+ */
 @Tag("emulated")
-class EmulatedKernelsTest {
+class MmaExpandTest {
 
   static List<EmulatedCase> cases() {
-    return EmulatedCase.all();
+    return EmulatedCase.ofSplit();
   }
 
   @ParameterizedTest
@@ -21,7 +24,7 @@ class EmulatedKernelsTest {
     System.out.println(test + ": seed " + seed);
     EmulatedProjection projection = test.build(seed);
     for (int order = 0; order < 3; order++) {
-      projection.run(seed + order);
+      projection.runExpand(seed + order);
     }
   }
 }

@@ -1,9 +1,12 @@
-package io.github.moelora.tornado;
+package io.github.moelora.bench.gpu;
 
 import io.github.moelora.DType;
 import io.github.moelora.cli.Options;
 import io.github.moelora.spi.Availability;
+import io.github.moelora.tornado.TornadoBackendProvider;
 import io.github.moelora.tornado.device.DeviceTraits;
+import io.github.moelora.workload.Batch;
+import io.github.moelora.workload.Workload;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
@@ -204,9 +207,9 @@ final class BenchGpu implements Callable<Integer> {
   /** Whether it came to an end; an error is printed, and the other shapes go on. */
   private boolean measure(BenchShape shape, int rank, String name, DType type) throws IOException {
     long start = System.nanoTime();
-    try (BenchPlan plan = new BenchPlan(shape, rank, type, tokens, seed)) {
+    try (BenchKernels kernels = new BenchKernels(shape, rank, type, tokens, seed)) {
       for (int count : tokens) {
-        BenchReport.Cell cell = cell(plan, plan.batch(count), name);
+        BenchReport.Cell cell = cell(kernels, kernels.batch(count), name);
         report = report.withCell(cell);
         save();
         System.err.println(line(cell));
@@ -221,27 +224,31 @@ final class BenchGpu implements Callable<Integer> {
     return true;
   }
 
-  private BenchReport.Cell cell(BenchPlan plan, BenchBatch batch, String type) {
-    int chosen = plan.chosenBlockSize(batch);
+  private BenchReport.Cell cell(BenchKernels kernels, Batch batch, String type) {
+    int chosen = kernels.chosenBlockSize(batch);
     List<BenchReport.Variant> variants = new ArrayList<>();
-    for (BenchPlan.Result result : plan.measure(batch)) {
+    for (BenchKernels.Result result : kernels.measure(batch)) {
       variants.add(
           new BenchReport.Variant(
               result.blockSize(),
-              result.time().micros(),
-              result.time().callMicros(),
+              result.time().nanos() / 1e3,
+              result.time().callNanos() / 1e3,
               result.worstError(),
               result.blockSize() == chosen));
     }
+    BenchShape shape = kernels.shape();
+    Workload.Sizes sizes = kernels.sizes();
+    double bytes = sizes.movedBytes(shape.call(), batch);
+    double flop = sizes.flops(shape.call(), batch);
     return new BenchReport.Cell(
-        batch.shape().name(),
+        shape.name(),
         type,
-        batch.rank(),
+        sizes.rank(),
         batch.tokens(),
-        batch.groups().size(),
-        batch.bytes(),
-        batch.flop(),
-        report.ceilings().floorMicros(batch.bytes(), batch.flop()),
+        batch.distinctExperts(),
+        bytes,
+        flop,
+        report.ceilings().floorMicros(bytes, flop),
         variants,
         null);
   }

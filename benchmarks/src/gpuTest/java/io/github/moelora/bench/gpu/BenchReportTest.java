@@ -1,15 +1,17 @@
-package io.github.moelora.tornado;
+package io.github.moelora.bench.gpu;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
+import io.github.moelora.DType;
+import io.github.moelora.workload.Batch;
+import io.github.moelora.workload.Workload;
 import java.awt.image.BufferedImage;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
-import java.util.SplittableRandom;
 import javax.imageio.ImageIO;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
@@ -107,10 +109,12 @@ class BenchReportTest {
   @Test
   void countsBytesAndFlopOfABatch() {
     BenchShape shape = BenchShape.named("qwen3_30b_w2");
-    BenchBatch batch = BenchBatch.random(shape, 16, 1, new SplittableRandom(1));
+    Workload.Sizes sizes = shape.sizes(1, 16, DType.BF16);
+    Batch batch = shape.batch(1, 1);
     // one token, 8 experts: 8 pairs of matrices, 8 rows of x, 8 rows of y twice
     double weights = 8.0 * 16 * (768 + 2048);
-    assertThat(batch.bytes()).isEqualTo(2 * (weights + 8 * 768 + 2 * 8 * 2048));
-    assertThat(batch.flop()).isEqualTo(2 * weights);
+    assertThat((double) sizes.movedBytes(shape.call(), batch))
+        .isEqualTo(2 * (weights + 8 * 768 + 2 * 8 * 2048));
+    assertThat((double) sizes.flops(shape.call(), batch)).isEqualTo(2 * weights);
   }
 }

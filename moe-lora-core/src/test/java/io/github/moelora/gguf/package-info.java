@@ -1,4 +1,4 @@
 @NullMarked
-package io.github.moelora.tornado;
+package io.github.moelora.gguf;
 
 import org.jspecify.annotations.NullMarked;

@@ -1,8 +1,7 @@
-package io.github.moelora.tornado;
+package io.github.moelora.bench.gpu;
 
 import io.github.moelora.DType;
 import io.github.moelora.LoraAdapter;
-import io.github.moelora.LoraSlice;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.reference.Reference;
@@ -15,7 +14,13 @@ import io.github.moelora.tornado.launch.NarrowLaunch;
 import io.github.moelora.tornado.launch.Target;
 import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.step.TornadoBackend;
+import io.github.moelora.tornado.tune.CapturedTimer;
 import io.github.moelora.tornado.weights.PackedWeights;
+import io.github.moelora.workload.Batch;
+import io.github.moelora.workload.Bits;
+import io.github.moelora.workload.Check;
+import io.github.moelora.workload.RandomAdapters;
+import io.github.moelora.workload.Workload;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
@@ -41,8 +46,8 @@ import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
  * x, y. A graph uploads a slot, one loads a batch, and captured graphs compute it once or many
  * times.
  */
-final class BenchPlan implements AutoCloseable {
-  /** Random numbers that x and all weights are windows of. */
+final class BenchKernels implements AutoCloseable {
+  /** Random numbers that x is windows of. */
   private static final int POOL = 1 << 23;
 
   private static final int SAMPLES = 6;
@@ -57,6 +62,8 @@ final class BenchPlan implements AutoCloseable {
   private static final int TWO_ROWS_TOKENS = 64;
   private static final int LARGE_BLOCK_TOKENS = 1024;
 
+  static final long WARM_UP_NANOS = 60_000_000;
+
   private static final int UPLOAD = 0;
   private static final int LOAD = 1;
 
@@ -70,59 +77,75 @@ final class BenchPlan implements AutoCloseable {
    * @param time of shrink and expand
    * @param worstError largest error of a checked element, as a share of what it may be
    */
-  record Result(int blockSize, BenchTimer.Time time, double worstError) {}
+  record Result(int blockSize, CapturedTimer.Time time, double worstError) {}
 
   private final BenchShape shape;
-  private final int rank;
+  private final Workload.Sizes sizes;
   private final DType type;
   private final long seed;
   private final TornadoBackend backend;
+  private final PackedWeights weights;
   private final Arena arena = Arena.ofShared();
-  private final MemorySegment pool;
+  private final Matrix pool;
   private final List<LoraAdapter> adapters = new ArrayList<>();
   private final List<Tiling> tilings;
   private final DevicePlan routing;
   private final HalfFloatArray x;
+  private final FloatArray z;
   private final TornadoNativeArray y;
+  private final IntArray flag = new IntArray(16);
   private final Map<Key, Integer> graphs = new HashMap<>();
   private final TornadoExecutionPlan plan;
 
   /**
    * @param tokens of all batches to come
    */
-  BenchPlan(BenchShape shape, int rank, DType type, List<Integer> tokens, long seed) {
+  BenchKernels(BenchShape shape, int rank, DType type, List<Integer> tokens, long seed) {
     this.shape = shape;
-    this.rank = rank;
     this.type = type;
     this.seed = seed;
     int maxTokens = Collections.max(tokens);
-    MoeLoraConfig config = shape.config(maxTokens, rank, type);
+    sizes = shape.sizes(maxTokens, rank, type);
+    MoeLoraConfig config = sizes.config();
     backend = new TornadoBackend(config, "benchmark", true);
-    PackedWeights weights = (PackedWeights) backend.weights(0, shape.projection());
-    pool = arena.allocate((long) POOL * type.bytes(), 64);
-    makeAdapters(rank);
-
+    weights = (PackedWeights) backend.weights(0, shape.projection());
+    SplittableRandom random = new SplittableRandom(seed);
+    pool = Bits.random(arena, random, type, 1, POOL);
+    RandomAdapters randomAdapters = new RandomAdapters(arena, random, sizes);
+    for (int slot = 0; slot < shape.adapters(); slot++) {
+      adapters.add(randomAdapters.next("adapter" + slot, List.of(shape.projection())));
+    }
     tilings = tilings(config, shape, tokens);
     int pairs = config.maxPairs();
-    int groups = shape.adapters() * shape.experts();
-    int pairBlocks = Math.min(maxTokens, PAIR_BLOCK_TOKENS) * shape.expertsPerToken();
-    int z = 1;
-    for (Tiling tiling : tilings) {
-      z =
-          Math.max(
-              z, tiling.zElements(config, Math.max(pairBlocks, blocks(pairs, tiling, groups))));
-    }
-    FloatArray scratch = new FloatArray(z);
     routing =
         DevicePlan.of(PlanFormat.sortedCapacity(config, tilings.getLast().rows()), pairs, pairs);
     x = new HalfFloatArray(shape.inputRows(maxTokens) * shape.inputWidth());
+    z = new FloatArray(zElements(config));
     y = PackedWeights.words(type, Math.multiplyExact(pairs, shape.outputWidth()));
-    IntArray flag = new IntArray(16);
     flag.init(0);
+    plan = makePlan(config);
+    for (int slot = 0; slot < adapters.size(); slot++) {
+      weights.pack(adapters.get(slot)).stage(slot);
+      plan.withGraph(UPLOAD).execute();
+    }
+  }
 
+  private int zElements(MoeLoraConfig config) {
+    int groups = shape.adapters() * shape.preset().model().experts();
+    int pairBlocks = Math.min(config.maxTokens(), PAIR_BLOCK_TOKENS) * config.expertsPerToken();
+    int most = 1;
+    for (Tiling tiling : tilings) {
+      int blocks = Math.max(pairBlocks, blocks(config.maxPairs(), tiling, groups));
+      most = Math.max(most, tiling.zElements(config, blocks));
+    }
+    return most;
+  }
+
+  /** Enters the graphs and captures those of kernels. */
+  private TornadoExecutionPlan makePlan(MoeLoraConfig config) {
     List<Object> resident = new ArrayList<>(List.of(weights.resident()));
     resident.addAll(List.of(routing.all()));
-    resident.addAll(List.of(x, y, scratch, flag));
+    resident.addAll(List.of(x, y, z, flag));
     GridScheduler scheduler = new GridScheduler();
     List<ImmutableTaskGraph> list = new ArrayList<>();
     list.add(weights.uploadGraph().snapshot());
@@ -130,34 +153,27 @@ final class BenchPlan implements AutoCloseable {
         new TaskGraph("load")
             .consumeFromDevice(weights.uploadName(), weights.resident())
             .transferToDevice(DataTransferMode.EVERY_EXECUTION, routing.all())
-            .transferToDevice(DataTransferMode.EVERY_EXECUTION, x, y, scratch, flag)
+            .transferToDevice(DataTransferMode.EVERY_EXECUTION, x, y, z, flag)
             .task("touch", BenchCopy::touch, flag)
             .persistOnDevice(resident.toArray())
             .snapshot());
     for (Key key : keys()) {
       String name = "rows%d_%d".formatted(key.tiling().rows(), key.repeats);
       TaskGraph graph = new TaskGraph(name).consumeFromDevice("load", resident.toArray());
+      Target target = new Target(graph, name, scheduler);
+      NarrowArrays arrays = new NarrowArrays(routing, x, z, y);
       for (int i = 0; i < key.repeats(); i++) {
-        NarrowLaunch.append(
-            new Target(graph, name, scheduler),
-            "t" + i,
-            config,
-            weights,
-            key.tiling(),
-            new NarrowArrays(routing, x, scratch, y));
+        NarrowLaunch.append(target, "t" + i, config, weights, key.tiling(), arrays);
       }
       graph.persistOnDevice(resident.toArray());
       graph.transferToHost(DataTransferMode.UNDER_DEMAND, y);
       graphs.put(key, list.size());
       list.add(graph.snapshot());
     }
-    plan = new TornadoExecutionPlan(list.toArray(ImmutableTaskGraph[]::new));
-    plan.withGridScheduler(scheduler);
-    plan.withCUDAGraph();
-    for (int slot = 0; slot < adapters.size(); slot++) {
-      weights.pack(adapters.get(slot)).stage(slot);
-      plan.withGraph(UPLOAD).execute();
-    }
+    TornadoExecutionPlan made = new TornadoExecutionPlan(list.toArray(ImmutableTaskGraph[]::new));
+    made.withGridScheduler(scheduler);
+    made.withCUDAGraph();
+    return made;
   }
 
   /** Blocks that pairs can make: each group may end in one partly filled block. */
@@ -191,54 +207,34 @@ final class BenchPlan implements AutoCloseable {
     return keys;
   }
 
-  private void makeAdapters(int rank) {
-    SplittableRandom random = new SplittableRandom(seed);
-    for (int i = 0; i < POOL; i++) {
-      type.set(pool, i, (float) random.nextGaussian());
-    }
-    for (int slot = 0; slot < shape.adapters(); slot++) {
-      LoraAdapter.Builder builder = LoraAdapter.builder("adapter" + slot);
-      for (int expert = 0; expert < shape.experts(); expert++) {
-        for (int s = 0; s < shape.slices(); s++) {
-          Matrix a = window(random, rank, shape.inputWidth());
-          Matrix b = window(random, shape.sliceWidth(), rank);
-          builder.add(
-              0,
-              shape.projection(),
-              expert,
-              new LoraSlice(s * shape.sliceWidth(), a, b, 1f / rank));
-        }
-      }
-      adapters.add(builder.build());
-    }
+  BenchShape shape() {
+    return shape;
   }
 
-  /** A matrix somewhere in the pool, which makes many matrices of few random numbers. */
-  private Matrix window(SplittableRandom random, int rows, int columns) {
-    int from = random.nextInt(POOL - rows * columns);
-    return new Matrix(pool, type, rows, columns, from, columns, 1);
+  Workload.Sizes sizes() {
+    return sizes;
   }
 
-  BenchBatch batch(int tokens) {
-    return BenchBatch.random(shape, rank, tokens, new SplittableRandom(seed + tokens));
+  Batch batch(int tokens) {
+    return shape.batch(tokens, seed + tokens);
   }
 
   /** Rows of a block that the backend takes for a batch. */
-  int chosenBlockSize(BenchBatch batch) {
-    return backend.blockSize(batch.pairs(), batch.groups().size());
+  int chosenBlockSize(Batch batch) {
+    return backend.blockSize(batch.pairs(), batch.distinctExperts());
   }
 
   /** Times every block size that suits a batch, each after a check of its result. */
-  List<Result> measure(BenchBatch batch) {
+  List<Result> measure(Batch batch) {
     fillX(batch);
     List<Sample> samples = samples(batch);
     List<Result> results = new ArrayList<>();
     for (Tiling tiling : tilings(batch)) {
       int blockSize = tiling.rows();
-      batch.write(routing, blockSize);
+      BenchBlocks.write(batch, shape.preset().model().experts(), routing, blockSize);
       NarrowLaunch.writeSizes(
           routing.sizes(),
-          shape.config(batch.tokens(), rank, type),
+          shape.sizes(batch.tokens(), sizes.rank(), type).config(),
           shape.call(),
           shape.outputWidth(),
           tiling);
@@ -247,20 +243,19 @@ final class BenchPlan implements AutoCloseable {
       int one = graph(tiling, 1);
       TornadoExecutionResult result = plan.withGraph(one).execute();
       result.transferToHost(y);
-      double worst = 0;
-      for (Sample sample : samples) {
-        worst = Math.max(worst, sample.worst());
-      }
+      Check check = new Check();
+      samples.forEach(sample -> sample.check(check));
       // a sum over all repeats may overflow, and must not start from what the last one left
       fillY(batch);
       plan.withGraph(LOAD).execute();
-      BenchTimer.Time time = new BenchTimer(plan).measure(one, graph(tiling, REPEATS), REPEATS);
-      results.add(new Result(blockSize, time, worst));
+      CapturedTimer.Time time =
+          new CapturedTimer(plan, WARM_UP_NANOS).measure(one, graph(tiling, REPEATS), REPEATS);
+      results.add(new Result(blockSize, time, check.worst()));
     }
     return results;
   }
 
-  private List<Tiling> tilings(BenchBatch batch) {
+  private List<Tiling> tilings(Batch batch) {
     return tilings.stream()
         .filter(
             tiling ->
@@ -280,18 +275,18 @@ final class BenchPlan implements AutoCloseable {
     return index;
   }
 
-  private void fillX(BenchBatch batch) {
+  private void fillX(Batch batch) {
     long bytes = (long) shape.inputRows(batch.tokens()) * shape.inputWidth() * type.bytes();
     MemorySegment to = x.getSegment();
     long at = 0;
     while (at < bytes) {
-      long count = Math.min(bytes - at, pool.byteSize());
-      MemorySegment.copy(pool, 0, to, at, count);
+      long count = Math.min(bytes - at, pool.data().byteSize());
+      MemorySegment.copy(pool.data(), 0, to, at, count);
       at += count;
     }
   }
 
-  private void fillY(BenchBatch batch) {
+  private void fillY(Batch batch) {
     long bytes = (long) batch.pairs() * shape.outputWidth() * type.bytes();
     MemorySegment to = y.getSegment();
     for (int i = 0; i < Y_PERIOD; i++) {
@@ -311,7 +306,7 @@ final class BenchPlan implements AutoCloseable {
   }
 
   /** What some rows of y, spread over the batch, must hold. */
-  private List<Sample> samples(BenchBatch batch) {
+  private List<Sample> samples(Batch batch) {
     int count = Math.min(batch.tokens(), SAMPLES);
     List<Sample> samples = new ArrayList<>();
     for (int i = 0; i < count; i++) {
@@ -321,8 +316,8 @@ final class BenchPlan implements AutoCloseable {
     return samples;
   }
 
-  private Sample sample(BenchBatch batch, int token) {
-    int perToken = shape.expertsPerToken();
+  private Sample sample(Batch batch, int token) {
+    int perToken = shape.preset().expertsPerToken();
     int width = shape.outputWidth();
     int first = token * perToken;
     int xRows = shape.inputRows(1);
@@ -346,7 +341,7 @@ final class BenchPlan implements AutoCloseable {
         first,
         Reference.compute(
             new Reference.Inputs(
-                shape.model(),
+                shape.preset().model(),
                 shape.call(),
                 new ArrayList<>(adapters),
                 Arrays.copyOfRange(batch.expertIds(), first, first + perToken),
@@ -366,18 +361,19 @@ final class BenchPlan implements AutoCloseable {
       this.expected = expected;
     }
 
-    /** Largest error as a share of its bound; infinite for a NaN. */
-    double worst() {
+    /** Compares the rows of y with them. */
+    void check(Check check) {
       int width = shape.outputWidth();
-      double worst = 0;
-      for (int p = 0; p < expected.values().length; p++) {
-        for (int c = 0; c < width; c++) {
-          double got = type.get(y.getSegment(), (long) (firstPair + p) * width + c);
-          double error = Math.abs(got - expected.values()[p][c]) / expected.bounds()[p][c];
-          worst = Math.max(worst, Double.isNaN(error) ? Double.POSITIVE_INFINITY : error);
-        }
-      }
-      return worst;
+      Matrix rows =
+          new Matrix(
+              y.getSegment(),
+              type,
+              expected.values().length,
+              width,
+              (long) firstPair * width,
+              width,
+              1);
+      check.compare(expected, rows);
     }
   }
 

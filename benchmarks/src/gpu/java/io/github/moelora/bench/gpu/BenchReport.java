@@ -1,11 +1,9 @@
-package io.github.moelora.tornado;
+package io.github.moelora.bench.gpu;
 
 import com.fasterxml.jackson.annotation.JsonIgnoreProperties;
 import com.fasterxml.jackson.annotation.JsonProperty;
 import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.ObjectMapper;
-import com.fasterxml.jackson.databind.PropertyNamingStrategies;
-import com.fasterxml.jackson.databind.SerializationFeature;
+import io.github.moelora.cli.Output;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -13,7 +11,6 @@ import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
-import java.util.Locale;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
@@ -42,11 +39,6 @@ record BenchReport(
 
   /** Dense matrix products on an H100, for where they are not measured. */
   static final double STATED_FLOP_PER_SECOND = 790e12;
-
-  private static final ObjectMapper JSON =
-      new ObjectMapper()
-          .setPropertyNamingStrategy(PropertyNamingStrategies.SNAKE_CASE)
-          .enable(SerializationFeature.INDENT_OUTPUT);
 
   /**
    * Ceilings of the device; the floor takes the higher of both copies.
@@ -192,7 +184,7 @@ record BenchReport(
   }
 
   static BenchReport read(Path file) throws IOException {
-    BenchReport report = JSON.readValue(Files.readAllBytes(file), BenchReport.class);
+    BenchReport report = Output.json().readValue(Files.readAllBytes(file), BenchReport.class);
     if (report.cells() == null || report.cells().isEmpty()) {
       throw new IllegalArgumentException("%s must hold cells, got none".formatted(file));
     }
@@ -201,13 +193,8 @@ record BenchReport(
 
   /** Writes the file in one piece, so that an end halfway leaves the last state. */
   void write(Path file) throws IOException {
-    write(file, this);
-  }
-
-  /** Writes a report of any kind in one piece. */
-  static void write(Path file, Object report) throws IOException {
     Path part = file.resolveSibling(file.getFileName() + ".part");
-    Files.writeString(part, JSON.writeValueAsString(report) + "\n");
+    Output.writeJson(part, this);
     Files.move(part, file, StandardCopyOption.REPLACE_EXISTING);
   }
 
@@ -228,7 +215,7 @@ record BenchReport(
    * @throws IllegalArgumentException if it is neither, or its cell is not here
    */
   BenchReport withVllmLine(String line) throws IOException {
-    JsonNode node = JSON.readTree(line);
+    JsonNode node = Output.json().readTree(line);
     if (node.has("flop_per_second")) {
       Ceilings measured =
           new Ceilings(
@@ -246,7 +233,7 @@ record BenchReport(
           && cell.type().equals(node.path("type").asText())
           && cell.rank() == node.path("rank").intValue()
           && cell.tokens() == node.path("tokens").intValue()) {
-        list.set(i, cell.with(ceilings, JSON.treeToValue(node, Vllm.class)));
+        list.set(i, cell.with(ceilings, Output.json().treeToValue(node, Vllm.class)));
         return new BenchReport(command, started, device, tornado, java, seed, ceilings, list);
       }
     }
@@ -257,21 +244,21 @@ record BenchReport(
   String table() {
     StringBuilder text = new StringBuilder();
     text.append(
-        format(
+        Output.format(
             "%s, Java %s%nfloor: %.2f TB/s (%s), %.0f TFLOP/s (%s)%n",
             device,
             java,
             ceilings.bytesPerSecond() / 1e12,
             ceilings.torchCopyBytesPerSecond() == null
                 ? "TornadoVM's copy"
-                : format(
+                : Output.format(
                     "TornadoVM's copy %.2f, PyTorch's %.2f",
                     ceilings.copyBytesPerSecond() / 1e12,
                     ceilings.torchCopyBytesPerSecond() / 1e12),
             ceilings.flopPerSecond() / 1e12,
             ceilings.torchFlopPerSecond() == null ? "stated" : "measured"));
     text.append(
-        format(
+        Output.format(
             "%-14s %-5s %4s %6s | %9s %5s %15s | %9s %-9s %9s | %9s %10s | %8s%n",
             "case",
             "type",
@@ -289,7 +276,7 @@ record BenchReport(
     for (Cell cell : cells) {
       Vllm vllm = cell.vllm();
       text.append(
-          format(
+          Output.format(
               "%-14s %-5s %4d %6d | %9.1f %5d %15s | %9s %-9s %9s | %9.1f %10.2f | %8.1f%s%n",
               cell.shape(),
               cell.type(),
@@ -297,20 +284,15 @@ record BenchReport(
               cell.tokens(),
               cell.micros(),
               cell.chosen().block(),
-              format("%.1f (%d)", cell.bestMicros(), cell.best().block()),
-              vllm == null ? "-" : format("%.1f", vllm.bestMicros()),
+              Output.format("%.1f (%d)", cell.bestMicros(), cell.best().block()),
+              vllm == null ? "-" : Output.format("%.1f", vllm.bestMicros()),
               vllm == null ? "-" : vllm.best(),
-              vllm == null ? "-" : format("%.2f", cell.micros() / vllm.bestMicros()),
+              vllm == null ? "-" : Output.format("%.2f", cell.micros() / vllm.bestMicros()),
               cell.floorMicros(),
               cell.timesFloor(),
               cell.chosen().callMicros(),
               cell.valid() ? "" : "  WRONG"));
     }
     return text.toString();
-  }
-
-  @SuppressWarnings("AnnotateFormatMethod") // would need a dependency for one annotation
-  private static String format(String format, Object... args) {
-    return String.format(Locale.ROOT, format, args);
   }
 }

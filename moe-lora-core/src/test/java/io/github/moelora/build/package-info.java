@@ -1,0 +1,4 @@
+@NullMarked
+package io.github.moelora.build;
+
+import org.jspecify.annotations.NullMarked;

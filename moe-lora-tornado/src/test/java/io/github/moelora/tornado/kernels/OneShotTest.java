@@ -1,0 +1,27 @@
+package io.github.moelora.tornado.kernels;
+
+import java.util.List;
+import java.util.Random;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/** {@link OneShot} on the emulated device against the reference. */
+@Tag("emulated")
+class OneShotTest {
+
+  static List<EmulatedCase> cases() {
+    return EmulatedCase.ofOneShot();
+  }
+
+  @ParameterizedTest
+  @MethodSource("cases")
+  void matchesTheReference(EmulatedCase test) {
+    long seed = new Random().nextLong();
+    System.out.println(test + ": seed " + seed);
+    EmulatedProjection projection = test.build(seed);
+    for (int order = 0; order < 3; order++) {
+      projection.run(seed + order);
+    }
+  }
+}
