@@ -189,7 +189,7 @@ public record SplitTiling(
         + 4 * rows * ranks
         + 4 * rows * MmaExpand.sumsStride(chunk)
         + 16
-        + 8 * rows;
+        + 12 * rows;
   }
 
   /** Longs of a chunk of B that a thread copies. */

@@ -14,12 +14,12 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 import uk.ac.manchester.tornado.api.types.arrays.LongArray;
 
 /**
- * Shrink on tensor cores, for 16-bit types: {@code z[part, block, row, r] = sum_h x[row of pair, h] *
- * a[h, r]} over the part's share of H, in one pass over x for the stacked ranks of all slices.
+ * Shrink on tensor cores, for 16-bit types: {@code z[part, block, row, r] = sum_h x[row of pair, h]
+ * * a[h, r]} over the part's share of H, in one pass over x for the stacked ranks of all slices.
  *
- * <p>Grid: {@code groups} work-groups take the items (part, rank range, block) in turn. An item is a
- * block's rows times {@code 8 * rankTiles * rankWarps} ranks; a warp computes 16 rows of it, or 32,
- * times {@code 8 * rankTiles} ranks. While a stage is computed, the next arrives in registers,
+ * <p>Grid: {@code groups} work-groups take the items (part, rank range, block) in turn. An item is
+ * a block's rows times {@code 8 * rankTiles * rankWarps} ranks; a warp computes 16 rows of it, or
+ * 32, times {@code 8 * rankTiles} ranks. While a stage is computed, the next arrives in registers,
  * because that is how 64 bits are loaded at once; the stages take turns between two buffers. All
  * loads of a step come before its products. No branch may lie between the loop and {@code mma}:
  * fragments survive only straight-line code. Rows without a pair take the first row of x; nobody
@@ -35,8 +35,8 @@ public final class MmaShrink {
   private MmaShrink() {}
 
   /**
-   * Shrink, a warp's sums being of 16 rows. Where warps have shares of the steps, their sums meet in local
-   * memory.
+   * Shrink, a warp's sums being of 16 rows. Where warps have shares of the steps, their sums meet
+   * in local memory.
    *
    * @param sizes in, see {@link Sizes}
    * @param counts in, see {@link DevicePlan}, like {@code sortedTokenIds}, {@code blockExperts} and
@@ -105,7 +105,8 @@ public final class MmaShrink {
       int end = ShrinkItem.end(stages, part, parts, validTiles);
       int a = ShrinkItem.a(slices, at, ranks, firstTile, tid, itemTiles);
       int[] xFrom = new int[ShrinkTiles.MAX_X];
-      ShrinkTiles.findX(sizes, counts, sortedTokenIds, xFrom, block, rows, tid, threads, steps, inputWidth);
+      ShrinkTiles.findX(
+          sizes, counts, sortedTokenIds, xFrom, block, rows, tid, threads, steps, inputWidth);
       float[] u0 = ctx.mmaFragment(0.0f);
       float[] u1 = ctx.mmaFragment(0.0f);
       float[] u2 = ctx.mmaFragment(0.0f);
@@ -156,7 +157,8 @@ public final class MmaShrink {
         int to = stepWarp * rows + 16 * rowTile;
         int stride = ShrinkSums.stride(itemTiles);
         FloatArray all = LocalTile.floats(sums);
-        ShrinkSums.store(ctx, u0, u1, u2, u3, u4, u5, u6, u7, all, to, 8 * rankTile, stride, rankTiles);
+        ShrinkSums.store(
+            ctx, u0, u1, u2, u3, u4, u5, u6, u7, all, to, 8 * rankTile, stride, rankTiles);
         ctx.localBarrier();
         for (int i = 0; i < rows * 8 * itemTiles / threads; i++) {
           int index = ShrinkSums.index(tid, i, threads, ranks);
@@ -240,7 +242,8 @@ public final class MmaShrink {
       int end = ShrinkItem.end(stages, part, parts, validTiles);
       int a = ShrinkItem.a(slices, at, ranks, firstTile, tid, itemTiles);
       int[] xFrom = new int[ShrinkTiles.MAX_X];
-      ShrinkTiles.findX(sizes, counts, sortedTokenIds, xFrom, block, rows, tid, threads, steps, inputWidth);
+      ShrinkTiles.findX(
+          sizes, counts, sortedTokenIds, xFrom, block, rows, tid, threads, steps, inputWidth);
       float[] u0 = ctx.mmaFragment(0.0f);
       float[] u1 = ctx.mmaFragment(0.0f);
       float[] u2 = ctx.mmaFragment(0.0f);
@@ -275,7 +278,8 @@ public final class MmaShrink {
           int xTile = rowTile * steps + k;
           int aTile = buffer + (k * itemTiles + rankTile) * ShrinkTiles.A_TILE;
           HalfFloat[] x0 = ShrinkTiles.loadX(ctx, words, buffer + aLongs, xTile, steps, tid);
-          HalfFloat[] x1 = ShrinkTiles.loadX(ctx, words, buffer + aLongs, xTile + steps, steps, tid);
+          HalfFloat[] x1 =
+              ShrinkTiles.loadX(ctx, words, buffer + aLongs, xTile + steps, steps, tid);
           HalfFloat[] a0 = ShrinkTiles.loadA(ctx, words, aTile, 0, rankTiles, x0);
           HalfFloat[] a1 = ShrinkTiles.loadA(ctx, words, aTile, 1, rankTiles, a0);
           HalfFloat[] a2 = ShrinkTiles.loadA(ctx, words, aTile, 2, rankTiles, a0);
@@ -306,7 +310,8 @@ public final class MmaShrink {
         int row = (part * blocks + block) * rows + 16 * rowTile;
         int rank = 8 * (firstTile + rankTile) + ArrayHeaders.DEVICE_FLOATS;
         ShrinkSums.store(ctx, u0, u1, u2, u3, u4, u5, u6, u7, z, row, rank, zStride, rankTiles);
-        ShrinkSums.store(ctx, v0, v1, v2, v3, v4, v5, v6, v7, z, row + 16, rank, zStride, rankTiles);
+        ShrinkSums.store(
+            ctx, v0, v1, v2, v3, v4, v5, v6, v7, z, row + 16, rank, zStride, rankTiles);
       }
     }
   }
