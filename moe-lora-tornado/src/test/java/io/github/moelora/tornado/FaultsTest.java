@@ -127,8 +127,11 @@ class FaultsTest {
 
   /** Fills the heap but for some room before each load. */
   static final class FullHeap {
-    private static final int TRIES = 36;
+    private static final int TRIES = 12;
     private static final int UNIT = 16 << 10;
+
+    /** Units that each load has more than the one before. */
+    private static final int STEP = 5;
 
     /** Kept in a field, so that no compiler drops it. */
     private static List<byte[]> ballast = new ArrayList<>();
@@ -191,7 +194,7 @@ class FaultsTest {
           ballast.add(new byte[UNIT]);
         }
       } catch (OutOfMemoryError e) {
-        for (int i = 0; i < 2 * room; i++) {
+        for (int i = 0; i < STEP * room; i++) {
           ballast.removeLast();
         }
       }
