@@ -11,6 +11,7 @@ import io.github.moelora.MoeModel;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.testkit.Problem;
 import io.github.moelora.testkit.Seeds;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -20,6 +21,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
@@ -205,8 +207,10 @@ class FaultsTest {
 
   /** Nothing has been compiled in that JVM when they meet. */
   @Test
-  void firstUseOfSeveralInstancesAtOnce() throws Exception {
-    assertThat(OwnJvm.run(FirstUses.class, Map.of())).contains("4 instances at once");
+  void firstUseOfSeveralInstancesAtOnce(@TempDir Path cache) throws Exception {
+    // a driver's cache of compiled kernels is empty, too
+    assertThat(OwnJvm.run(FirstUses.class, Map.of("POCL_CACHE_DIR", cache.toString())))
+        .contains("4 instances at once");
   }
 
   /** Opens instances and uses them for the first time at the same moment. */

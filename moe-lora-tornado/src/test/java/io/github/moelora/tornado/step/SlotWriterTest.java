@@ -178,19 +178,21 @@ class SlotWriterTest {
   @ParameterizedTest
   @CsvSource({"false", "true"})
   void othersMoveWithoutLoss(boolean afterStoring) {
-    for (int at = 0; at < 60; at++) {
+    LoraAdapter small = adapter(20);
+    LoraAdapter large = adapter(40);
+    for (int at = 0; at < 40; at += 3) {
       Device device = new Device(60);
-      device.load(0, adapter(20));
-      device.load(1, adapter(20));
-      device.load(2, adapter(20));
+      device.load(0, small);
+      device.load(1, small);
+      device.load(2, small);
       device.unload(0);
       device.unload(2);
       device.failFrom = device.stores + at;
       device.failures = 2;
       device.afterStoring = afterStoring;
-      device.load(2, adapter(40));
-      device.check(2, adapter(40));
-      device.check(1, adapter(20));
+      device.load(2, large);
+      device.check(2, large);
+      device.check(1, small);
     }
   }
 
