@@ -55,7 +55,7 @@ public final class MoeLayers implements AutoCloseable {
       ProjectionCall down = ProjectionCall.down(i).withRoutedWeight(false);
       lora.append(to, down, new EngineArrays(active, y, hidden));
       layer.task("combine", MoeKernels::combine, routingWeights, y, x, hidden, perToken);
-      list.add(layer.snapshot());
+      list.add(layer.persistOnDevice(gateUp, active, y).snapshot());
     }
     graphs = list.size();
     list.addAll(lora.graphs());
