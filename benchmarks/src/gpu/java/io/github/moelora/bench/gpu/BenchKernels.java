@@ -9,6 +9,7 @@ import io.github.moelora.spi.PlanFormat;
 import io.github.moelora.tornado.choice.OneShotTiling;
 import io.github.moelora.tornado.choice.SplitTiling;
 import io.github.moelora.tornado.choice.Tiling;
+import io.github.moelora.tornado.device.ChosenDevice;
 import io.github.moelora.tornado.launch.NarrowArrays;
 import io.github.moelora.tornado.launch.NarrowLaunch;
 import io.github.moelora.tornado.launch.Target;
@@ -16,6 +17,7 @@ import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.step.TornadoBackend;
 import io.github.moelora.tornado.tune.CapturedTimer;
 import io.github.moelora.tornado.weights.PackedWeights;
+import io.github.moelora.tornado.weights.ProjectionWeights;
 import io.github.moelora.workload.Batch;
 import io.github.moelora.workload.Bits;
 import io.github.moelora.workload.Check;
@@ -107,7 +109,7 @@ final class BenchKernels implements AutoCloseable {
     int maxTokens = Collections.max(tokens);
     sizes = shape.sizes(maxTokens, rank, type);
     MoeLoraConfig config = sizes.config();
-    backend = new TornadoBackend(config, "benchmark", true);
+    backend = new TornadoBackend(config, ChosenDevice.first(), null);
     weights = (PackedWeights) backend.weights(0, shape.projection());
     SplittableRandom random = new SplittableRandom(seed);
     pool = Bits.random(arena, random, type, 1, POOL);
@@ -125,8 +127,11 @@ final class BenchKernels implements AutoCloseable {
     flag.init(0);
     plan = makePlan(config);
     for (int slot = 0; slot < adapters.size(); slot++) {
-      weights.pack(adapters.get(slot)).stage(slot);
-      plan.withGraph(UPLOAD).execute();
+      ProjectionWeights.Packed packed = weights.pack(adapters.get(slot));
+      packed.stage(slot);
+      do {
+        plan.withGraph(UPLOAD).execute();
+      } while (packed.stageNext());
     }
   }
 

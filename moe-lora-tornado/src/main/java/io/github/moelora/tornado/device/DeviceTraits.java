@@ -17,6 +17,17 @@ public final class DeviceTraits {
         .formatted(device.getPhysicalDevice().getDeviceName().trim(), device.getTornadoVMBackend());
   }
 
+  /** One line for people: device, TornadoVM's version and backend, memory, tensor cores. */
+  public static String describe(TornadoDevice device) {
+    return "%s, TornadoVM %s %s, %.1f GiB, %s"
+        .formatted(
+            device.getPhysicalDevice().getDeviceName().trim(),
+            version(),
+            device.getTornadoVMBackend(),
+            device.getMaxGlobalMemory() / (double) (1L << 30),
+            hasTensorCores(device) ? "tensor cores" : "no tensor cores");
+  }
+
   /**
    * Whether kernels may use {@code mma}: on the CUDA backend, which takes devices of compute
    * capability 8.0 and later for it.

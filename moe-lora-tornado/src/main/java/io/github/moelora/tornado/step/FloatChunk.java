@@ -6,6 +6,7 @@ import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.tornado.launch.LoopLaunch;
+import io.github.moelora.tornado.layout.DeviceBytes;
 import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.SliceTable;
@@ -50,6 +51,11 @@ final class FloatChunk implements Chunk {
   @Override
   public DevicePlan routing() {
     return routing;
+  }
+
+  @Override
+  public DeviceBytes bytes() {
+    return DeviceBytes.of(x, z, delta).plus(DeviceBytes.of(routing.all()));
   }
 
   @Override

@@ -93,11 +93,9 @@ final class LoopProjection {
 
   /** Computes with {@link FloatLoops} and checks y. */
   void checkFloatLoops() {
-    FloatArray staging = FloatWeights.newStaging(config);
-    FloatWeights weights =
-        new FloatWeights(WeightSite.of(config, call.layer(), call.projection()), staging);
+    FloatWeights weights = new FloatWeights(WeightSite.of(config, call.layer(), call.projection()));
     weights.pool().init(Float.NaN);
-    load(weights, each -> FloatLoops.storeSlot(staging, weights.range(), weights.pool()));
+    load(weights, each -> FloatLoops.storeSlot(weights.staging(), weights.range(), weights.pool()));
     FloatLoops.shrink(
         plan.sizes(),
         plan.counts(),
@@ -129,16 +127,15 @@ final class LoopProjection {
 
   /** Computes with {@link PackedLoops} and checks y. */
   void checkPackedLoops() {
-    PackedWeights.Staging staging = PackedWeights.Staging.of(config);
     PackedWeights weights =
-        new PackedWeights(WeightSite.of(config, call.layer(), call.projection()), staging);
+        new PackedWeights(WeightSite.of(config, call.layer(), call.projection()));
     weights.poolA().getSegment().fill((byte) 0xff);
     weights.poolB().getSegment().fill((byte) 0xff);
     load(
         weights,
         each -> {
-          PackedLoops.store(staging.a(), weights.range(), weights.poolA(), 0);
-          PackedLoops.store(staging.b(), weights.range(), weights.poolB(), 2);
+          PackedLoops.store(weights.stagingA(), weights.range(), weights.poolA(), 0);
+          PackedLoops.store(weights.stagingB(), weights.range(), weights.poolB(), 2);
         });
     int bf16 = config.weightType() == DType.BF16 ? 1 : 0;
     PackedLoops.shrink(
