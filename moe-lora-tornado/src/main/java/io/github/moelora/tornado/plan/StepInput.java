@@ -103,6 +103,8 @@ public final class StepInput {
             DataTransferMode.FIRST_EXECUTION, arrays.expertMap(), arrays.errors(), zeros)
         .task("readStep", SmallKernels::readStep, arrays.step(), arrays.errors(), read)
         .persistOnDevice(allArrays())
+        // named, so that closing the plan frees its device memory and its pinned host memory
+        .persistOnDevice(read)
         .transferToHost(DataTransferMode.UNDER_DEMAND, arrays.errors());
   }
 
