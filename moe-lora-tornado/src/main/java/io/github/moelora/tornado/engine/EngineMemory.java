@@ -1,5 +1,6 @@
 package io.github.moelora.tornado.engine;
 
+import io.github.moelora.tornado.device.PinnedArrays;
 import io.github.moelora.tornado.kernels.SmallKernels;
 import io.github.moelora.tornado.weights.ProjectionWeights;
 import java.util.ArrayList;
@@ -155,6 +156,7 @@ public final class EngineMemory {
       results.put(ownGraphs.get(i), own.withGraph(i).execute());
     }
     for (Mapping mapping : mappings) {
+      PinnedArrays.keep(enginePlan.getDevice(first), mapping.handle());
       enginePlan.mapOnDeviceMemoryRegion(
           mapping.handle(),
           mapping.array() == scratchHandle ? scratch : mapping.array(),
