@@ -102,7 +102,8 @@ public record EngineArrays(TornadoNativeArray x, TornadoNativeArray y, int yWidt
                 y.getClass().getSimpleName()));
   }
 
-  private static void requireAtLeast(String name, TornadoNativeArray array, long elements) {
+  /** Refuses an array of fewer elements. */
+  static void requireAtLeast(String name, TornadoNativeArray array, long elements) {
     long has = array instanceof IntArray ? 2L * array.getSize() : array.getSize();
     if (has < elements) {
       throw new IllegalArgumentException(

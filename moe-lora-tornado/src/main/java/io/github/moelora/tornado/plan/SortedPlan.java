@@ -89,10 +89,10 @@ public final class SortedPlan implements PlanSource {
     return list.toArray();
   }
 
-  /** Graph that owns the arrays on the device. */
+  /** Graph that owns the arrays on the device; it is run once. */
   public TaskGraph graph() {
     return new TaskGraph(name)
-        .transferToDevice(DataTransferMode.FIRST_EXECUTION, arrays())
+        .transferToDevice(DataTransferMode.EVERY_EXECUTION, arrays())
         .task("readPairs", SmallKernels::readPairs, arrays.counts(), new IntArray(1))
         .persistOnDevice(arrays());
   }
