@@ -1,5 +1,6 @@
 package io.github.moelora.gpullama3;
 
+import java.util.BitSet;
 import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 
@@ -28,6 +29,7 @@ final class Requests {
     reference.begin(adapter);
     long seed = Noise.seed(requests++, "prompt");
     double worst = 0;
+    BitSet used = new BitSet();
     StringBuilder generated = new StringBuilder();
     int token = Math.floorMod(Noise.bits(seed, 0), shape.vocabulary());
     for (int position = 0; position < TOKENS; position++) {
@@ -36,7 +38,8 @@ final class Requests {
       if (position + 1 < PROMPT) {
         token = Math.floorMod(Noise.bits(seed, position + 1), shape.vocabulary());
       } else {
-        token = likeliest(logits);
+        used.set(token);
+        token = likeliest(logits, used);
         generated.append(' ').append(token);
       }
     }
@@ -71,9 +74,10 @@ final class Requests {
     return error / largest;
   }
 
-  private static int likeliest(FloatArray logits) {
-    int best = 0;
-    for (int i = 1; i < logits.getSize(); i++) {
+  /** Leaves out what was there before, since models of random weights repeat themselves. */
+  private static int likeliest(FloatArray logits, BitSet used) {
+    int best = used.nextClearBit(0);
+    for (int i = best; i < logits.getSize(); i = used.nextClearBit(i + 1)) {
       best = logits.get(i) > logits.get(best) ? i : best;
     }
     return best;
