@@ -55,21 +55,29 @@ final class Patch {
     edits.put(
         "tornadovm/kernels/Qwen2MoEKernels.java",
         List.of(
-            new Behind("void fusedRoutedExpertsGateUpSwiGLUQ8_0\\(", gate, false, "context.localBarrier();"),
-            new Behind("void sharedExpertGateUpSwiGLUQ8_0\\(", gate, false, "context.localBarrier();")));
-    // the first work-group sums up the others' results without waiting for them, except in a kernel of its own
+            new Behind(
+                "void fusedRoutedExpertsGateUpSwiGLUQ8_0\\(",
+                gate,
+                false,
+                "context.localBarrier();"),
+            new Behind(
+                "void sharedExpertGateUpSwiGLUQ8_0\\(", gate, false, "context.localBarrier();")));
+    // the first work-group sums up the others' results without waiting for them, except in a kernel
+    // of its own
     edits.put(
         "tornadovm/layers/type/q8_0/LogitsQ8_0Layer.java",
         List.of(
             new Replace(
                 "setupLogitsTaskGraph\\(",
                 "schedulerType == SchedulerType.NON_NVIDIA",
-                "schedulerType == SchedulerType.NON_NVIDIA || weights instanceof Qwen2TornadoWeights"),
+                "schedulerType == SchedulerType.NON_NVIDIA || weights instanceof"
+                    + " Qwen2TornadoWeights"),
             new Behind(
                 "updateGridScheduler\\(",
                 "addWorkerGrid\\(\"logits.rms_reduce\"",
                 false,
-                "tornadoForwardScheduler.addWorkerGrid(\"logits.rms_finalize\", WorkerGridFactory.createSingleWorker());")));
+                "tornadoForwardScheduler.addWorkerGrid(\"logits.rms_finalize\","
+                    + " WorkerGridFactory.createSingleWorker());")));
     return edits;
   }
 
@@ -117,7 +125,9 @@ final class Patch {
                 "void configureRoutedExperts\\(",
                 "task\\(\"routed_experts_down\"",
                 true,
-                CALL + "down(moeState.adapters, layer, layerIndex, moeState.wrapExpertGate, moeState.wrapX);")));
+                CALL
+                    + "down(moeState.adapters, layer, layerIndex, moeState.wrapExpertGate,"
+                    + " moeState.wrapX);")));
     edits.put(
         "tornadovm/TornadoVMMasterPlanSingleToken.java",
         List.of(
@@ -125,12 +135,19 @@ final class Patch {
                 "TornadoExecutionPlan createExecutionPlan\\(",
                 "return new TornadoExecutionPlan\\(",
                 "if (state.adapters != null) {",
-                "    return state.adapters.plan(taskGraphs, tornadoVMForwardPlan.getGridScheduler());",
+                "    return state.adapters.plan(taskGraphs,"
+                    + " tornadoVMForwardPlan.getGridScheduler());",
                 "}"),
             new Behind(
-                "class ", "FloatArray tornadoVMForwardDecode\\(", false, CALL + "begin(state.adapters);"),
+                "class ",
+                "FloatArray tornadoVMForwardDecode\\(",
+                false,
+                CALL + "begin(state.adapters);"),
             new Behind(
-                "class ", "void forceCopyInReadOnlyData\\(", false, CALL + "begin(state.adapters);")));
+                "class ",
+                "void forceCopyInReadOnlyData\\(",
+                false,
+                CALL + "begin(state.adapters);")));
     return edits;
   }
 
@@ -156,7 +173,8 @@ final class Patch {
         patch.apply(mode);
       }
     } catch (EngineChanged changed) {
-      System.err.println("the engine has changed, and nothing was written: " + changed.getMessage());
+      System.err.println(
+          "the engine has changed, and nothing was written: " + changed.getMessage());
       System.exit(1);
     }
     patch.write();
@@ -168,7 +186,9 @@ final class Patch {
       case "mend" -> edit(mode, mend());
       case "adapters" -> edit(mode, adapters());
       case "widen" -> widen();
-      default -> throw new IllegalArgumentException("MODE must be remove, mend, adapters or widen, got " + mode);
+      default ->
+          throw new IllegalArgumentException(
+              "MODE must be remove, mend, adapters or widen, got " + mode);
     }
   }
 
@@ -196,7 +216,8 @@ final class Patch {
         while (statement && !lines.get(end).stripTrailing().endsWith(";")) {
           end++;
         }
-        String indent = indent(lines.get(at)) + (lines.get(end).stripTrailing().endsWith("{") ? "    " : "");
+        String indent =
+            indent(lines.get(at)) + (lines.get(end).stripTrailing().endsWith("{") ? "    " : "");
         insert(lines, end + 1, indent, added);
         return added.length;
       }
@@ -239,7 +260,8 @@ final class Patch {
       }
     }
     throw new EngineChanged(
-        "%s has no line that matches %s behind the one that matches %s".formatted(file, place, scope));
+        "%s has no line that matches %s behind the one that matches %s"
+            .formatted(file, place, scope));
   }
 
   private static boolean isCode(String line) {
@@ -274,7 +296,8 @@ final class Patch {
     String read = "io.github.moelora.gpullama3.Halves.read(";
     int count = 0;
     for (Path file : all()) {
-      if (!file.getParent().endsWith("kernels") || !Files.readString(file).contains(".getHalfFloat(")) {
+      if (!file.getParent().endsWith("kernels")
+          || !Files.readString(file).contains(".getHalfFloat(")) {
         continue;
       }
       List<String> lines = lines(file);

@@ -75,7 +75,9 @@ public final class Adapters {
     adapters.tasks.append(to, call, new EngineArrays(x, adapters.delta, 2 * adapters.inner));
   }
 
-  /** What the engine's kernel of gate and up adds, {@code [K, 2I]}; {@code other} without adapters. */
+  /**
+   * What the engine's kernel of gate and up adds, {@code [K, 2I]}; {@code other} without adapters.
+   */
   public static FloatArray delta(@Nullable Adapters adapters, FloatArray other) {
     return adapters == null ? other : adapters.delta;
   }

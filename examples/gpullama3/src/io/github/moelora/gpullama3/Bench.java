@@ -10,15 +10,18 @@ import java.util.Arrays;
 import java.util.List;
 
 /**
- * Tokens per second of the engine at full width, without the library and with it, side by side:
- * {@code Bench MODEL TOKENS ROUNDS BASE_CLASSPATH CLASSPATH JAVA FLAG...}. Each is a process of its
- * own with the same weights on the GPU; they take turns, a round each, and the other waits. The
- * first two rounds warm up; of the others the median counts.
+ * Tokens per second of the engine, without the library and with it, side by side: {@code Bench
+ * MODEL SHAPE TOKENS ROUNDS BASE_CLASSPATH CLASSPATH JAVA FLAG...}. Each is a process of its own
+ * with the same weights on the GPU; they take turns, a round each, and the other waits. The first
+ * two rounds warm up; of the others the median counts.
  */
 public final class Bench {
   private static final int WARM_UP = 2;
 
-  /** A row of the table: a request with an adapter or none, and what share of the base it must reach. */
+  /**
+   * A row of the table: a request with an adapter or none, and what share of the base it must
+   * reach.
+   */
   private record Row(String name, boolean library, int slot, double target) {}
 
   private static final List<Row> ROWS =
@@ -37,8 +40,7 @@ public final class Bench {
 
     Child(String name, List<String> command) throws IOException {
       this.name = name;
-      process =
-          new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.INHERIT).start();
+      process = new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.INHERIT).start();
       out =
           new BufferedReader(
               new InputStreamReader(process.getInputStream(), StandardCharsets.UTF_8));
@@ -71,12 +73,13 @@ public final class Bench {
 
   /** Prints the table; exits with 1 if a target is missed. */
   public static void main(String[] args) throws IOException {
-    int tokens = Integer.parseInt(args[1]);
-    int rounds = Integer.parseInt(args[2]);
-    List<String> java = List.of(args).subList(5, args.length);
+    List<String> model = List.of(args).subList(0, 2);
+    int tokens = Integer.parseInt(args[2]);
+    int rounds = Integer.parseInt(args[3]);
+    List<String> java = List.of(args).subList(6, args.length);
     long start = System.nanoTime();
-    try (Child base = new Child("base", command(java, args[3], "Decode", args[0]));
-        Child library = new Child("library", command(java, args[4], "DecodeAdapters", args[0]))) {
+    try (Child base = new Child("base", command(java, args[4], "Decode", model));
+        Child library = new Child("library", command(java, args[5], "DecodeAdapters", model))) {
       base.answer();
       library.answer();
       System.out.printf("both engines ready after %.0f s%n", (System.nanoTime() - start) / 1e9);
@@ -95,10 +98,10 @@ public final class Bench {
   }
 
   private static List<String> command(
-      List<String> java, String classpath, String main, String model) {
+      List<String> java, String classpath, String main, List<String> model) {
     List<String> command = new ArrayList<>(java);
-    command.addAll(
-        List.of("-cp", classpath, Bench.class.getPackageName() + "." + main, model));
+    command.addAll(List.of("-cp", classpath, Bench.class.getPackageName() + "." + main));
+    command.addAll(model);
     return command;
   }
 
@@ -119,7 +122,8 @@ public final class Bench {
           100 * speed / base,
           what.target() == 0
               ? ""
-              : "  (at least %.0f %%: %s)".formatted(100 * what.target(), enough ? "met" : "MISSED"));
+              : "  (at least %.0f %%: %s)"
+                  .formatted(100 * what.target(), enough ? "met" : "MISSED"));
     }
     return met;
   }

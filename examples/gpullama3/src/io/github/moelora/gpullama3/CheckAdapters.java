@@ -25,8 +25,7 @@ public final class CheckAdapters {
     model.write(folder.resolve("tiny.gguf"));
     List<RandomAdapter> adapters =
         List.of(
-            new RandomAdapter(
-                shape, new RandomAdapter.Config("r8", 8, 16, false, expert -> true)),
+            new RandomAdapter(shape, new RandomAdapter.Config("r8", 8, 16, false, expert -> true)),
             new RandomAdapter(
                 shape, new RandomAdapter.Config("r16-partial", 16, 16, false, e -> e % 3 != 1)),
             new RandomAdapter(

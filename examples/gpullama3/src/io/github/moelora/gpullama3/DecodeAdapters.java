@@ -15,7 +15,7 @@ import java.nio.file.Path;
 
 /**
  * The engine with adapters of ranks 16 and 64 on all experts in slots 0 and 1, otherwise like
- * {@link Decode}: {@code DecodeAdapters MODEL}.
+ * {@link Decode}: {@code DecodeAdapters MODEL SHAPE}.
  */
 public final class DecodeAdapters {
   /** Rank of the adapter in each slot. */
@@ -25,7 +25,7 @@ public final class DecodeAdapters {
 
   /** Runs until its input ends. */
   public static void main(String[] args) throws IOException {
-    Shape shape = Shape.FULL;
+    Shape shape = Shape.named(args[1]);
     MoeLoraConfig config =
         MoeLoraConfig.of(shape.moeModel(), RANKS.length, shape.perToken())
             .withMaxTokens(1)
@@ -40,7 +40,7 @@ public final class DecodeAdapters {
       for (int slot = 0; slot < RANKS.length; slot++) {
         lora.load(slot, adapter(shape, RANKS[slot], arena));
       }
-      Decode.serve(engine, adapters::use);
+      Decode.serve(engine, shape, adapters::use);
       engine.close();
     }
   }

@@ -31,6 +31,11 @@ final class ModelFile {
   private static final List<String> SPECIAL =
       List.of("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|end_of_text|>");
 
+  /**
+   * A tensor.
+   *
+   * @param shape slowest dimension first
+   */
   private record Tensor(GgmlType type, List<Long> shape, double mean, double deviation) {
     int elements() {
       return Math.toIntExact(shape.stream().reduce(1L, Math::multiplyExact));
@@ -75,7 +80,8 @@ final class ModelFile {
     vector(layer + "ffn_gate_inp.weight", 0, deviation, experts, hidden);
     matrix(layer + "ffn_gate_exps.weight", deviation, experts, shape.inner(), hidden);
     matrix(layer + "ffn_up_exps.weight", deviation, experts, shape.inner(), hidden);
-    matrix(layer + "ffn_down_exps.weight", deviation(shape.inner()), experts, hidden, shape.inner());
+    matrix(
+        layer + "ffn_down_exps.weight", deviation(shape.inner()), experts, hidden, shape.inner());
     matrix(layer + "ffn_gate_shexp.weight", deviation, shape.shared(), hidden);
     matrix(layer + "ffn_up_shexp.weight", deviation, shape.shared(), hidden);
     matrix(layer + "ffn_down_shexp.weight", deviation(shape.shared()), hidden, shape.shared());
