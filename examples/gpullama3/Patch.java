@@ -153,6 +153,7 @@ final class Patch {
 
   private final Path sources;
   private final Map<Path, List<String>> files = new LinkedHashMap<>();
+  private final List<String> report = new ArrayList<>();
 
   private Patch(Path sources) {
     this.sources = sources;
@@ -178,6 +179,7 @@ final class Patch {
       System.exit(1);
     }
     patch.write();
+    patch.report.forEach(System.out::println);
   }
 
   private void apply(String mode) throws IOException {
@@ -199,9 +201,9 @@ final class Patch {
       for (Edit edit : entry.getValue()) {
         count += apply(entry.getKey(), lines, edit);
       }
-      System.out.printf("%s: %s%n", mode, entry.getKey());
+      report.add(mode + ": " + entry.getKey());
     }
-    System.out.printf("%s: %d lines of the engine added or replaced%n", mode, count);
+    report.add("%s: %d lines of the engine added or replaced".formatted(mode, count));
     if (count > MOST_LINES) {
       throw new IllegalStateException(
           "at most %d lines of the engine may change, got %d".formatted(MOST_LINES, count));
@@ -317,7 +319,7 @@ final class Patch {
         }
       }
     }
-    System.out.printf("widen: %d reads of a float16%n", count);
+    report.add("widen: %d reads of a float16".formatted(count));
   }
 
   private List<Path> all() throws IOException {

@@ -22,7 +22,7 @@ final class Reference {
 
   private final Shape shape;
   private final ModelFile file;
-  private final Map<String, double[]> weights = new HashMap<>();
+  private final Map<String, double[]> weights;
   private @Nullable RandomAdapter adapter;
   private List<List<double[]>> keys = new ArrayList<>();
   private List<List<double[]>> values = new ArrayList<>();
@@ -31,6 +31,14 @@ final class Reference {
   Reference(Shape shape, ModelFile file) {
     this.shape = shape;
     this.file = file;
+    weights = new HashMap<>();
+  }
+
+  /** Another with the same weights. */
+  Reference(Reference other) {
+    shape = other.shape;
+    file = other.file;
+    weights = other.weights;
   }
 
   /** Begins a request, under an adapter or none. */
