@@ -1,4 +1,5 @@
 /** The TornadoVM backend of moe-lora: kernels, task graphs, device buffers, device probing. */
+@SuppressWarnings("module") // tornado.runtime is there at run time alone
 module io.github.moelora.tornado {
   requires transitive io.github.moelora.core;
   requires com.fasterxml.jackson.core;
@@ -8,6 +9,10 @@ module io.github.moelora.tornado {
   requires transitive tornado.api;
 
   exports io.github.moelora.tornado;
+
+  // it finds a task's kernel by reflection
+  opens io.github.moelora.tornado.kernels to
+      tornado.runtime;
 
   provides io.github.moelora.spi.BackendProvider with
       io.github.moelora.tornado.TornadoBackendProvider;

@@ -198,6 +198,17 @@ public final class MoeLora implements AutoCloseable {
     }
   }
 
+  /** Whether tokens that name the slot get a delta: it holds an adapter and is enabled. */
+  public boolean isActive(int slot) {
+    requireSlot(slot);
+    long stamp = lock.readLock();
+    try {
+      return active[slot];
+    } finally {
+      lock.unlockRead(stamp);
+    }
+  }
+
   /**
    * Makes a step with its own buffers; an engine needs one for each batch that it keeps in flight.
    */

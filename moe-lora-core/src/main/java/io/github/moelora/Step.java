@@ -217,6 +217,22 @@ public final class Step implements AutoCloseable {
   }
 
   /**
+   * Checks that there is a plan, for engines that read it on their own device. Waits for a change
+   * of a slot that is under way.
+   *
+   * @throws IllegalStateException if nothing is planned yet or the step is closed
+   */
+  public void requirePlanned() {
+    long stamp = lora.lock().readLock();
+    try {
+      requireOpen();
+      requirePlan(experts.made || (dense != null && dense.made), "plan");
+    } finally {
+      lora.lock().unlockRead(stamp);
+    }
+  }
+
+  /**
    * Checks that what is planned may still be run; {@link #run} does so by itself. Waits for a
    * change of a slot that is under way.
    *

@@ -57,6 +57,12 @@ final class OwnGraphs implements SlotStore {
     }
   }
 
+  /** Slots change at once here, and runs refuse plans made before. */
+  @Override
+  public long version() {
+    return 0;
+  }
+
   @Override
   public void close() {
     graphs.forEach(ProjectionGraphs::close);
