@@ -276,9 +276,9 @@ public final class EngineTasks {
         numbers,
         pairArrays(reads, pairs),
         switch (gateUp) {
-          case UP_ONLY -> new PairLaunch.Activated(out, 1, 0, activation.ordinal());
-          case HALVES -> new PairLaunch.Activated(out, 1, inner, activation.ordinal());
-          case INTERLEAVED -> new PairLaunch.Activated(out, 2, 1, activation.ordinal());
+          case UP_ONLY -> new PairLaunch.Activated(out, 1, 0, activation.code());
+          case HALVES -> new PairLaunch.Activated(out, 1, inner, activation.code());
+          case INTERLEAVED -> new PairLaunch.Activated(out, 2, 1, activation.code());
         });
   }
 
