@@ -8,26 +8,25 @@ import io.github.moelora.tornado.kernels.PairKernels;
  */
 public enum Activation {
   /** {@code silu(g) * u} (Qwen, Mixtral, DeepSeek). */
-  SWIGLU(PairKernels.SWIGLU),
+  SWIGLU,
   /** {@code gelu(g) * u} with the tanh form of gelu (Gemma, Grok). */
-  GEGLU(PairKernels.GEGLU),
+  GEGLU,
   /** {@code max(u, 0)^2}, without a gate (Nemotron-H). */
-  RELU2(PairKernels.RELU2),
+  RELU2,
   /**
    * {@code g' * sigmoid(1.702 g') * (u' + 1)} with {@code g'} at most 7 and {@code u'} in {@code
    * [-7, 7]} (gpt-oss).
    */
-  CLAMPED_SWIGLU(PairKernels.CLAMPED_SWIGLU);
+  CLAMPED_SWIGLU;
 
-  private final int code;
-
-  Activation(int code) {
-    this.code = code;
-  }
-
-  /** What the kernels call it. */
-  int code() {
-    return code;
+  /** As the kernels number them. */
+  int number() {
+    return switch (this) {
+      case SWIGLU -> PairKernels.SWIGLU;
+      case GEGLU -> PairKernels.GEGLU;
+      case RELU2 -> PairKernels.RELU2;
+      case CLAMPED_SWIGLU -> PairKernels.CLAMPED_SWIGLU;
+    };
   }
 
   /** Whether there is a gate. */
