@@ -1,6 +1,7 @@
 package io.github.moelora;
 
 import java.util.List;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -40,6 +41,9 @@ public record MoeLoraConfig(
    *     exceeds the range of int32
    */
   public MoeLoraConfig {
+    Objects.requireNonNull(model, "model must not be null");
+    Objects.requireNonNull(weightType, "weightType must not be null");
+    Objects.requireNonNull(expertMap, "expertMap must not be null");
     Checks.inRange("slots", slots, 1, 1 << 16);
     Checks.inRange("expertsPerToken", expertsPerToken, 1, model.experts() + 1L);
     // pair indices, their padding and the block list stay below 2^31
@@ -75,6 +79,7 @@ public record MoeLoraConfig(
 
   /** All experts local, float32 weights, rank up to 64, steps of up to 4096 tokens. */
   public static MoeLoraConfig of(MoeModel model, int slots, int expertsPerToken) {
+    Objects.requireNonNull(model, "model must not be null");
     return new MoeLoraConfig(
         model, slots, expertsPerToken, 4096, 64, DType.F32, ExpertMap.identity(model.experts()));
   }

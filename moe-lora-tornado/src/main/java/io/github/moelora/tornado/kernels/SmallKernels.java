@@ -24,6 +24,19 @@ public final class SmallKernels {
     }
   }
 
+  /**
+   * The same for a graph that only transfers a step.
+   *
+   * @param step in
+   * @param errors in
+   * @param out out: sums of no use
+   */
+  public static void readStep(IntArray step, IntArray errors, IntArray out) {
+    for (@Parallel int i = 0; i < out.getSize(); i++) {
+      out.set(i, step.get(0) + errors.get(0));
+    }
+  }
+
   /** Makes the scratch array live on the device. */
   public static void clear(FloatArray scratch) {
     for (@Parallel int i = 0; i < scratch.getSize(); i++) {

@@ -144,6 +144,7 @@ final class FloatChunk implements Chunk {
         weights,
         new LoopLaunch.Bounds(rows, SliceTable.maxStack(config), outputWidth),
         new LoopLaunch.Arrays(routing, x, z, delta));
-    return graph.transferToHost(DataTransferMode.EVERY_EXECUTION, delta);
+    // named, so that closing the plan frees its device memory and its pinned host memory
+    return graph.persistOnDevice(z).transferToHost(DataTransferMode.EVERY_EXECUTION, delta);
   }
 }

@@ -139,6 +139,7 @@ final class NarrowChunk implements Chunk {
         weights,
         tiling,
         new NarrowArrays(routing, x, z, y));
-    return graph.transferToHost(DataTransferMode.EVERY_EXECUTION, y);
+    // named, so that closing the plan frees its device memory and its pinned host memory
+    return graph.persistOnDevice(z).transferToHost(DataTransferMode.EVERY_EXECUTION, y);
   }
 }

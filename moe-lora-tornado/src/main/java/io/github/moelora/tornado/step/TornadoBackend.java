@@ -141,6 +141,11 @@ public final class TornadoBackend implements Backend {
     store = engine;
   }
 
+  /** See {@link SlotStore#version}. */
+  long slotVersion() {
+    return store.version();
+  }
+
   private boolean isEmbedded() {
     return store != graphs;
   }
