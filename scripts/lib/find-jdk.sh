@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Sourced by the scripts. find_jdk sets JAVA_HOME to a JDK 25 or later, or says what to install and returns 1;
-# run_maven then runs Maven on it.
+# Sourced by the scripts. find_jdk sets JAVA_HOME to a JDK 25 or later, or says what to install and returns 1; find_java
+# is content with a runtime image; run_maven runs Maven on what find_jdk found.
 
 # Prints the major version of the JDK in folder $1; prints nothing when there is none.
 jdk_major() {
@@ -54,6 +54,17 @@ find_jdk() {
   fi
   echo "moe-lora needs a JDK 25, and none was found: install one, for example Temurin 25 from https://adoptium.net, or set JAVA_HOME to it." >&2
   return 1
+}
+
+# Sets java to a JVM of version 25 or later: JAVA_HOME's, which may be a mere runtime image, else that of a JDK.
+find_java() {
+  if [ -n "${JAVA_HOME:-}" ] && [ -x "$JAVA_HOME/bin/java" ] &&
+    grep -qE '^JAVA_VERSION="(2[5-9]|[3-9][0-9])' "$JAVA_HOME/release" 2>/dev/null; then
+    java=$JAVA_HOME/bin/java
+    return 0
+  fi
+  find_jdk || return 1
+  java=$JAVA_HOME/bin/java
 }
 
 # Runs Maven with the arguments. Its own libraries use Unsafe and load native code, which JDK 25 would warn about.

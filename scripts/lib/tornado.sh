@@ -1,17 +1,6 @@
 # shellcheck shell=bash
 # Sourced by the scripts that run on TornadoVM, after find-jdk.sh.
 
-# Sets java to a JVM of version 25 or later: JAVA_HOME's, which may be a mere runtime image, else that of a JDK.
-find_java() {
-  if [ -n "${JAVA_HOME:-}" ] && [ -x "$JAVA_HOME/bin/java" ] &&
-    grep -qE '^JAVA_VERSION="(2[5-9]|[3-9][0-9])' "$JAVA_HOME/release" 2>/dev/null; then
-    java=$JAVA_HOME/bin/java
-    return 0
-  fi
-  find_jdk || return 1
-  java=$JAVA_HOME/bin/java
-}
-
 # Sets and exports TORNADOVM_HOME, and writes the JVM flags to the file $1: the SDK's for its present folder, then ours:
 # no kernel may run as Java, a graph of many tasks needs more events than usual, and arrays begin at a line of 128 bytes.
 find_tornado() {
@@ -33,7 +22,7 @@ find_tornado() {
 
 # Prints the class path entry of the module's jar in folder $1.
 module_jar() {
-  find "$1/target" -maxdepth 1 -name '*.jar' ! -name '*-tests.jar' ! -name '*-sources.jar' 2>/dev/null | sort | head -n 1
+  find "$1/target" -maxdepth 1 -name '*.jar' ! -name '*-tests.jar' ! -name '*-sources.jar' ! -name '*-javadoc.jar' 2>/dev/null | sort | head -n 1
 }
 
 # Builds the GPU benchmarks and their tests below the checkout $1, unless they are there: a machine without Maven can run those

@@ -450,14 +450,14 @@ public abstract class BackendContractTest {
 
   // ---- shards ----
 
-  private static Problem problemForShards(long seed, GateUp gateUp) {
+  private static Problem problemForShards(long seed, GateUp gateUp, boolean withDense) {
+    List<DenseModule> dense =
+        List.of(
+            new DenseModule("q", 19, 24, Split.OUTPUT),
+            new DenseModule("gate_up", 19, 32, Split.OUTPUT_HALVES),
+            new DenseModule("o", 24, 19, Split.INPUT));
     MoeModel whole =
-        new MoeModel(19, 16, 5, gateUp, List.of(0))
-            .withDense(
-                List.of(
-                    new DenseModule("q", 19, 24, Split.OUTPUT),
-                    new DenseModule("gate_up", 19, 32, Split.OUTPUT_HALVES),
-                    new DenseModule("o", 24, 19, Split.INPUT)));
+        new MoeModel(19, 16, 5, gateUp, List.of(0)).withDense(withDense ? dense : List.of());
     return new Problem(seed, whole, 11, 3)
         .addAdapter(5, false)
         .addAdapter(7, true)
@@ -478,9 +478,9 @@ public abstract class BackendContractTest {
   }
 
   @ParameterizedTest
-  @CsvSource({"2, HALVES", "4, INTERLEAVED", "8, UP_ONLY"})
-  void shardsAddUpToTheWhole(int of, GateUp gateUp) {
-    Problem problem = problemForShards(seed, gateUp);
+  @CsvSource({"2, HALVES, true", "4, INTERLEAVED, false", "8, UP_ONLY, false"})
+  void shardsAddUpToTheWhole(int of, GateUp gateUp, boolean withDense) {
+    Problem problem = problemForShards(seed, gateUp, withDense);
     ShardedProblem sharded = sharded(problem);
     for (int index = 0; index < of; index++) {
       sharded.add(provider(), new Shard(index, of), ExpertMap.identity(5));
@@ -490,7 +490,7 @@ public abstract class BackendContractTest {
 
   @Test
   void expertsOfSeveralInstancesAddUpToTheWhole() {
-    Problem problem = problemForShards(seed, GateUp.HALVES);
+    Problem problem = problemForShards(seed, GateUp.HALVES, false);
     ShardedProblem sharded =
         new ShardedProblem(
             problem,

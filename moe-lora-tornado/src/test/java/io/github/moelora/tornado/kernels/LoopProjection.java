@@ -94,7 +94,8 @@ final class LoopProjection {
   /** Computes with {@link FloatLoops} and checks y. */
   void checkFloatLoops() {
     FloatArray staging = FloatWeights.newStaging(config);
-    FloatWeights weights = new FloatWeights(site(), staging);
+    FloatWeights weights =
+        new FloatWeights(WeightSite.of(config, call.layer(), call.projection()), staging);
     weights.pool().init(Float.NaN);
     load(weights, each -> FloatLoops.storeSlot(staging, weights.range(), weights.pool()));
     FloatLoops.shrink(
@@ -129,7 +130,8 @@ final class LoopProjection {
   /** Computes with {@link PackedLoops} and checks y. */
   void checkPackedLoops() {
     PackedWeights.Staging staging = PackedWeights.Staging.of(config);
-    PackedWeights weights = new PackedWeights(site(), staging);
+    PackedWeights weights =
+        new PackedWeights(WeightSite.of(config, call.layer(), call.projection()), staging);
     weights.poolA().getSegment().fill((byte) 0xff);
     weights.poolB().getSegment().fill((byte) 0xff);
     load(
@@ -168,10 +170,6 @@ final class LoopProjection {
         config.model().outputWidth(call.projection()),
         bf16);
     check();
-  }
-
-  private WeightSite site() {
-    return WeightSite.of(config, call.layer(), call.projection());
   }
 
   private void load(ProjectionWeights weights, Consumer<ProjectionWeights> store) {
