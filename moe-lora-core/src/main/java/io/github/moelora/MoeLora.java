@@ -246,11 +246,8 @@ public final class MoeLora implements AutoCloseable {
   /** Whether tokens that name the slot get a delta: it holds an adapter and is enabled. */
   public boolean isActive(int slot) {
     requireSlot(slot);
-    long stamp = lock.readLock();
-    try {
+    synchronized (slotStates) {
       return active[slot];
-    } finally {
-      lock.unlockRead(stamp);
     }
   }
 

@@ -304,6 +304,26 @@ public final class Step implements AutoCloseable {
   }
 
   /**
+   * Checks that what is planned may still be run; {@link #run} does so by itself. Waits for a
+   * change of a slot that is under way.
+   *
+   * @throws StalePlanException if a slot named by a plan has changed since
+   * @throws IllegalStateException if nothing is planned yet or the step is closed
+   */
+  public void requireFresh() {
+    requirePlanned();
+    enter();
+    try {
+      requireFresh(experts);
+      if (dense != null) {
+        requireFresh(dense);
+      }
+    } finally {
+      user = null;
+    }
+  }
+
+  /**
    * Checks that there is a plan, for engines that read it on their own device.
    *
    * @throws IllegalStateException if nothing is planned yet or the step is closed
@@ -315,6 +335,18 @@ public final class Step implements AutoCloseable {
       requirePlan(experts.made || (dense != null && dense.made), "plan");
     } finally {
       user = null;
+    }
+  }
+
+  private void requireFresh(Plan plan) {
+    lockRun(plan);
+    try {
+      requireOpen();
+      if (plan.made) {
+        plan.requireFresh(lora);
+      }
+    } finally {
+      unlockRun(plan);
     }
   }
 

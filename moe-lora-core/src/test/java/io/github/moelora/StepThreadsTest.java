@@ -154,7 +154,7 @@ class StepThreadsTest {
     backend.running = () -> {};
     plan(spare, 0, 1);
     run(spare);
-    spare.requirePlanned();
+    spare.requireFresh();
     leave.countDown();
     runner.join();
     loader.join();

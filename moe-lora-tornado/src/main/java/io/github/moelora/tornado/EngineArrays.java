@@ -68,7 +68,8 @@ public record EngineArrays(TornadoNativeArray x, TornadoNativeArray y, int yWidt
 
   private void requireColumns(ProjectionWeights weights, ProjectionCall call, boolean narrow) {
     MoeModel model = weights.config().model();
-    int needed = call.columnOffset() + model.outputWidth(call.projection());
+    // in int64: a column offset near 2^31 must not wrap to one that fits
+    long needed = (long) call.columnOffset() + model.outputWidth(call.projection());
     if (yWidth < needed) {
       throw new IllegalArgumentException(
           "yWidth must be at least columnOffset + output width = %d, got %d"
@@ -102,7 +103,8 @@ public record EngineArrays(TornadoNativeArray x, TornadoNativeArray y, int yWidt
                 y.getClass().getSimpleName()));
   }
 
-  private static void requireAtLeast(String name, TornadoNativeArray array, long elements) {
+  /** Refuses an array of fewer elements. */
+  static void requireAtLeast(String name, TornadoNativeArray array, long elements) {
     long has = array instanceof IntArray ? 2L * array.getSize() : array.getSize();
     if (has < elements) {
       throw new IllegalArgumentException(

@@ -1,5 +1,6 @@
 package io.github.moelora.tornado;
 
+import io.github.moelora.GateUp;
 import io.github.moelora.MoeLora;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.Projection;
@@ -225,6 +226,62 @@ public final class EngineTasks {
         pairs);
   }
 
+  /**
+   * Appends the tasks of gate and up with the activation that follows: {@code out[p, i] = act(base
+   * + delta)} in one pass, in place of the engine's own.
+   *
+   * @param to graph of the engine, which has a {@link #route}
+   * @param call on gate and up; whether it adds does not matter
+   * @param activation what the model has
+   * @param arrays float32; y {@code [P, yWidth]} is the base, and only read
+   * @param out out, float32 {@code [P, I]}: rows of live pairs are written
+   * @throws IllegalArgumentException if an array has the wrong type or is too small, or call and
+   *     activation do not fit
+   * @throws IllegalStateException without {@link #route}, or after {@link #graphs}
+   */
+  public void appendActivated(
+      EngineGraph to,
+      ProjectionCall call,
+      Activation activation,
+      EngineArrays arrays,
+      FloatArray out) {
+    requireRoom(to);
+    GateUp gateUp = config.model().gateUp();
+    if (call.isDense()
+        || call.projection() != Projection.GATE_UP
+        || activation.gated() != gateUp.gated()) {
+      throw new IllegalArgumentException(
+          "%s must be on gate and up of experts that have the activation's gate, got %s of %s"
+              .formatted(activation, call, gateUp));
+    }
+    ProjectionWeights owner = backend.weights(call);
+    if (arrays.requireFit(owner, call, to.maxTokens())) {
+      throw new IllegalArgumentException("x and y of an activated call must be FloatArrays");
+    }
+    int inner = config.model().intermediateSize();
+    EngineArrays.requireAtLeast(
+        "out", out, (long) to.maxTokens() * config.expertsPerToken() * inner);
+    EnginePlans.Source source = plans.source(to.index(), to.maxTokens(), false);
+    if (!(source.plan() instanceof PairPlan pairs)) {
+      throw new IllegalStateException("route must come before an activated call");
+    }
+    ProjectionWeights handles = map(to, owner);
+    Reads reads = new Reads(source, sizes(to), arrays);
+    Target target = target(to);
+    PairLaunch.Call numbers = numbers(target, call, handles, reads, pairs);
+    PairLaunch.appendActivated(
+        target,
+        "lora" + appended++ + "Activated",
+        handles,
+        numbers,
+        pairArrays(reads, pairs),
+        switch (gateUp) {
+          case UP_ONLY -> new PairLaunch.Activated(out, 1, 0, activation.ordinal());
+          case HALVES -> new PairLaunch.Activated(out, 1, inner, activation.ordinal());
+          case INTERLEAVED -> new PairLaunch.Activated(out, 2, 1, activation.ordinal());
+        });
+  }
+
   private void requireRoom(EngineGraph to) {
     memory.requireNoGraphs();
     if (to.maxTokens() > config.maxTokens()) {
@@ -279,30 +336,36 @@ public final class EngineTasks {
       ProjectionWeights handles,
       Reads reads,
       PairPlan pairs) {
+    PairLaunch.Call numbers = numbers(target, call, handles, reads, pairs);
+    PairLaunch.append(target, name, handles, numbers, pairArrays(reads, pairs));
+  }
+
+  /** Makes room for a call on pairs, and gives its numbers. */
+  private PairLaunch.Call numbers(
+      Target target, ProjectionCall call, ProjectionWeights handles, Reads reads, PairPlan pairs) {
     plans.use(reads.source(), target.graph());
     MoeLoraConfig layer = handles.config();
     int zStride = SliceTable.maxStack(layer);
     memory.needScratch(Math.multiplyExact(pairs.maxPairs(), zStride));
     Sizes.write(reads.sizes(), layer, call, reads.arrays().yWidth());
-    PairLaunch.append(
-        target,
-        name,
-        handles,
-        new PairLaunch.Call(
-            pairs.maxPairs(),
-            layer.expertsPerToken(),
-            zStride,
-            layer.model().outputWidth(call.projection()),
-            reads.source().takeErrors(),
-            reads.isCombined()),
-        new PairLaunch.Arrays(
-            pairs.step(),
-            pairs.expertIds(),
-            pairs.routingWeights(),
-            reads.sizes(),
-            (FloatArray) reads.arrays().x(),
-            memory.scratch(),
-            (FloatArray) reads.arrays().y()));
+    return new PairLaunch.Call(
+        pairs.maxPairs(),
+        layer.expertsPerToken(),
+        zStride,
+        layer.model().outputWidth(call.projection()),
+        reads.source().takeErrors(),
+        reads.isCombined());
+  }
+
+  private PairLaunch.Arrays pairArrays(Reads reads, PairPlan pairs) {
+    return new PairLaunch.Arrays(
+        pairs.step(),
+        pairs.expertIds(),
+        pairs.routingWeights(),
+        reads.sizes(),
+        (FloatArray) reads.arrays().x(),
+        memory.scratch(),
+        (FloatArray) reads.arrays().y());
   }
 
   private void appendLoops(

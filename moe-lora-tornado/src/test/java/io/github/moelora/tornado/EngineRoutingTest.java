@@ -53,6 +53,8 @@ class EngineRoutingTest {
   private final FloatArray routingWeights = new FloatArray(PAIRS);
   private final FloatArray added = new FloatArray(PAIRS * 2 * INNER);
   private final FloatArray delta = new FloatArray(PAIRS * (2 * INNER + 1));
+  private final FloatArray base = new FloatArray(PAIRS * 2 * INNER);
+  private final FloatArray active = new FloatArray(PAIRS * INNER);
   private final FloatArray combined = new FloatArray(TOKENS * HIDDEN);
 
   @BeforeAll
@@ -153,7 +155,8 @@ class EngineRoutingTest {
     TaskGraph layer = new TaskGraph("layer");
     layer
         .consumeFromDevice("router", expertIds, routingWeights)
-        .transferToDevice(DataTransferMode.EVERY_EXECUTION, x, inner, added, delta, combined);
+        .transferToDevice(
+            DataTransferMode.EVERY_EXECUTION, x, inner, base, active, added, delta, combined);
     EngineGraph to = new EngineGraph(layer, 1, TOKENS);
     // the step travels with a graph that has tasks
     tasks.transferStep(to);
@@ -163,14 +166,20 @@ class EngineRoutingTest {
         to,
         ProjectionCall.gateUp(0).deltaOnly().withColumnOffset(1),
         new EngineArrays(x, delta, 2 * INNER + 1));
+    tasks.appendActivated(
+        to,
+        ProjectionCall.gateUp(0),
+        Activation.SWIGLU,
+        new EngineArrays(x, base, 2 * INNER),
+        active);
     tasks.appendCombined(to, ProjectionCall.down(0), new EngineArrays(inner, combined, HIDDEN));
-    layer.transferToHost(DataTransferMode.EVERY_EXECUTION, added, delta, combined);
+    layer.transferToHost(DataTransferMode.EVERY_EXECUTION, active, added, delta, combined);
     List<ImmutableTaskGraph> list = new ArrayList<>(List.of(first.snapshot(), layer.snapshot()));
     list.addAll(tasks.graphs());
     TornadoExecutionPlan plan = new TornadoExecutionPlan(list.toArray(ImmutableTaskGraph[]::new));
     GridScheduler grids = new GridScheduler();
-    plan.withGridScheduler(grids);
     tasks.addGrids(grids);
+    plan.withGridScheduler(grids);
     tasks.attach(plan, 2);
     return plan;
   }
@@ -184,7 +193,7 @@ class EngineRoutingTest {
   }
 
   private void fill() {
-    for (FloatArray each : List.of(x, inner, routingWeights)) {
+    for (FloatArray each : List.of(x, inner, base, routingWeights)) {
       for (int i = 0; i < each.getSize(); i++) {
         each.set(i, (float) random.nextGaussian());
       }
@@ -198,6 +207,7 @@ class EngineRoutingTest {
   private void clear() {
     added.init(1);
     delta.init(Float.NaN);
+    active.init(Float.NaN);
     combined.init(2);
   }
 
@@ -241,6 +251,11 @@ class EngineRoutingTest {
         } else {
           assertThat(d).isNaN();
         }
+      }
+      for (int i = 0; i < INNER && live; i++) {
+        double g = base.get(p * 2 * INNER + i) + up[i];
+        double u = base.get(p * 2 * INNER + INNER + i) + up[INNER + i];
+        close(active.get(p * INNER + i), g / (1 + Math.exp(-g)) * u, "active[%d, %d]", p, i);
       }
       assertThat(delta.get(p * (2 * INNER + 1))).as("before the offset").isNaN();
       for (int c = 0; c < HIDDEN; c++) {

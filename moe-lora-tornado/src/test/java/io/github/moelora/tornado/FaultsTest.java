@@ -11,6 +11,7 @@ import io.github.moelora.MoeModel;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.testkit.Problem;
 import io.github.moelora.testkit.Seeds;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -20,6 +21,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
@@ -127,8 +129,11 @@ class FaultsTest {
 
   /** Fills the heap but for some room before each load. */
   static final class FullHeap {
-    private static final int TRIES = 36;
+    private static final int TRIES = 12;
     private static final int UNIT = 16 << 10;
+
+    /** Units that each load has more than the one before. */
+    private static final int STEP = 5;
 
     /** Kept in a field, so that no compiler drops it. */
     private static List<byte[]> ballast = new ArrayList<>();
@@ -191,7 +196,7 @@ class FaultsTest {
           ballast.add(new byte[UNIT]);
         }
       } catch (OutOfMemoryError e) {
-        for (int i = 0; i < 2 * room; i++) {
+        for (int i = 0; i < STEP * room; i++) {
           ballast.removeLast();
         }
       }
@@ -202,8 +207,10 @@ class FaultsTest {
 
   /** Nothing has been compiled in that JVM when they meet. */
   @Test
-  void firstUseOfSeveralInstancesAtOnce() throws Exception {
-    assertThat(OwnJvm.run(FirstUses.class, Map.of())).contains("4 instances at once");
+  void firstUseOfSeveralInstancesAtOnce(@TempDir Path cache) throws Exception {
+    // a driver's cache of compiled kernels is empty, too
+    assertThat(OwnJvm.run(FirstUses.class, Map.of("POCL_CACHE_DIR", cache.toString())))
+        .contains("4 instances at once");
   }
 
   /** Opens instances and uses them for the first time at the same moment. */

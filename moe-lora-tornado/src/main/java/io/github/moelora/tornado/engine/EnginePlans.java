@@ -13,9 +13,11 @@ import io.github.moelora.tornado.step.TornadoBackend;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.NavigableMap;
+import java.util.Set;
 import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.TaskGraph;
@@ -70,8 +72,10 @@ public final class EnginePlans {
   /** By the most tokens that they take. */
   private final NavigableMap<Integer, HostPlan> hostPlans = new TreeMap<>();
 
+  /** Positions of graphs of the engine that transfer steps. */
+  private final Set<Integer> transfers = new HashSet<>();
+
   private final Map<String, SortedPlan> sortedPlans = new TreeMap<>();
-  private boolean engineTransfers;
   private boolean idsOnDevice;
   private boolean routed;
   private int errors;
@@ -99,7 +103,7 @@ public final class EnginePlans {
    * @throws IllegalStateException if a graph was routed or has tasks
    */
   public void useAdapterIds(IntArray ids) {
-    if (routed || engineTransfers || !hostPlans.isEmpty() || !denseSources.isEmpty()) {
+    if (routed || !transfers.isEmpty() || !hostPlans.isEmpty() || !denseSources.isEmpty()) {
       throw new IllegalStateException("useAdapterIds must come before any task");
     }
     step.useAdapterIds(ids);
@@ -109,13 +113,21 @@ public final class EnginePlans {
     idsOnDevice = true;
   }
 
-  /** Lets a graph of the engine transfer steps. */
+  /**
+   * Lets a graph of the engine transfer steps.
+   *
+   * @throws IllegalStateException if the graph was routed or has tasks
+   */
   public void transferWith(TaskGraph graph, int index) {
+    if (routes.containsKey(index) || denseSources.containsKey(index)) {
+      throw new IllegalStateException(
+          "transferStep must come before tasks of its graph, got index " + index);
+    }
     for (StepInput each : inputs()) {
       graph.transferToDevice(DataTransferMode.EVERY_EXECUTION, each.transferred());
       memory.map(index, each.transferred(), each.transferred(), each.name());
     }
-    engineTransfers = true;
+    transfers.add(index);
   }
 
   private List<StepInput> inputs() {
@@ -128,7 +140,10 @@ public final class EnginePlans {
     routed = true;
     routes.put(
         graph,
-        new Source(new PairPlan(step.handles(), expertIds, routingWeights, pairs), graph, step));
+        new Source(
+            new PairPlan(step.handles(transfers.contains(graph)), expertIds, routingWeights, pairs),
+            graph,
+            step));
   }
 
   /** What a call reads. */
@@ -136,7 +151,9 @@ public final class EnginePlans {
     if (dense && denseStep != null) {
       StepInput input = denseStep;
       return denseSources.computeIfAbsent(
-          graph, index -> new Source(input.onlyExpert(maxTokens), index, input));
+          graph,
+          index ->
+              new Source(input.onlyExpert(maxTokens, transfers.contains(index)), index, input));
     }
     Source route = routes.get(graph);
     if (route != null) {
@@ -153,8 +170,10 @@ public final class EnginePlans {
   public void use(Source source, TaskGraph graph) {
     StepInput input = source.input;
     if (input != null) {
-      graph.transferToDevice(DataTransferMode.UNDER_DEMAND, input.allHandles());
-      memory.map(source.graph, input.allHandles(), input.allArrays(), input.name());
+      boolean transferring = transfers.contains(source.graph);
+      Object[] handles = input.allHandles(transferring);
+      graph.transferToDevice(DataTransferMode.UNDER_DEMAND, handles);
+      memory.map(source.graph, handles, input.allArrays(transferring), input.name());
     }
   }
 
@@ -220,7 +239,7 @@ public final class EnginePlans {
   /** Brings a step to the graphs that route on the device; those of the host's plans do nothing. */
   public void write(int tokens, int[] adapterIds, boolean[] active) {
     for (StepInput each : inputs()) {
-      if (each.write(tokens, adapterIds, active) && !engineTransfers) {
+      if (each.write(tokens, adapterIds, active) && transfers.isEmpty()) {
         memory.run(each.name());
       }
     }
@@ -267,7 +286,7 @@ public final class EnginePlans {
     boolean[] all = new boolean[config.slots()];
     Arrays.fill(all, true);
     for (StepInput each : inputs()) {
-      if (each.write(tokens.tokens(), adapterIds, all) && !engineTransfers) {
+      if (each.write(tokens.tokens(), adapterIds, all) && transfers.isEmpty()) {
         memory.run(each.name());
       }
     }

@@ -5,6 +5,7 @@ import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.SliceTable;
 import uk.ac.manchester.tornado.api.KernelContext;
 import uk.ac.manchester.tornado.api.annotations.Parallel;
+import uk.ac.manchester.tornado.api.math.TornadoMath;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 import uk.ac.manchester.tornado.api.types.arrays.LongArray;
@@ -25,6 +26,16 @@ public final class PairKernels {
 
   /** Ranks of an item of shrink: those of a tile of packed A. */
   public static final int ITEM_RANKS = PackedLayout.TILE_RANKS;
+
+  /** Number of an activation: see the enum of that name. */
+  public static final int SWIGLU = 0;
+
+  public static final int GEGLU = 1;
+  public static final int RELU2 = 2;
+  public static final int CLAMPED_SWIGLU = 3;
+
+  /** Where gpt-oss clamps gate and up. */
+  private static final float LIMIT = 7.0f;
 
   private PairKernels() {}
 
@@ -316,6 +327,113 @@ public final class PairKernels {
         }
       }
     }
+  }
+
+  /**
+   * {@code out[p, i] = act(base + delta)} of the gate and the up column of {@code i}, in one pass.
+   * Rows of live pairs are written, those without a delta too.
+   *
+   * <p>Grid: one thread per pair and column of {@code out}.
+   *
+   * @param base in, float32 {@code [P, yWidth]}
+   * @param out out, float32 {@code [P, I]}
+   * @param gateStep columns from one gate to the next: 1 for halves, 2 if they alternate with up
+   * @param gateToUp columns from a gate to its up, 0 without gates
+   * @param activation one of the numbers above
+   */
+  public static void activateFloats(
+      IntArray step,
+      IntArray adapterIds,
+      IntArray expertMap,
+      IntArray expertIds,
+      IntArray sizes,
+      IntArray slices,
+      FloatArray pool,
+      FloatArray z,
+      FloatArray base,
+      FloatArray out,
+      int maxPairs,
+      int zStride,
+      int inner,
+      int gateStep,
+      int gateToUp,
+      int activation) {
+    for (@Parallel int pair = 0; pair < maxPairs; pair++) {
+      for (@Parallel int i = 0; i < inner; i++) {
+        if (pair < PairSites.pairs(step, maxPairs)) {
+          int site = PairSites.of(step, adapterIds, expertMap, expertIds, pair);
+          int zRow = pair * zStride;
+          int from = pair * sizes.get(Sizes.Y_WIDTH) + sizes.get(Sizes.COLUMN_OFFSET);
+          int gate = i * gateStep;
+          int up = gate + gateToUp;
+          float g =
+              base.get(from + gate)
+                  + floatDelta(slices, pool, z, sliceOf(slices, site, gate), gate, zRow);
+          float u =
+              base.get(from + up)
+                  + floatDelta(slices, pool, z, sliceOf(slices, site, up), up, zRow);
+          out.set(pair * inner + i, activate(activation, g, u));
+        }
+      }
+    }
+  }
+
+  /** {@link #activateFloats} with packed weights. */
+  public static void activatePacked(
+      IntArray step,
+      IntArray adapterIds,
+      IntArray expertMap,
+      IntArray expertIds,
+      IntArray sizes,
+      IntArray slices,
+      LongArray pool,
+      FloatArray z,
+      FloatArray base,
+      FloatArray out,
+      int maxPairs,
+      int zStride,
+      int inner,
+      int gateStep,
+      int gateToUp,
+      int activation,
+      int bf16) {
+    for (@Parallel int pair = 0; pair < maxPairs; pair++) {
+      for (@Parallel int i = 0; i < inner; i++) {
+        if (pair < PairSites.pairs(step, maxPairs)) {
+          int site = PairSites.of(step, adapterIds, expertMap, expertIds, pair);
+          int zRow = pair * zStride;
+          int from = pair * sizes.get(Sizes.Y_WIDTH) + sizes.get(Sizes.COLUMN_OFFSET);
+          int gate = i * gateStep;
+          int up = gate + gateToUp;
+          float g =
+              base.get(from + gate)
+                  + packedDelta(slices, pool, z, sliceOf(slices, site, gate), gate, zRow, bf16);
+          float u =
+              base.get(from + up)
+                  + packedDelta(slices, pool, z, sliceOf(slices, site, up), up, zRow, bf16);
+          out.set(pair * inner + i, activate(activation, g, u));
+        }
+      }
+    }
+  }
+
+  /** An activation of a gate and an up value; of no gate, g is u. */
+  static float activate(int activation, float g, float u) {
+    float value;
+    if (activation == RELU2) {
+      float positive = Math.max(u, 0.0f);
+      value = positive * positive;
+    } else if (activation == GEGLU) {
+      float inside = 0.7978845608f * (g + 0.044715f * g * g * g);
+      value = 0.5f * g * (1.0f + TornadoMath.tanh(inside)) * u;
+    } else if (activation == CLAMPED_SWIGLU) {
+      float gate = Math.min(g, LIMIT);
+      float up = Math.max(-LIMIT, Math.min(u, LIMIT));
+      value = gate / (1.0f + TornadoMath.exp(-1.702f * gate)) * (up + 1.0f);
+    } else {
+      value = g / (1.0f + TornadoMath.exp(-g)) * u;
+    }
+    return value;
   }
 
   /** Ranks of all slices of a site; 0 without one. */

@@ -59,26 +59,111 @@ public final class PairLaunch {
     }
   }
 
+  /**
+   * What the activation reads and writes.
+   *
+   * @param out out, float32 {@code [P, I]}
+   * @param gateStep columns from one gate to the next
+   * @param gateToUp columns from a gate to its up, 0 without gates
+   * @param activation as {@link PairKernels} numbers them
+   */
+  public record Activated(FloatArray out, int gateStep, int gateToUp, int activation) {}
+
   /** Appends the tasks {@code name + "Shrink"} and {@code name + "Expand"}. */
   public static void append(
       Target target, String name, ProjectionWeights weights, Call call, Arrays arrays) {
+    shrink(target, name + "Shrink", weights, call, arrays);
+    String task = name + "Expand";
     switch (weights) {
       case FloatWeights floats -> {
-        shrink(target, name + "Shrink", floats, call, arrays);
         if (call.combined()) {
-          combine(target, name + "Expand", floats, call, arrays);
+          combine(target, task, floats, call, arrays);
         } else {
-          expand(target, name + "Expand", floats, call, arrays);
+          expand(target, task, floats, call, arrays);
         }
       }
       case PackedWeights packed -> {
-        shrink(target, name + "Shrink", packed, call, arrays);
         if (call.combined()) {
-          combine(target, name + "Expand", packed, call, arrays);
+          combine(target, task, packed, call, arrays);
         } else {
-          expand(target, name + "Expand", packed, call, arrays);
+          expand(target, task, packed, call, arrays);
         }
       }
+    }
+  }
+
+  /**
+   * Appends the tasks {@code name + "Shrink"} and {@code name + "Activate"}: y is read as the base,
+   * and what the activation makes of it and the delta goes to {@code activated.out()}.
+   */
+  public static void appendActivated(
+      Target target,
+      String name,
+      ProjectionWeights weights,
+      Call call,
+      Arrays arrays,
+      Activated activated) {
+    shrink(target, name + "Shrink", weights, call, arrays);
+    String task = name + "Activate";
+    StepArrays step = arrays.step();
+    switch (weights) {
+      case FloatWeights floats ->
+          target
+              .graph()
+              .task(
+                  task,
+                  PairKernels::activateFloats,
+                  step.step(),
+                  step.adapterIds(),
+                  step.expertMap(),
+                  arrays.expertIds(),
+                  arrays.sizes(),
+                  floats.table().slices(),
+                  floats.pool(),
+                  arrays.z(),
+                  arrays.y(),
+                  activated.out(),
+                  call.maxPairs(),
+                  call.zStride(),
+                  inner(call, activated),
+                  activated.gateStep(),
+                  activated.gateToUp(),
+                  activated.activation());
+      case PackedWeights packed ->
+          target
+              .graph()
+              .task(
+                  task,
+                  PairKernels::activatePacked,
+                  step.step(),
+                  step.adapterIds(),
+                  step.expertMap(),
+                  arrays.expertIds(),
+                  arrays.sizes(),
+                  packed.table().slices(),
+                  packed.poolB(),
+                  arrays.z(),
+                  arrays.y(),
+                  activated.out(),
+                  call.maxPairs(),
+                  call.zStride(),
+                  inner(call, activated),
+                  activated.gateStep(),
+                  activated.gateToUp(),
+                  activated.activation(),
+                  bf16(packed));
+    }
+  }
+
+  private static int inner(Call call, Activated activated) {
+    return activated.gateToUp() == 0 ? call.outputWidth() : call.outputWidth() / 2;
+  }
+
+  private static void shrink(
+      Target target, String task, ProjectionWeights weights, Call call, Arrays arrays) {
+    switch (weights) {
+      case FloatWeights floats -> shrinkFloats(target, task, floats, call, arrays);
+      case PackedWeights packed -> shrinkPacked(target, task, packed, call, arrays);
     }
   }
 
@@ -86,7 +171,7 @@ public final class PairLaunch {
     return weights.type() == DType.BF16 ? 1 : 0;
   }
 
-  private static void shrink(
+  private static void shrinkFloats(
       Target target, String task, FloatWeights weights, Call call, Arrays arrays) {
     SliceTable table = weights.table();
     StepArrays step = arrays.step();
@@ -114,7 +199,7 @@ public final class PairLaunch {
     target.addGrid(task, call.groups(), PairKernels.THREADS);
   }
 
-  private static void shrink(
+  private static void shrinkPacked(
       Target target, String task, PackedWeights weights, Call call, Arrays arrays) {
     SliceTable table = weights.table();
     StepArrays step = arrays.step();

@@ -89,11 +89,11 @@ public final class SortedPlan implements PlanSource {
     return list.toArray();
   }
 
-  /** Graph that owns the arrays on the device. */
+  /** Graph that owns the arrays on the device; it is run once. */
   public TaskGraph graph() {
     IntArray pairs = new IntArray(1);
     return new TaskGraph(name)
-        .transferToDevice(DataTransferMode.FIRST_EXECUTION, arrays())
+        .transferToDevice(DataTransferMode.EVERY_EXECUTION, arrays())
         .task("readPairs", SmallKernels::readPairs, arrays.counts(), pairs)
         .persistOnDevice(arrays())
         // named, so that closing the plan frees its device memory and its pinned host memory

@@ -52,25 +52,37 @@ public final class StepInput {
     deviceIds = ids;
   }
 
-  /** What kernels of the engine's graphs read. */
-  public StepArrays handles() {
-    return deviceIds == null ? handles : handles.withAdapterIds(deviceIds);
+  /**
+   * What kernels of the engine's graphs read.
+   *
+   * @param transfers whether their graph transfers the step: then they read what it transfers
+   */
+  public StepArrays handles(boolean transfers) {
+    StepArrays own = transfers ? arrays : handles;
+    return new StepArrays(
+        own.step(),
+        deviceIds == null ? own.adapterIds() : deviceIds,
+        handles.expertMap(),
+        handles.errors());
   }
 
   /** The stand-ins in the engine's graphs. */
-  public Object[] allHandles() {
-    return list(handles, zeroHandle);
+  public Object[] allHandles(boolean transfers) {
+    return list(handles, zeroHandle, transfers);
   }
 
   /** The arrays on the device, in the order of the handles. */
-  public Object[] allArrays() {
-    return list(arrays, zeros);
+  public Object[] allArrays(boolean transfers) {
+    return list(arrays, zeros, transfers);
   }
 
-  private Object[] list(StepArrays step, IntArray router) {
-    List<Object> list = new ArrayList<>(List.of(step.step(), step.expertMap(), step.errors()));
-    if (deviceIds == null) {
-      list.add(step.adapterIds());
+  private Object[] list(StepArrays step, IntArray router, boolean transfers) {
+    List<Object> list = new ArrayList<>(List.of(step.expertMap(), step.errors()));
+    if (!transfers) {
+      list.add(step.step());
+      if (deviceIds == null) {
+        list.add(step.adapterIds());
+      }
     }
     if (onlyExpert) {
       list.add(router);
@@ -86,8 +98,8 @@ public final class StepInput {
   }
 
   /** The plan of layers with one expert, which every token chooses with weight 1. */
-  public PairPlan onlyExpert(int tokens) {
-    return new PairPlan(handles(), zeroHandle, new FloatArray(1), tokens);
+  public PairPlan onlyExpert(int tokens, boolean transfers) {
+    return new PairPlan(handles(transfers), zeroHandle, new FloatArray(1), tokens);
   }
 
   /** Words that count pairs with ids out of range. */
@@ -97,12 +109,18 @@ public final class StepInput {
 
   /** Graph that owns the arrays on the device and transfers a step when it is run. */
   public TaskGraph graph() {
-    return new TaskGraph(name)
-        .transferToDevice(DataTransferMode.EVERY_EXECUTION, transferred())
-        .transferToDevice(
-            DataTransferMode.FIRST_EXECUTION, arrays.expertMap(), arrays.errors(), zeros)
+    // TornadoVM gives no memory to what a task does not use and only the first run transfers
+    TaskGraph graph =
+        new TaskGraph(name)
+            .transferToDevice(DataTransferMode.EVERY_EXECUTION, transferred())
+            .transferToDevice(DataTransferMode.EVERY_EXECUTION, arrays.expertMap());
+    if (onlyExpert) {
+      graph.transferToDevice(DataTransferMode.EVERY_EXECUTION, zeros);
+    }
+    return graph
+        .transferToDevice(DataTransferMode.FIRST_EXECUTION, arrays.errors())
         .task("readStep", SmallKernels::readStep, arrays.step(), arrays.errors(), read)
-        .persistOnDevice(allArrays())
+        .persistOnDevice(allArrays(false))
         // named, so that closing the plan frees its device memory and its pinned host memory
         .persistOnDevice(read)
         .transferToHost(DataTransferMode.UNDER_DEMAND, arrays.errors());

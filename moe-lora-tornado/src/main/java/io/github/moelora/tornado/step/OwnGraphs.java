@@ -18,20 +18,17 @@ import org.slf4j.LoggerFactory;
  * The graphs of all projections and dense modules, while no engine has the device: made when
  * weights first go there. Not thread-safe.
  *
- * <p>A change of a slot that fails is taken back: the new weights lie beside the old ones until all
- * projections have them, where the pools have room for both. What fails on the device, or cannot be
- * taken back, ends the use of the instance, since nobody knows then what the device holds.
+ * <p>What fails on the device ends the use of the instance, since nobody knows then what the device
+ * holds.
  */
 final class OwnGraphs implements SlotStore {
   private static final Logger LOG = LoggerFactory.getLogger(OwnGraphs.class);
-
-  /** How often a store is tried that the Java heap has no room for. */
-  private static final int TRIES = 3;
 
   private final List<ProjectionWeights> weights;
   private final @Nullable Tuning tuning;
   private final ChosenDevice device;
   private final DeviceMemory memory;
+  private final SlotWriter writer;
   private List<ProjectionGraphs> graphs = List.of();
   private @Nullable Throwable failure;
 
@@ -49,6 +46,7 @@ final class OwnGraphs implements SlotStore {
     this.tuning = tuning;
     this.device = device;
     this.memory = memory;
+    writer = new SlotWriter(weights, index -> graphs.get(index).store());
   }
 
   /** Whether the graphs were made. */
@@ -96,69 +94,17 @@ final class OwnGraphs implements SlotStore {
   @Override
   public void change(int slot, List<ProjectionWeights.Packed> packed) {
     all();
-    int at = 0;
     try {
-      while (at < graphs.size()) {
-        change(at, slot, packed);
-        at++;
-      }
+      writer.change(slot, packed);
     } catch (RuntimeException | Error e) {
       noteFailure(e);
-      if (failure == null) {
-        takeBack(at, e);
-      }
       throw e;
-    }
-    for (int i = 0; i < weights.size(); i++) {
-      weights.get(i).settle();
-    }
-  }
-
-  private void change(int index, int slot, List<ProjectionWeights.Packed> packed) {
-    if (packed.isEmpty()) {
-      weights.get(index).stageEmpty(slot);
-      store(index);
-    } else {
-      ProjectionWeights.Packed each = packed.get(index);
-      each.stage(slot);
-      do {
-        store(index);
-      } while (each.stageNext());
-    }
-  }
-
-  /** Stores what is staged; a store may be repeated. */
-  private void store(int index) {
-    OutOfMemoryError last = null;
-    for (int i = 0; i < TRIES; i++) {
-      try {
-        graphs.get(index).store();
-        return;
-      } catch (OutOfMemoryError e) {
-        last = e;
-      }
-    }
-    throw last;
-  }
-
-  /** Brings back what the slot had in the first projections up to {@code last}. */
-  private void takeBack(int last, Throwable cause) {
-    try {
-      for (int i = 0; i <= last; i++) {
-        if (!weights.get(i).stageRevert()) {
-          failure = cause;
-          return;
-        }
-        store(i);
-      }
-    } catch (RuntimeException | Error e) {
-      failure = cause;
     }
   }
 
   /** Notes what did not come from the Java heap or stack alone. */
   private void noteFailure(Throwable e) {
-    if (!(e instanceof VirtualMachineError)) {
+    if (SlotWriter.isOfDevice(e) || writer.hasLost()) {
       failure = e;
     }
   }
@@ -183,7 +129,7 @@ final class OwnGraphs implements SlotStore {
     for (ProjectionGraphs each : graphs) {
       try {
         each.close();
-      } catch (RuntimeException e) {
+      } catch (RuntimeException | Error e) {
         if (failure == null) {
           throw e;
         }

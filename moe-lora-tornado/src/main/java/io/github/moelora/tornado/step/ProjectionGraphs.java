@@ -48,6 +48,7 @@ public final class ProjectionGraphs implements AutoCloseable {
   private final List<Chunk> chunks;
   private final TornadoExecutionPlan plan;
   private final boolean[] compiled;
+  private boolean used;
   private @Nullable TornadoExecutionResult lastResult;
 
   /**
@@ -145,6 +146,7 @@ public final class ProjectionGraphs implements AutoCloseable {
     if (compiled[graph]) {
       lastResult = plan.withGraph(graph).execute();
     } else {
+      used = true;
       FirstUse.run(() -> lastResult = plan.withGraph(graph).execute());
       compiled[graph] = true;
     }
@@ -217,7 +219,10 @@ public final class ProjectionGraphs implements AutoCloseable {
 
   @Override
   public void close() {
-    // of the selected graphs alone, and the last one to run is selected
-    plan.withAllGraphs().freeDeviceMemory();
+    // without a run there is no memory, and TornadoVM fails to free it
+    if (used) {
+      // of the selected graphs alone, and the last one to run is selected
+      plan.withAllGraphs().freeDeviceMemory();
+    }
   }
 }

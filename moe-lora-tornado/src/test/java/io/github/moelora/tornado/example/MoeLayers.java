@@ -53,9 +53,8 @@ public final class MoeLayers implements AutoCloseable {
       lora.append(to, ProjectionCall.gateUp(i), new EngineArrays(x, gateUp, 2 * inner));
       layer.task("activate", MoeKernels::activate, gateUp, active, inner);
       layer.task("down", MoeKernels::project, expertIds, base.down(), active, y, inner, hidden, 1);
-      ProjectionCall down = ProjectionCall.down(i).withRoutedWeight(false);
-      lora.append(to, down, new EngineArrays(active, y, hidden));
       layer.task("combine", MoeKernels::combine, routingWeights, y, x, hidden, perToken);
+      lora.appendCombined(to, ProjectionCall.down(i), new EngineArrays(active, x, hidden));
       list.add(layer.persistOnDevice(gateUp, active, y).snapshot());
     }
     graphs = list.size();
@@ -66,7 +65,7 @@ public final class MoeLayers implements AutoCloseable {
     lora.attach(plan, graphs);
   }
 
-  /** Runs all layers on what {@link #input} and the routing arrays hold; the result is in x. */
+  /** Runs all layers on {@link #input} and the routing arrays; the result is in x. */
   public void run(int tokens, int... adapterIds) {
     lora.begin(tokens, adapterIds);
     for (int i = 0; i < graphs - 1; i++) {
