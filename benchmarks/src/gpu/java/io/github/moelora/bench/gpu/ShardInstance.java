@@ -122,8 +122,7 @@ final class ShardInstance implements AutoCloseable {
     }
     int first = graphs.size();
     graphs.addAll(tasks.graphs());
-    TornadoExecutionPlan made =
-        new TornadoExecutionPlan(graphs.toArray(ImmutableTaskGraph[]::new));
+    TornadoExecutionPlan made = new TornadoExecutionPlan(graphs.toArray(ImmutableTaskGraph[]::new));
     device.use(made);
     if (!scheduler.keySet().isEmpty()) {
       made.withGridScheduler(scheduler);
