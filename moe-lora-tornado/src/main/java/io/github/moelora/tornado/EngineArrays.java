@@ -68,7 +68,8 @@ public record EngineArrays(TornadoNativeArray x, TornadoNativeArray y, int yWidt
 
   private void requireColumns(ProjectionWeights weights, ProjectionCall call, boolean narrow) {
     MoeModel model = weights.config().model();
-    int needed = call.columnOffset() + model.outputWidth(call.projection());
+    // in int64: a column offset near 2^31 must not wrap to one that fits
+    long needed = (long) call.columnOffset() + model.outputWidth(call.projection());
     if (yWidth < needed) {
       throw new IllegalArgumentException(
           "yWidth must be at least columnOffset + output width = %d, got %d"

@@ -13,7 +13,8 @@ import java.util.List;
  *
  * @param rowWarps rows of warps of a shrink work-group
  * @param rankWarps warps of a shrink work-group that share its rows: 1, 2 or 4
- * @param stepWarps shares of the steps of a stage of shrink that warps have: 1, 2 or 4
+ * @param stepWarps shares of the steps of a stage of shrink that warps have: 1, 2 or 4; 1 with two
+ *     row tiles
  * @param rowTiles row tiles of a warp of shrink, 1 or 2
  * @param rankTiles rank tiles of a warp of shrink, 1, 2, 4 or 8
  * @param steps tiles of 16 elements of H in a stage of shrink, 2 or 4
@@ -188,7 +189,7 @@ public record SplitTiling(
         + 4 * rows * ranks
         + 4 * rows * MmaExpand.sumsStride(chunk)
         + 16
-        + 8 * rows;
+        + 12 * rows;
   }
 
   /** Longs of a chunk of B that a thread copies. */

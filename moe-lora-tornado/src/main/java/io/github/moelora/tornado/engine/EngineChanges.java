@@ -64,6 +64,10 @@ public final class EngineChanges implements SlotStore {
           });
       changes.values().removeIf(List::isEmpty);
     }
+    // all that goes makes room for all that comes, in whatever order
+    for (ProjectionWeights each : weights) {
+      taken.keySet().forEach(each::release);
+    }
     taken.forEach((slot, change) -> apply(weights, slot, change.packed()));
   }
 
@@ -80,6 +84,7 @@ public final class EngineChanges implements SlotStore {
         do {
           memory.store(each);
         } while (!packed.isEmpty() && packed.get(i).stageNext());
+        each.settle();
       }
     }
   }

@@ -1,5 +1,7 @@
 package io.github.moelora.tornado.engine;
 
+import io.github.moelora.tornado.device.ChosenDevice;
+import io.github.moelora.tornado.device.PinnedArrays;
 import io.github.moelora.tornado.kernels.SmallKernels;
 import io.github.moelora.tornado.weights.ProjectionWeights;
 import java.util.ArrayList;
@@ -151,10 +153,12 @@ public final class EngineMemory {
     }
     TornadoExecutionPlan own =
         new TornadoExecutionPlan(snapshots.toArray(ImmutableTaskGraph[]::new));
+    ChosenDevice.of(enginePlan.getDevice(first)).use(own);
     for (int i = 0; i < ownGraphs.size(); i++) {
       results.put(ownGraphs.get(i), own.withGraph(i).execute());
     }
     for (Mapping mapping : mappings) {
+      PinnedArrays.keep(enginePlan.getDevice(first), mapping.handle());
       enginePlan.mapOnDeviceMemoryRegion(
           mapping.handle(),
           mapping.array() == scratchHandle ? scratch : mapping.array(),

@@ -1,4 +1,26 @@
-/** All code that runs on the device. It knows neither the host's memory nor task graphs. */
+/**
+ * All code that runs on the device. It knows neither the host's memory nor task graphs.
+ *
+ * <p>Kernels are the public static methods of public classes; stages are static methods that
+ * TornadoVM inlines. What its compiler asks of them:
+ *
+ * <ol>
+ *   <li>Only the method that allocates a local {@code int[]}, {@code long[]} or {@code float[]} may
+ *       index it. In a method that is given one, the index is taken for one of an array in global
+ *       memory: silently wrong. Giving it to {@code mma} operations is fine, and so is returning
+ *       it.
+ *   <li>A cast by {@code LocalTile} stands where the array is allocated; one stage further in, the
+ *       compiler sees a null: silently wrong, too.
+ *   <li>A stage that allocates has the same array each time it comes by, and one for each place
+ *       that calls it.
+ *   <li>A stage has at most 600 nodes, those of its own stages included, before constants are
+ *       known.
+ *   <li>The context's {@code localIdx} and {@code groupIdx} are read once, in the kernel.
+ *   <li>Numbers of a thread that stages share stand in small private arrays with constant indices,
+ *       which become registers.
+ *   <li>Fragments of {@code mma} survive only straight-line code.
+ * </ol>
+ */
 @NullMarked
 package io.github.moelora.tornado.kernels;
 

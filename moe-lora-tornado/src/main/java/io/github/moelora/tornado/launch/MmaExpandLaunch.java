@@ -5,14 +5,9 @@ import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.tornado.choice.SplitTiling;
 import io.github.moelora.tornado.kernels.MmaExpand;
 import io.github.moelora.tornado.layout.DevicePlan;
-import io.github.moelora.tornado.layout.SliceTable;
 import io.github.moelora.tornado.weights.PackedWeights;
 import uk.ac.manchester.tornado.api.KernelContext;
-import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task20;
-import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
-import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
-import uk.ac.manchester.tornado.api.types.arrays.IntArray;
-import uk.ac.manchester.tornado.api.types.arrays.LongArray;
+import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task18;
 
 /** Appends {@link MmaExpand} with its constants and its grid. */
 final class MmaExpandLaunch {
@@ -28,60 +23,34 @@ final class MmaExpandLaunch {
       SplitTiling tiling,
       NarrowArrays arrays) {
     DevicePlan plan = arrays.plan();
-    SliceTable table = weights.table();
-    int bf16 = weights.type() == DType.BF16 ? 1 : 0;
     target
         .graph()
         .task(
             task,
-            kernel(),
+            kernel(weights.type()),
             new KernelContext(),
             plan.sizes(),
             plan.counts(),
             plan.sortedTokenIds(),
             plan.blockExperts(),
             plan.blockAdapters(),
-            table.slices(),
-            table.scales(),
+            weights.table().slices(),
+            weights.table().scales(),
             weights.poolB(),
             arrays.z(),
             plan.routingWeights(),
-            bf16 != 0 ? arrays.y() : new LongArray(1),
-            bf16 != 0 ? new HalfFloatArray(1) : arrays.y(),
+            arrays.y(),
             tiling.zStride(config),
             tiling.rankSteps(config),
             tiling.rows(),
             tiling.expandRows(),
             tiling.chunk(),
-            tiling.expandGroups(),
-            bf16);
+            tiling.expandGroups());
     target.addGrid(task, tiling.expandGroups(), MmaExpand.THREADS);
   }
 
-  /** The kernel, raw because it sees arrays in other types than they have here. */
   @SuppressWarnings("rawtypes")
-  private static Task20 kernel() {
-    return (Task20<
-            KernelContext,
-            IntArray,
-            IntArray,
-            IntArray,
-            IntArray,
-            IntArray,
-            IntArray,
-            FloatArray,
-            LongArray,
-            FloatArray,
-            FloatArray,
-            LongArray,
-            HalfFloatArray,
-            Integer,
-            Integer,
-            Integer,
-            Integer,
-            Integer,
-            Integer,
-            Integer>)
-        MmaExpand::expand;
+  private static Task18 kernel(DType type) {
+    return type == DType.BF16 ? RawTask.of(MmaExpand::bfloat16) : RawTask.of(MmaExpand::float16);
   }
 }

@@ -5,20 +5,14 @@ import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.tornado.choice.SplitTiling;
 import io.github.moelora.tornado.kernels.MmaShrink;
 import io.github.moelora.tornado.layout.DevicePlan;
-import io.github.moelora.tornado.layout.SliceTable;
 import io.github.moelora.tornado.weights.PackedWeights;
 import uk.ac.manchester.tornado.api.KernelContext;
-import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task20;
-import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
-import uk.ac.manchester.tornado.api.types.arrays.IntArray;
-import uk.ac.manchester.tornado.api.types.arrays.LongArray;
 
 /** Appends {@link MmaShrink} with its constants and its grid. */
 final class MmaShrinkLaunch {
   private MmaShrinkLaunch() {}
 
   /** Appends the kernel as a task, and enters its grid. */
-  @SuppressWarnings("unchecked")
   static void append(
       Target target,
       String task,
@@ -26,61 +20,84 @@ final class MmaShrinkLaunch {
       PackedWeights weights,
       SplitTiling tiling,
       NarrowArrays arrays) {
+    if (tiling.rowTiles() > 1) {
+      appendTwoRowTiles(target, task, config, weights, tiling, arrays);
+    } else {
+      appendOneRowTile(target, task, config, weights, tiling, arrays);
+    }
+    target.addGrid(task, tiling.shrinkGroups(), tiling.shrinkThreads());
+  }
+
+  @SuppressWarnings("unchecked")
+  private static void appendOneRowTile(
+      Target target,
+      String task,
+      MoeLoraConfig config,
+      PackedWeights weights,
+      SplitTiling tiling,
+      NarrowArrays arrays) {
     DevicePlan plan = arrays.plan();
-    SliceTable table = weights.table();
-    int bf16 = weights.type() == DType.BF16 ? 1 : 0;
     target
         .graph()
         .task(
             task,
-            kernel(),
+            RawTask.of(MmaShrink::oneRowTile),
             new KernelContext(),
             plan.sizes(),
             plan.counts(),
             plan.sortedTokenIds(),
             plan.blockExperts(),
             plan.blockAdapters(),
-            table.slices(),
+            weights.table().slices(),
             weights.poolA(),
             arrays.x(),
             arrays.z(),
             config.model().inputWidth(weights.projection()),
             tiling.zStride(config),
-            bf16,
+            bf16(weights),
             tiling.rowWarps(),
             tiling.rankWarps(),
             tiling.stepWarps(),
-            tiling.rowTiles(),
             tiling.rankTiles(),
             tiling.steps(),
             tiling.shrinkGroups());
-    target.addGrid(task, tiling.shrinkGroups(), tiling.shrinkThreads());
   }
 
-  /** The kernel, raw because it sees arrays in other types than they have here. */
-  @SuppressWarnings("rawtypes")
-  private static Task20 kernel() {
-    return (Task20<
-            KernelContext,
-            IntArray,
-            IntArray,
-            IntArray,
-            IntArray,
-            IntArray,
-            IntArray,
-            LongArray,
-            LongArray,
-            FloatArray,
-            Integer,
-            Integer,
-            Integer,
-            Integer,
-            Integer,
-            Integer,
-            Integer,
-            Integer,
-            Integer,
-            Integer>)
-        MmaShrink::shrink;
+  @SuppressWarnings("unchecked")
+  private static void appendTwoRowTiles(
+      Target target,
+      String task,
+      MoeLoraConfig config,
+      PackedWeights weights,
+      SplitTiling tiling,
+      NarrowArrays arrays) {
+    DevicePlan plan = arrays.plan();
+    target
+        .graph()
+        .task(
+            task,
+            RawTask.of(MmaShrink::twoRowTiles),
+            new KernelContext(),
+            plan.sizes(),
+            plan.counts(),
+            plan.sortedTokenIds(),
+            plan.blockExperts(),
+            plan.blockAdapters(),
+            weights.table().slices(),
+            weights.poolA(),
+            arrays.x(),
+            arrays.z(),
+            config.model().inputWidth(weights.projection()),
+            tiling.zStride(config),
+            bf16(weights),
+            tiling.rowWarps(),
+            tiling.rankWarps(),
+            tiling.rankTiles(),
+            tiling.steps(),
+            tiling.shrinkGroups());
+  }
+
+  private static int bf16(PackedWeights weights) {
+    return weights.type() == DType.BF16 ? 1 : 0;
   }
 }

@@ -82,7 +82,9 @@ public final class HostPlan implements PlanSource {
     return new TaskGraph(name())
         .transferToDevice(DataTransferMode.EVERY_EXECUTION, arrays.plan())
         .task("readPairs", SmallKernels::readPairs, arrays.counts(), pairs)
-        .persistOnDevice(arrays.plan());
+        .persistOnDevice(arrays.plan())
+        // named, so that closing the plan frees its device memory and its pinned host memory
+        .persistOnDevice(pairs);
   }
 
   /**

@@ -91,9 +91,12 @@ public final class SortedPlan implements PlanSource {
 
   /** Graph that owns the arrays on the device; it is run once. */
   public TaskGraph graph() {
+    IntArray pairs = new IntArray(1);
     return new TaskGraph(name)
         .transferToDevice(DataTransferMode.EVERY_EXECUTION, arrays())
-        .task("readPairs", SmallKernels::readPairs, arrays.counts(), new IntArray(1))
-        .persistOnDevice(arrays());
+        .task("readPairs", SmallKernels::readPairs, arrays.counts(), pairs)
+        .persistOnDevice(arrays())
+        // named, so that closing the plan frees its device memory and its pinned host memory
+        .persistOnDevice(pairs);
   }
 }

@@ -122,6 +122,8 @@ public final class StepInput {
         .transferToDevice(DataTransferMode.FIRST_EXECUTION, arrays.errors())
         .task("readStep", SmallKernels::readStep, arrays.step(), arrays.errors(), read)
         .persistOnDevice(allArrays(false))
+        // named, so that closing the plan frees its device memory and its pinned host memory
+        .persistOnDevice(read)
         .transferToHost(DataTransferMode.UNDER_DEMAND, arrays.errors());
   }
 

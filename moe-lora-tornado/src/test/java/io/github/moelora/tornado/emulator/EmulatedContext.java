@@ -45,6 +45,7 @@ final class EmulatedContext extends KernelContext {
   private final int lane;
   private final AsyncCopies copies;
   private int allocations;
+  private int site = -1;
 
   EmulatedContext(WorkGroup group, Warp warp, int groups, int size, int groupIndex, int thread) {
     this.group = group;
@@ -91,39 +92,50 @@ final class EmulatedContext extends KernelContext {
     group.awaitBarrier(thread);
   }
 
+  /** See {@link LocalSites#enter}. */
+  void enterSite(int number) {
+    site = number;
+  }
+
+  private int allocation() {
+    int index = site < 0 ? allocations++ : group.memory().ofSite(site);
+    site = -1;
+    return index;
+  }
+
   @Override
   public int[] allocateIntLocalArray(int size) {
-    return group.memory().ints(allocations++, size);
+    return group.memory().ints(allocation(), size);
   }
 
   @Override
   public byte[] allocateByteLocalArray(int size) {
-    return group.memory().bytes(allocations++, size);
+    return group.memory().bytes(allocation(), size);
   }
 
   @Override
   public HalfFloat[] allocateHalfFloatLocalArray(int size) {
-    return group.memory().halves(allocations++, size);
+    return group.memory().halves(allocation(), size);
   }
 
   @Override
   public Half2[] allocateHalf2LocalArray(int size) {
-    return group.memory().half2s(allocations++, size);
+    return group.memory().half2s(allocation(), size);
   }
 
   @Override
   public long[] allocateLongLocalArray(int size) {
-    return group.memory().longs(allocations++, size);
+    return group.memory().longs(allocation(), size);
   }
 
   @Override
   public float[] allocateFloatLocalArray(int size) {
-    return group.memory().floats(allocations++, size);
+    return group.memory().floats(allocation(), size);
   }
 
   @Override
   public double[] allocateDoubleLocalArray(int size) {
-    return group.memory().doubles(allocations++, size);
+    return group.memory().doubles(allocation(), size);
   }
 
   @Override

@@ -5,9 +5,16 @@ import java.io.InputStream;
 import java.lang.classfile.ClassFile;
 import java.lang.classfile.ClassTransform;
 import java.lang.classfile.CodeTransform;
+import java.lang.classfile.constantpool.ClassEntry;
+import java.lang.classfile.constantpool.PoolEntry;
 import java.lang.reflect.Method;
+import java.util.ArrayDeque;
 import java.util.Arrays;
+import java.util.Deque;
+import java.util.HashSet;
+import java.util.Map;
 import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -25,6 +32,9 @@ public final class KernelLoader extends ClassLoader {
           "io.github.moelora.tornado.device",
           "io.github.moelora.tornado.layout",
           "io.github.moelora.tornado.kernels");
+
+  /** Names of the classes of each kernel, by that of its own. */
+  private static final Map<String, Set<String>> PARTS = new ConcurrentHashMap<>();
 
   private static final ClassTransform TRANSFORM =
       ClassTransform.transformingMethodBodies(CodeTransform.ofStateful(KernelTransform::new));
@@ -52,9 +62,39 @@ public final class KernelLoader extends ClassLoader {
     return new KernelLoader(original, mutant);
   }
 
-  /** Whether a kernel is of the mutated class. */
+  /** Whether a kernel is of the mutated class, or has stages of it. */
   public boolean mutates(Method kernel) {
-    return original != null && kernel.getDeclaringClass() == original.type();
+    return original != null
+        && parts(kernel.getDeclaringClass()).contains(original.type().getName());
+  }
+
+  /** Names of the classes of a kernel: its own, and those of the rooms that it needs. */
+  public static Set<String> parts(Class<?> kernel) {
+    return PARTS.computeIfAbsent(kernel.getName(), KernelLoader::parts);
+  }
+
+  private static Set<String> parts(String kernel) {
+    Set<String> parts = new HashSet<>(Set.of(kernel));
+    Deque<String> left = new ArrayDeque<>(parts);
+    while (!left.isEmpty()) {
+      for (PoolEntry entry : ClassFile.of().parse(bytes(left.remove())).constantPool()) {
+        if (entry instanceof ClassEntry used) {
+          String name = used.asInternalName().replace('/', '.');
+          if (isOfRooms(name) && parts.add(name)) {
+            left.add(name);
+          }
+        }
+      }
+    }
+    return Set.copyOf(parts);
+  }
+
+  private static byte[] bytes(String name) {
+    try {
+      return read(name);
+    } catch (ClassNotFoundException e) {
+      throw new IllegalStateException(e);
+    }
   }
 
   /** This loader's version of a kernel. */
@@ -101,8 +141,11 @@ public final class KernelLoader extends ClassLoader {
   }
 
   private static boolean isAnew(String name) {
-    return name.equals(LoopGuard.class.getName())
-        || ROOMS.contains(name.substring(0, Math.max(0, name.lastIndexOf('.'))));
+    return name.equals(LoopGuard.class.getName()) || isOfRooms(name);
+  }
+
+  private static boolean isOfRooms(String name) {
+    return ROOMS.contains(name.substring(0, Math.max(0, name.lastIndexOf('.'))));
   }
 
   private Class<?> define(String name) throws ClassNotFoundException {

@@ -15,12 +15,14 @@ import java.lang.constant.ConstantDescs;
 import java.lang.constant.MethodTypeDesc;
 import java.util.HashSet;
 import java.util.Set;
+import uk.ac.manchester.tornado.api.KernelContext;
 import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
 
 /**
  * Makes Java code do what the device does with it: a thread's own arrays start with NaN instead of
- * 0, casts of local arrays go to {@link LocalTiles}, pairs of float16 to {@link HalfPairs}, and
- * loops are counted by {@link LoopGuard}.
+ * 0, a place that allocates local memory has the same array each time, see {@link LocalSites},
+ * casts of local arrays go to {@link LocalTiles}, pairs of float16 to {@link HalfPairs}, and loops
+ * are counted by {@link LoopGuard}.
  */
 final class KernelTransform implements CodeTransform {
   private static final ClassDesc ARRAYS = ClassDesc.of("java.util.Arrays");
@@ -30,6 +32,11 @@ final class KernelTransform implements CodeTransform {
   private static final ClassDesc TILES = ClassDesc.of(LocalTiles.class.getName());
   private static final MethodTypeDesc STAND_IN =
       MethodTypeDesc.of(ConstantDescs.CD_Object, ConstantDescs.CD_Object, ConstantDescs.CD_Class);
+  private static final String CONTEXT = KernelContext.class.getName().replace('.', '/');
+  private static final ClassDesc SITES = ClassDesc.of(LocalSites.class.getName());
+  private static final MethodTypeDesc ENTER =
+      MethodTypeDesc.of(
+          ConstantDescs.CD_void, ClassDesc.of(KernelContext.class.getName()), ConstantDescs.CD_int);
   private static final MethodTypeDesc TICK = MethodTypeDesc.of(ConstantDescs.CD_void);
 
   private final Set<Label> passed = new HashSet<>();
@@ -50,6 +57,17 @@ final class KernelTransform implements CodeTransform {
       case NewPrimitiveArrayInstruction array -> {
         builder.with(array);
         spoil(builder, array.typeKind());
+      }
+      case InvokeInstruction call
+          when call.owner().name().equalsString(CONTEXT)
+              && call.name().stringValue().endsWith("LocalArray") -> {
+        // the context and the size stay for the call
+        builder
+            .dup2()
+            .pop()
+            .loadConstant(LocalSites.next())
+            .invokestatic(SITES, "enter", ENTER)
+            .with(call);
       }
       case InvokeInstruction call when call.owner().name().equalsString(LocalTiles.REPLACED) -> {
         ClassDesc type = call.typeSymbol().returnType();

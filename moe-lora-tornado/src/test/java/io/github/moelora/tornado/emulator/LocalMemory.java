@@ -4,16 +4,18 @@ import java.lang.reflect.Array;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.BitSet;
+import java.util.HashMap;
 import java.util.IdentityHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
 import uk.ac.manchester.tornado.api.types.HalfFloat;
 import uk.ac.manchester.tornado.api.types.vectors.Half2;
 
 /**
- * Local arrays of a work-group. The n-th allocation of every thread is the same array; it starts
- * filled with values that spoil every result: a NaN, and for an {@code int} one that is two NaNs in
- * float16 and in bfloat16 and no index.
+ * Local arrays of a work-group. A place that allocates, or without places the n-th allocation of
+ * every thread, has one array; it starts filled with values that spoil every result: a NaN, and for
+ * an {@code int} one that is two NaNs in float16 and in bfloat16 and no index.
  */
 final class LocalMemory {
   static final int POISON = 0x7fff7fff;
@@ -24,7 +26,13 @@ final class LocalMemory {
 
   private final List<Object> arrays = new ArrayList<>();
   private final IdentityHashMap<int[], BitSet> copies = new IdentityHashMap<>();
+  private final Map<Integer, Integer> sites = new HashMap<>();
   private int bytes;
+
+  /** Number of the array that a place of the kernel allocates. */
+  int ofSite(int site) {
+    return sites.computeIfAbsent(site, key -> sites.size());
+  }
 
   int[] ints(int index, int size) {
     return array(index, int[].class, size, 4);

@@ -54,7 +54,7 @@ public final class MoeLayers implements AutoCloseable {
       layer.task("down", MoeKernels::project, expertIds, base.down(), active, y, inner, hidden, 1);
       layer.task("combine", MoeKernels::combine, routingWeights, y, x, hidden, perToken);
       lora.appendCombined(to, ProjectionCall.down(i), new EngineArrays(active, x, hidden));
-      list.add(layer.snapshot());
+      list.add(layer.persistOnDevice(gateUp, active, y).snapshot());
     }
     graphs = list.size();
     list.addAll(lora.graphs());

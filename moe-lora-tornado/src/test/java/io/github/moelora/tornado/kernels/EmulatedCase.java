@@ -196,14 +196,14 @@ record EmulatedCase(
             48,
             GATE_UP),
         new EmulatedCase(
-            "blocks of two items, warps of two by eight tiles share the steps",
+            "blocks of two items, a warp of two by eight tiles",
             DType.F16,
             200,
             136,
             75,
             List.of(Slot.of(12), Slot.of(60)),
             60,
-            new SplitTiling(1, 1, 2, 2, 8, 2, 2, 2, 16, 64, 3, 3),
+            new SplitTiling(1, 1, 1, 2, 8, 2, 2, 2, 16, 64, 3, 3),
             26,
             DOWN.withPairRows(true)),
         new EmulatedCase(

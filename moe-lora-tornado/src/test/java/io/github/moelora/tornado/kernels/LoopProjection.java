@@ -101,11 +101,9 @@ final class LoopProjection {
 
   /** Computes with {@link FloatLoops} and checks y. */
   void checkFloatLoops() {
-    FloatArray staging = FloatWeights.newStaging(config);
-    FloatWeights weights =
-        new FloatWeights(WeightSite.of(config, call.layer(), call.projection()), staging);
+    FloatWeights weights = new FloatWeights(WeightSite.of(config, call.layer(), call.projection()));
     weights.pool().init(Float.NaN);
-    load(weights, each -> FloatLoops.storeSlot(staging, weights.range(), weights.pool()));
+    load(weights, each -> FloatLoops.storeSlot(weights.staging(), weights.range(), weights.pool()));
     FloatLoops.shrink(
         plan.sizes(),
         plan.counts(),
@@ -137,16 +135,15 @@ final class LoopProjection {
 
   /** Computes with {@link PackedLoops} and checks y. */
   void checkPackedLoops() {
-    PackedWeights.Staging staging = PackedWeights.Staging.of(config);
     PackedWeights weights =
-        new PackedWeights(WeightSite.of(config, call.layer(), call.projection()), staging);
+        new PackedWeights(WeightSite.of(config, call.layer(), call.projection()));
     weights.poolA().getSegment().fill((byte) 0xff);
     weights.poolB().getSegment().fill((byte) 0xff);
     load(
         weights,
         each -> {
-          PackedLoops.store(staging.a(), weights.range(), weights.poolA(), 0);
-          PackedLoops.store(staging.b(), weights.range(), weights.poolB(), 2);
+          PackedLoops.store(weights.stagingA(), weights.range(), weights.poolA(), 0);
+          PackedLoops.store(weights.stagingB(), weights.range(), weights.poolB(), 2);
         });
     int bf16 = config.weightType() == DType.BF16 ? 1 : 0;
     PackedLoops.shrink(
@@ -185,14 +182,13 @@ final class LoopProjection {
    * y.
    */
   void checkPackedPairs() {
-    PackedWeights.Staging staging = PackedWeights.Staging.of(config);
     PackedWeights weights =
-        new PackedWeights(WeightSite.of(config, call.layer(), call.projection()), staging);
+        new PackedWeights(WeightSite.of(config, call.layer(), call.projection()));
     load(
         weights,
         each -> {
-          PackedLoops.store(staging.a(), weights.range(), weights.poolA(), 0);
-          PackedLoops.store(staging.b(), weights.range(), weights.poolB(), 2);
+          PackedLoops.store(weights.stagingA(), weights.range(), weights.poolA(), 0);
+          PackedLoops.store(weights.stagingB(), weights.range(), weights.poolB(), 2);
         });
     int bf16 = config.weightType() == DType.BF16 ? 1 : 0;
     int zStride = SliceTable.maxStack(config);
@@ -243,10 +239,8 @@ final class LoopProjection {
 
   /** Computes with {@link PairKernels} on float32 weights, shrink on the emulated device. */
   void checkFloatPairs() {
-    FloatArray staging = FloatWeights.newStaging(config);
-    FloatWeights weights =
-        new FloatWeights(WeightSite.of(config, call.layer(), call.projection()), staging);
-    load(weights, each -> FloatLoops.storeSlot(staging, weights.range(), weights.pool()));
+    FloatWeights weights = new FloatWeights(WeightSite.of(config, call.layer(), call.projection()));
+    load(weights, each -> FloatLoops.storeSlot(weights.staging(), weights.range(), weights.pool()));
     int zStride = SliceTable.maxStack(config);
     StepArrays step = step();
     IntArray expertIds = IntArray.fromArray(problem.expertIds());

@@ -1,0 +1,31 @@
+package io.github.moelora.tornado.launch;
+
+import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task15;
+import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task18;
+import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task19;
+
+/**
+ * Kernels as tasks of no particular types, because they see arrays in other types than these have
+ * on the host: all that a device has of an array is its memory.
+ */
+final class RawTask {
+  private RawTask() {}
+
+  @SuppressWarnings("rawtypes")
+  static <A, B, C, D, E, F, G, H, I, J, K, L, M, N, O> Task15 of(
+      Task15<A, B, C, D, E, F, G, H, I, J, K, L, M, N, O> kernel) {
+    return kernel;
+  }
+
+  @SuppressWarnings("rawtypes")
+  static <A, B, C, D, E, F, G, H, I, J, K, L, M, N, O, P, Q, R> Task18 of(
+      Task18<A, B, C, D, E, F, G, H, I, J, K, L, M, N, O, P, Q, R> kernel) {
+    return kernel;
+  }
+
+  @SuppressWarnings("rawtypes")
+  static <A, B, C, D, E, F, G, H, I, J, K, L, M, N, O, P, Q, R, S> Task19 of(
+      Task19<A, B, C, D, E, F, G, H, I, J, K, L, M, N, O, P, Q, R, S> kernel) {
+    return kernel;
+  }
+}
