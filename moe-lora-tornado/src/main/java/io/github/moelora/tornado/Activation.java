@@ -1,5 +1,7 @@
 package io.github.moelora.tornado;
 
+import io.github.moelora.tornado.kernels.PairKernels;
+
 /**
  * What stands between an expert's first projection and its second one; {@code g} is a gate column,
  * {@code u} the up column that belongs to it.
@@ -16,6 +18,16 @@ public enum Activation {
    * [-7, 7]} (gpt-oss).
    */
   CLAMPED_SWIGLU;
+
+  /** As the kernels number them. */
+  int number() {
+    return switch (this) {
+      case SWIGLU -> PairKernels.SWIGLU;
+      case GEGLU -> PairKernels.GEGLU;
+      case RELU2 -> PairKernels.RELU2;
+      case CLAMPED_SWIGLU -> PairKernels.CLAMPED_SWIGLU;
+    };
+  }
 
   /** Whether there is a gate. */
   public boolean gated() {

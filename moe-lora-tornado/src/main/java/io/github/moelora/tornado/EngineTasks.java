@@ -269,6 +269,7 @@ public final class EngineTasks {
     Reads reads = new Reads(source, sizes(to), arrays);
     Target target = target(to);
     PairLaunch.Call numbers = numbers(target, call, handles, reads, pairs);
+    int number = activation.number();
     PairLaunch.appendActivated(
         target,
         "lora" + appended++ + "Activated",
@@ -276,9 +277,9 @@ public final class EngineTasks {
         numbers,
         pairArrays(reads, pairs),
         switch (gateUp) {
-          case UP_ONLY -> new PairLaunch.Activated(out, 1, 0, activation.ordinal());
-          case HALVES -> new PairLaunch.Activated(out, 1, inner, activation.ordinal());
-          case INTERLEAVED -> new PairLaunch.Activated(out, 2, 1, activation.ordinal());
+          case UP_ONLY -> new PairLaunch.Activated(out, 1, 0, number);
+          case HALVES -> new PairLaunch.Activated(out, 1, inner, number);
+          case INTERLEAVED -> new PairLaunch.Activated(out, 2, 1, number);
         });
   }
 

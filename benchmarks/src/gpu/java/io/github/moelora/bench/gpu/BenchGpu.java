@@ -1,6 +1,7 @@
 package io.github.moelora.bench.gpu;
 
 import io.github.moelora.DType;
+import io.github.moelora.Projection;
 import io.github.moelora.cli.Options;
 import io.github.moelora.spi.Availability;
 import io.github.moelora.tornado.TornadoBackendProvider;
@@ -73,6 +74,13 @@ final class BenchGpu implements Callable<Integer> {
           "tuned: the narrow kernels, on the CUDA backend alone; portable: the plain loops on"
               + " float32, on any.")
   private Kernels kind = Kernels.tuned;
+
+  @Option(
+      names = "--layer",
+      description =
+          "Measure whole layers instead: plan on the device, gate/up and down in one graph, as an"
+              + " engine has them; --cases then names shapes whose models are meant.")
+  private boolean layer;
 
   @Option(names = "--seed", paramLabel = "N", description = "Seed of all random numbers.")
   private long seed = 1;
@@ -158,6 +166,9 @@ final class BenchGpu implements Callable<Integer> {
     if (vllm != null && !Files.isReadable(vllm)) {
       throw new IllegalArgumentException("--vllm must be a readable file, got " + vllm);
     }
+    if (layer) {
+      return measureLayers(shapes, dtypes);
+    }
     open();
     boolean complete = true;
     for (var type : dtypes.entrySet()) {
@@ -173,6 +184,32 @@ final class BenchGpu implements Callable<Integer> {
     System.out.print(report.table());
     draw();
     return complete ? exitCode() : 1;
+  }
+
+  /** Measures layers; a shape for each model, because both projections are in a layer. */
+  private int measureLayers(List<BenchShape> shapes, Map<String, DType> dtypes) throws IOException {
+    if (vllm != null || plot != null) {
+      throw new IllegalArgumentException("--layer takes no --vllm and no --plot");
+    }
+    System.err.println(device().device());
+    LayerTable table = new LayerTable();
+    for (var type : dtypes.entrySet()) {
+      for (BenchShape shape : shapes) {
+        if (shape.projection() == Projection.DOWN) {
+          continue;
+        }
+        for (int rank : ranks) {
+          try (BenchLayer each = new BenchLayer(shape, rank, type.getValue(), tokens, seed)) {
+            table.add(shape.name(), type.getKey(), type.getValue(), rank, each.measure());
+          }
+          if (json != null) {
+            Files.writeString(json, table.json());
+          }
+        }
+      }
+    }
+    System.out.print(table);
+    return table.valid() ? 0 : 1;
   }
 
   private static DType dtype(String type) {

@@ -424,7 +424,7 @@ public final class PairKernels {
       float positive = Math.max(u, 0.0f);
       value = positive * positive;
     } else if (activation == GEGLU) {
-      float inside = 0.7978845608f * (g + 0.044715f * g * g * g);
+      float inside = 0.7978846f * (g + 0.044715f * g * g * g);
       value = 0.5f * g * (1.0f + TornadoMath.tanh(inside)) * u;
     } else if (activation == CLAMPED_SWIGLU) {
       float gate = Math.min(g, LIMIT);

@@ -178,14 +178,13 @@ final class LoopProjection {
    * y.
    */
   void checkPackedPairs() {
-    PackedWeights.Staging staging = PackedWeights.Staging.of(config);
     PackedWeights weights =
-        new PackedWeights(WeightSite.of(config, call.layer(), call.projection()), staging);
+        new PackedWeights(WeightSite.of(config, call.layer(), call.projection()));
     load(
         weights,
         each -> {
-          PackedLoops.store(staging.a(), weights.range(), weights.poolA(), 0);
-          PackedLoops.store(staging.b(), weights.range(), weights.poolB(), 2);
+          PackedLoops.store(weights.stagingA(), weights.range(), weights.poolA(), 0);
+          PackedLoops.store(weights.stagingB(), weights.range(), weights.poolB(), 2);
         });
     int bf16 = config.weightType() == DType.BF16 ? 1 : 0;
     int zStride = SliceTable.maxStack(config);
@@ -235,10 +234,8 @@ final class LoopProjection {
 
   /** Computes with {@link PairKernels} on float32 weights, shrink on the emulated device. */
   void checkFloatPairs() {
-    FloatArray staging = FloatWeights.newStaging(config);
-    FloatWeights weights =
-        new FloatWeights(WeightSite.of(config, call.layer(), call.projection()), staging);
-    load(weights, each -> FloatLoops.storeSlot(staging, weights.range(), weights.pool()));
+    FloatWeights weights = new FloatWeights(WeightSite.of(config, call.layer(), call.projection()));
+    load(weights, each -> FloatLoops.storeSlot(weights.staging(), weights.range(), weights.pool()));
     int zStride = SliceTable.maxStack(config);
     StepArrays step = step();
     IntArray expertIds = IntArray.fromArray(problem.expertIds());

@@ -9,7 +9,6 @@ import io.github.moelora.MoeModel;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.testkit.Problem;
 import io.github.moelora.testkit.Seeds;
-import io.github.moelora.tornado.Activation;
 import java.util.List;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
@@ -75,14 +74,5 @@ class PairKernelsTest {
     assertThat((double) PairKernels.activate(activation, g, u))
         .as("activation %d of %f, %f", activation, g, u)
         .isCloseTo(expected, within(2e-6 * (Math.abs(expected) + Math.abs(g * u))));
-  }
-
-  @Test
-  void numbersAreThoseOfTheEnum() {
-    assertThat(Activation.values())
-        .extracting(Enum::ordinal)
-        .containsExactly(
-            PairKernels.SWIGLU, PairKernels.GEGLU, PairKernels.RELU2, PairKernels.CLAMPED_SWIGLU);
-    assertThat(Activation.valueOf("RELU2").ordinal()).isEqualTo(PairKernels.RELU2);
   }
 }
