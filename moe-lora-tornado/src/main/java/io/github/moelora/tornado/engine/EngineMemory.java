@@ -184,7 +184,9 @@ public final class EngineMemory {
   /** Brings an array that a graph of ours has under demand to the host. */
   public void read(String graph, Object array) {
     TornadoExecutionResult result = results.get(graph);
-    if (result != null) {
+    if (plan != null && result != null) {
+      // a result brings arrays of the graphs that its plan has selected last
+      plan.withGraph(ownGraphs.indexOf(graph));
       result.transferToHost(array);
     }
   }

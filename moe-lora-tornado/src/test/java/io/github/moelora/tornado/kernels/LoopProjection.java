@@ -285,10 +285,7 @@ final class LoopProjection {
     check();
   }
 
-  /**
-   * Runs a kernel in the emulator's copy of its class: a JVM that has run the class itself often
-   * compiles it for a device no more, because Graal then leaves calls in it.
-   */
+  /** Runs a kernel on the emulated device. */
   private static void emulate(String kernel, int groups, int threads, Object... arguments) {
     Method method =
         Arrays.stream(PairKernels.class.getMethods())
