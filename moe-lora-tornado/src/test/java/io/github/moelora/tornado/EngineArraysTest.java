@@ -22,14 +22,12 @@ class EngineArraysTest {
   @ParameterizedTest
   @CsvSource({"2147483647, 2147483655", "2147483640, 2147483648", "1, 9"})
   void refusesColumnsBehindTheRow(int columnOffset, long needed) {
-    MoeLoraConfig config =
-        MoeLoraConfig.of(new MoeModel(8, 4, 2, GateUp.HALVES, List.of(0)), 1, 1);
+    MoeLoraConfig config = MoeLoraConfig.of(new MoeModel(8, 4, 2, GateUp.HALVES, List.of(0)), 1, 1);
     FloatWeights weights = new FloatWeights(WeightSite.of(config, 0, Projection.GATE_UP));
     EngineArrays arrays = new EngineArrays(new FloatArray(8), new FloatArray(8), 8);
     ProjectionCall call = ProjectionCall.gateUp(0).withColumnOffset(columnOffset);
     assertThatIllegalArgumentException()
         .isThrownBy(() -> arrays.requireFit(weights, call, 1))
-        .withMessage(
-            "yWidth must be at least columnOffset + output width = %d, got 8", needed);
+        .withMessage("yWidth must be at least columnOffset + output width = %d, got 8", needed);
   }
 }

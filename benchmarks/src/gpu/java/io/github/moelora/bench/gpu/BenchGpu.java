@@ -191,7 +191,7 @@ final class BenchGpu implements Callable<Integer> {
     if (vllm != null || plot != null) {
       throw new IllegalArgumentException("--layer takes no --vllm and no --plot");
     }
-    System.err.println(device().device());
+    System.err.println(device(kind).device());
     LayerTable table = new LayerTable();
     for (var type : dtypes.entrySet()) {
       for (BenchShape shape : shapes) {

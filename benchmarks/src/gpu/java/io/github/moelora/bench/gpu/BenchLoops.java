@@ -29,7 +29,6 @@ import uk.ac.manchester.tornado.api.ImmutableTaskGraph;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
-import uk.ac.manchester.tornado.api.enums.TornadoVMBackendType;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 
@@ -77,8 +76,7 @@ final class BenchLoops implements BenchSubject {
     int maxTokens = Collections.max(tokens);
     sizes = shape.sizes(maxTokens, rank, DType.F32);
     MoeLoraConfig config = sizes.config();
-    ChosenDevice device = ChosenDevice.first();
-    backend = new TornadoBackend(config, device, null);
+    backend = new TornadoBackend(config, ChosenDevice.first(), null);
     weights = backend.weights(0, shape.projection());
     SplittableRandom random = new SplittableRandom(seed);
     RandomAdapters randomAdapters =
@@ -99,7 +97,7 @@ final class BenchLoops implements BenchSubject {
     flag.init(0);
     Matrix pool = BenchOperands.pool(arena, random, DType.F32);
     operands = new BenchOperands(shape, pool, adapters, x.getSegment(), y.getSegment());
-    plan = makePlan(config, tokens, device);
+    plan = makePlan(config, tokens);
     for (int slot = 0; slot < adapters.size(); slot++) {
       ProjectionWeights.Packed packed = weights.pack(adapters.get(slot));
       packed.stage(slot);
@@ -116,8 +114,7 @@ final class BenchLoops implements BenchSubject {
   }
 
   /** Enters the graphs, and captures those of kernels where the backend can. */
-  private TornadoExecutionPlan makePlan(
-      MoeLoraConfig config, List<Integer> tokens, ChosenDevice device) {
+  private TornadoExecutionPlan makePlan(MoeLoraConfig config, List<Integer> tokens) {
     List<Object> resident = new ArrayList<>(List.of(weights.resident()));
     resident.addAll(List.of(routing.all()));
     resident.addAll(List.of(x, y, z, flag));
@@ -138,9 +135,7 @@ final class BenchLoops implements BenchSubject {
       graphs.put(count, new Graphs(one, one + 1));
     }
     TornadoExecutionPlan made = new TornadoExecutionPlan(list.toArray(ImmutableTaskGraph[]::new));
-    if (device.device().getTornadoVMBackend() != TornadoVMBackendType.OPENCL) {
-      made.withCUDAGraph();
-    }
+    BenchCopy.capture(made);
     return made;
   }
 

@@ -106,7 +106,11 @@ final class BenchOperands {
             shape.inputWidth(),
             1);
     Matrix outputs =
-        Matrix.of(MemorySegment.ofArray(new short[perToken * width]), type, perToken, width);
+        Matrix.of(
+            MemorySegment.ofArray(new byte[perToken * width * type.bytes()]),
+            type,
+            perToken,
+            width);
     for (int p = 0; p < perToken; p++) {
       for (int c = 0; c < width; c++) {
         outputs.set(p, c, before((long) (first + p) * width + c));

@@ -136,7 +136,8 @@ final class BenchShards implements Callable<Integer> {
       instance.compute();
       whole = of.result(instance, Shard.WHOLE, of.allExperts());
       wholeNanos = instance.layerNanos();
-      System.out.printf("%d tokens on %s: %.1f us%n", of.tokens(), instance.device(), wholeNanos / 1e3);
+      System.out.printf(
+          "%d tokens on %s: %.1f us%n", of.tokens(), instance.device(), wholeNanos / 1e3);
     }
     Check alone = new Check();
     whole.compare(whole, alone);
@@ -183,7 +184,7 @@ final class BenchShards implements Callable<Integer> {
       layer[i] = parts.get(i).layerNanos();
       long start = System.nanoTime();
       parts.get(i).runLayers(runs);
-      slowest = Math.max(slowest, System.nanoTime() - start);
+      slowest = Math.max(slowest, (double) (System.nanoTime() - start));
     }
     CyclicBarrier all = new CyclicBarrier(PARTS + 1);
     List<Future<?>> running = new ArrayList<>();
@@ -227,10 +228,7 @@ final class BenchShards implements Callable<Integer> {
       }
       batch =
           Batch.random(
-              random,
-              Batch.sequences(tokens, SLOTS, 0),
-              preset.expertsPerToken(),
-              model.experts());
+              random, Batch.sequences(tokens, SLOTS, 0), preset.expertsPerToken(), model.experts());
       x = Bits.random(arena, random, type, tokens, model.hiddenSize());
       middle = Bits.random(arena, random, type, batch.pairs(), model.intermediateSize());
     }
@@ -283,8 +281,7 @@ final class BenchShards implements Callable<Integer> {
     private int[] sampledTokens() {
       int count = Math.min(tokens(), SAMPLES);
       int[] sampled = new int[count];
-      Arrays.setAll(
-          sampled, i -> count == 1 ? 0 : (int) ((long) i * (tokens() - 1) / (count - 1)));
+      Arrays.setAll(sampled, i -> count == 1 ? 0 : (int) ((long) i * (tokens() - 1) / (count - 1)));
       return sampled;
     }
 
@@ -295,7 +292,9 @@ final class BenchShards implements Callable<Integer> {
           .toArray();
     }
 
-    /** What a part has computed of the sampled tokens, and float64 of it, in the whole's columns. */
+    /**
+     * What a part has computed of the sampled tokens, and float64 of it, in the whole's columns.
+     */
     Result result(ShardInstance instance, Shard shard, ExpertMap experts) {
       Result result = newResult();
       int perToken = preset.expertsPerToken();
@@ -344,10 +343,14 @@ final class BenchShards implements Callable<Integer> {
       this.model = model;
       numbers = new double[Projection.values().length][3][rows][];
       for (Projection projection : Projection.values()) {
-        for (double[][] kind : numbers[projection.ordinal()]) {
+        for (double[][] kind : of(projection)) {
           Arrays.setAll(kind, _ -> new double[model.outputWidth(projection)]);
         }
       }
+    }
+
+    private double[][][] of(Projection projection) {
+      return numbers[projection == Projection.GATE_UP ? 0 : 1];
     }
 
     /** Enters a row of a shard. */
@@ -358,7 +361,7 @@ final class BenchShards implements Callable<Integer> {
         Matrix actual,
         Reference.Result expected,
         int expectedRow) {
-      double[][][] to = numbers[projection.ordinal()];
+      double[][][] to = of(projection);
       for (int c = 0; c < actual.columns(); c++) {
         int column = column(projection, shard, c);
         to[0][row][column] = actual.get(0, c);

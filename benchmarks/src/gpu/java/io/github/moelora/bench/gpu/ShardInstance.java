@@ -107,7 +107,7 @@ final class ShardInstance implements AutoCloseable {
             .snapshot());
     for (int repeats : new int[] {1, REPEATS}) {
       TaskGraph graph = new TaskGraph("layer" + repeats).consumeFromDevice("fill", own);
-      EngineGraph engine = new EngineGraph(graph, graphs.size(), scheduler, maxTokens);
+      EngineGraph engine = new EngineGraph(graph, graphs.size(), maxTokens);
       for (int i = 0; i < repeats; i++) {
         tasks.append(
             engine,
@@ -122,8 +122,8 @@ final class ShardInstance implements AutoCloseable {
     }
     int first = graphs.size();
     graphs.addAll(tasks.graphs());
-    TornadoExecutionPlan made =
-        new TornadoExecutionPlan(graphs.toArray(ImmutableTaskGraph[]::new));
+    tasks.addGrids(scheduler);
+    TornadoExecutionPlan made = new TornadoExecutionPlan(graphs.toArray(ImmutableTaskGraph[]::new));
     device.use(made);
     if (!scheduler.keySet().isEmpty()) {
       made.withGridScheduler(scheduler);

@@ -1,5 +1,6 @@
 package io.github.moelora.tornado.engine;
 
+import io.github.moelora.tornado.device.ChosenDevice;
 import io.github.moelora.tornado.device.PinnedArrays;
 import io.github.moelora.tornado.kernels.SmallKernels;
 import io.github.moelora.tornado.weights.ProjectionWeights;
@@ -152,6 +153,7 @@ public final class EngineMemory {
     }
     TornadoExecutionPlan own =
         new TornadoExecutionPlan(snapshots.toArray(ImmutableTaskGraph[]::new));
+    ChosenDevice.of(enginePlan.getDevice(first)).use(own);
     for (int i = 0; i < ownGraphs.size(); i++) {
       results.put(ownGraphs.get(i), own.withGraph(i).execute());
     }

@@ -3,7 +3,6 @@ package io.github.moelora.tornado.emulator;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
-import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -52,15 +51,13 @@ public final class EquivalentMutants {
     return reasons.containsKey(mutant.key());
   }
 
-  /** Entries for a class that are no mutants of it. */
-  public List<String> unknown(MutantClass original) {
-    Set<String> keys = original.mutants().stream().map(Mutant::key).collect(Collectors.toSet());
-    List<String> unknown = new ArrayList<>();
-    for (String key : reasons.keySet()) {
-      if (key.startsWith(original.type().getSimpleName() + ".") && !keys.contains(key)) {
-        unknown.add(key);
-      }
-    }
-    return unknown;
+  /** Entries that are no mutants of the classes. */
+  public List<String> unknown(List<MutantClass> originals) {
+    Set<String> keys =
+        originals.stream()
+            .flatMap(original -> original.mutants().stream())
+            .map(Mutant::key)
+            .collect(Collectors.toSet());
+    return reasons.keySet().stream().filter(key -> !keys.contains(key)).toList();
   }
 }

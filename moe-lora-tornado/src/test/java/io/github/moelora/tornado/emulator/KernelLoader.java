@@ -65,12 +65,14 @@ public final class KernelLoader extends ClassLoader {
   /** Whether a kernel is of the mutated class, or has stages of it. */
   public boolean mutates(Method kernel) {
     return original != null
-        && PARTS
-            .computeIfAbsent(kernel.getDeclaringClass().getName(), KernelLoader::parts)
-            .contains(original.type().getName());
+        && parts(kernel.getDeclaringClass()).contains(original.type().getName());
   }
 
   /** Names of the classes of a kernel: its own, and those of the rooms that it needs. */
+  public static Set<String> parts(Class<?> kernel) {
+    return PARTS.computeIfAbsent(kernel.getName(), KernelLoader::parts);
+  }
+
   private static Set<String> parts(String kernel) {
     Set<String> parts = new HashSet<>(Set.of(kernel));
     Deque<String> left = new ArrayDeque<>(parts);

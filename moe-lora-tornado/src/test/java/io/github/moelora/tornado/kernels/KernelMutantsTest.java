@@ -11,20 +11,22 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.NavigableSet;
 import java.util.Optional;
+import java.util.TreeSet;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Tag;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.ValueSource;
+import org.junit.jupiter.api.Test;
 
 /**
- * Every instruction of the narrow kernels got wrong in turn: a barrier or a copy left out, a
- * constant one higher, a condition negated, an operator exchanged and more. The cases on the
- * emulated device must find every one but those that {@code equivalent-mutants.txt} explains.
+ * Every instruction of the narrow kernels and their stages got wrong in turn: a barrier or a copy
+ * left out, a constant one higher, a condition negated, an operator exchanged and more. The cases
+ * on the emulated device must find every one but those that {@code equivalent-mutants.txt}
+ * explains.
  *
  * <p>Every eighth one by default, all with {@code -Dmoelora.mutants=all}.
  */
@@ -33,32 +35,54 @@ class KernelMutantsTest {
   private static final Path SOURCES = Path.of("src/main/java");
   private static final long SEED = 20;
 
-  @ParameterizedTest
-  @ValueSource(classes = {MmaShrink.class, MmaExpand.class, OneShot.class})
-  void everyMutantDies(Class<?> kernels)
+  private static final List<Class<?>> KERNELS =
+      List.of(MmaShrink.class, MmaExpand.class, OneShot.class);
+
+  @Test
+  void everyMutantDies()
       throws IOException, ClassNotFoundException, InterruptedException, ExecutionException {
-    MutantClass original = MutantClass.read(kernels, SOURCES);
+    List<MutantClass> classes = classes();
     EquivalentMutants equivalent = EquivalentMutants.read();
-    assertThat(equivalent.unknown(original)).as("entries of no mutant").isEmpty();
+    assertThat(equivalent.unknown(classes)).as("entries of no mutant").isEmpty();
     int step = "all".equals(System.getProperty("moelora.mutants")) ? 1 : 8;
-    List<Mutant> all =
-        original.mutants().stream().filter(mutant -> !equivalent.contains(mutant)).toList();
-    List<Mutant> mutants =
+    List<Candidate> all = new ArrayList<>();
+    for (MutantClass original : classes) {
+      for (Mutant mutant : original.mutants()) {
+        if (!equivalent.contains(mutant)) {
+          all.add(new Candidate(original, mutant));
+        }
+      }
+    }
+    List<Candidate> tried =
         IntStream.range(0, all.size()).filter(i -> i % step == 0).mapToObj(all::get).toList();
-    List<Fate> fates = run(original, mutants);
+    List<Fate> fates = run(tried);
     Files.write(
-        Path.of("target", kernels.getSimpleName() + "-mutants.txt"),
-        fates.stream().map(Fate::toString).toList());
+        Path.of("target", "kernel-mutants.txt"), fates.stream().map(Fate::toString).toList());
     System.out.printf(
-        "%s: %d mutants, %d of them equivalent, %d tried%n",
-        kernels.getSimpleName(),
-        original.mutants().size(),
-        original.mutants().size() - all.size(),
-        mutants.size());
+        "%d classes, %d mutants that are not equivalent, %d tried%n",
+        classes.size(), all.size(), tried.size());
     assertThat(fates.stream().filter(fate -> fate.death.isEmpty()).map(Fate::mutant))
         .as("survivors")
         .isEmpty();
   }
+
+  /** The kernels and all their stages. */
+  private static List<MutantClass> classes() throws IOException, ClassNotFoundException {
+    NavigableSet<String> names = new TreeSet<>();
+    for (Class<?> kernel : KERNELS) {
+      KernelLoader.parts(kernel).stream()
+          .filter(name -> name.startsWith(kernel.getPackageName() + "."))
+          .forEach(names::add);
+    }
+    List<MutantClass> classes = new ArrayList<>();
+    for (String name : names) {
+      classes.add(MutantClass.read(Class.forName(name), SOURCES));
+    }
+    return classes;
+  }
+
+  /** A mutant of a class. */
+  private record Candidate(MutantClass original, Mutant mutant) {}
 
   /** A mutant and what killed it. */
   private record Fate(Mutant mutant, Optional<String> death) {
@@ -68,8 +92,9 @@ class KernelMutantsTest {
     }
   }
 
-  private static List<Fate> run(MutantClass original, List<Mutant> mutants)
-      throws InterruptedException, ExecutionException {
+  private static List<Fate> run(List<Candidate> mutants)
+      throws IOException, ClassNotFoundException, InterruptedException, ExecutionException {
+    MutantClass shared = MutantClass.read(Site.class, SOURCES);
     int workers = Runtime.getRuntime().availableProcessors();
     List<Future<List<Fate>>> results = new ArrayList<>();
     try (ExecutorService executor = Executors.newFixedThreadPool(workers)) {
@@ -78,7 +103,7 @@ class KernelMutantsTest {
         results.add(
             executor.submit(
                 () -> {
-                  Killer killer = new Killer(original);
+                  Killer killer = new Killer(shared);
                   List<Fate> fates = new ArrayList<>();
                   for (int m = first; m < mutants.size(); m += workers) {
                     fates.add(killer.run(mutants.get(m)));
@@ -94,19 +119,20 @@ class KernelMutantsTest {
     return fates;
   }
 
-  /** The cases, and how long each takes the class as it is. */
+  /** The cases, and how long all of their kernels take as they are. */
   private static final class Killer {
-    private final MutantClass original;
     private final List<EmulatedCase> cases = EmulatedCase.all();
     private final List<EmulatedProjection> projections = new ArrayList<>();
     private final List<Long> branches = new ArrayList<>();
 
-    Killer(MutantClass original) {
-      this.original = original;
-      KernelLoader loader = KernelLoader.of(original, null);
+    /**
+     * @param shared a stage of all kernels, which makes all of them run
+     */
+    Killer(MutantClass shared) {
       for (EmulatedCase test : cases) {
         EmulatedProjection projection = test.build(SEED);
         projection.run(SEED);
+        KernelLoader loader = KernelLoader.of(shared, null);
         loader.allow(Long.MAX_VALUE);
         projection.runMutated(loader, SEED);
         branches.add(Long.MAX_VALUE - loader.left());
@@ -114,8 +140,8 @@ class KernelMutantsTest {
       }
     }
 
-    Fate run(Mutant mutant) {
-      KernelLoader loader = KernelLoader.of(original, mutant);
+    Fate run(Candidate candidate) {
+      KernelLoader loader = KernelLoader.of(candidate.original, candidate.mutant);
       for (int i = 0; i < projections.size(); i++) {
         loader.allow(4 * branches.get(i) + 10_000);
         try {
@@ -124,10 +150,10 @@ class KernelMutantsTest {
           // no kernel's fault
           throw e;
         } catch (AssertionError | RuntimeException e) {
-          return new Fate(mutant, Optional.of(cases.get(i) + ": " + e));
+          return new Fate(candidate.mutant, Optional.of(cases.get(i) + ": " + e));
         }
       }
-      return new Fate(mutant, Optional.empty());
+      return new Fate(candidate.mutant, Optional.empty());
     }
   }
 }

@@ -49,6 +49,11 @@ abstract class PlanContract {
     return List.of(0, 1, 2, 3, 7, 16, 37);
   }
 
+  /** Rows of a block. */
+  List<Integer> blockSizes() {
+    return List.of(1, 2, 16);
+  }
+
   /** Whether ids out of range are counted rather than refused. */
   boolean counts() {
     return true;
@@ -143,7 +148,7 @@ abstract class PlanContract {
 
   private void check(ExpertMap map, int[] experts, int[] adapters, boolean[] active) {
     MoeLoraConfig config = config(adapters.length, map);
-    for (int blockSize : new int[] {1, 2, 16}) {
+    for (int blockSize : blockSizes()) {
       Plan plan = plan(new Batch(config, experts, adapters, active, blockSize));
       int[] validExperts = experts.clone();
       int[] validAdapters = adapters.clone();

@@ -56,11 +56,6 @@ class PlanContractTest {
   /** One plan for each kind of batch, run with fresh batches as engines do. */
   abstract static class OnDevice extends PlanContract {
     private static final Map<String, PlannedOnDevice> PLANNED = new HashMap<>();
-    private final int shift;
-
-    OnDevice(int shift) {
-      this.shift = shift;
-    }
 
     @BeforeAll
     static void requireDevice() {
@@ -84,10 +79,7 @@ class PlanContractTest {
       Plan plan =
           PLANNED
               .computeIfAbsent(
-                  key,
-                  each ->
-                      new PlannedOnDevice(
-                          batch.config(), batch.blockSize(), shift, 1 << shift >> 1))
+                  key, each -> new PlannedOnDevice(batch.config(), batch.blockSize(), 0, 0))
               .with(batch)
               .run();
       // TornadoVM brings nothing to the device that a kernel only writes, so what it left is
@@ -111,23 +103,18 @@ class PlanContractTest {
 
   @Nested
   class OneTask extends OnDevice {
-    OneTask() {
-      super(0);
-    }
-  }
-
-  @Nested
-  class SmallChunks extends OnDevice {
-    SmallChunks() {
-      super(4);
+    @Override
+    List<Integer> blockSizes() {
+      return List.of(1, 16);
     }
   }
 
   /** The chunks and work-groups of production: 4,500 pairs in five of them. */
   @Nested
   class Chunks extends OnDevice {
-    Chunks() {
-      super(0);
+    @Override
+    List<Integer> blockSizes() {
+      return List.of(16);
     }
 
     @Override
