@@ -145,15 +145,18 @@ final class ModelFile {
       return;
     }
     int blocks = tensor.elements() / BLOCK;
+    // the writer's memory is the writing thread's alone
+    MemorySegment shared = MemorySegment.ofArray(new byte[blocks * BLOCK_BYTES]);
     IntStream.range(0, (blocks + BLOCKS_AT_ONCE - 1) / BLOCKS_AT_ONCE)
         .parallel()
         .forEach(
             part -> {
               int end = Math.min(blocks, (part + 1) * BLOCKS_AT_ONCE);
               for (int block = part * BLOCKS_AT_ONCE; block < end; block++) {
-                fillBlock(tensor, own, block, data);
+                fillBlock(tensor, own, block, shared);
               }
             });
+    MemorySegment.copy(shared, 0, data, 0, shared.byteSize());
   }
 
   private static void fillBlock(Tensor tensor, long seed, int block, MemorySegment data) {

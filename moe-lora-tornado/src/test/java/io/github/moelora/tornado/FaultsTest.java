@@ -19,6 +19,7 @@ import java.util.concurrent.CyclicBarrier;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -51,7 +52,8 @@ class FaultsTest {
 
   @Test
   void openRefusesWhatTheDeviceHasNoRoomFor() {
-    MoeModel model = new MoeModel(2048, 768, 128, GateUp.HALVES, List.of(0, 1, 2, 3, 4, 5, 6, 7));
+    List<Integer> layers = IntStream.range(0, 48).boxed().toList();
+    MoeModel model = new MoeModel(2048, 768, 128, GateUp.HALVES, layers);
     // within the limit of an array, and more than a device has altogether
     MoeLoraConfig config = MoeLoraConfig.of(model, 24, 8).withMaxTokens(1).withMaxRank(64);
     assertThatIllegalStateException()

@@ -58,8 +58,7 @@ public final class PackedWeights implements ProjectionWeights {
     poolA = new LongArray(sizeA);
     poolB = new LongArray(sizeB);
     staging =
-        new Staging(
-            new LongArray(stagedA(config, sizeA)), new LongArray(stagedB(config, sizeB)));
+        new Staging(new LongArray(stagedA(config, sizeA)), new LongArray(stagedB(config, sizeB)));
     slots =
         new SlotPools(
             site,
