@@ -68,7 +68,7 @@ class InstancesTest {
             .dealAdapters();
     long elements = 256L * 10 * (2 * 640 + 640);
     int pool = PoolSizes.floats(problem.config(), Projection.GATE_UP);
-    assertThat(elements).isGreaterThan(2L * PoolSizes.staged(pool));
+    assertThat(elements).isGreaterThan(2L * PoolSizes.staged(pool, problem.config().slots()));
     try (MoeLora lora = MoeLora.open(problem.config(), "tornado")) {
       problem.check(lora, CALLS);
     }

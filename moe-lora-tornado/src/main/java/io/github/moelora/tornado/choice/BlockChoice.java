@@ -41,6 +41,13 @@ public final class BlockChoice {
    */
   private static final int FEW_PAIRS = 64;
 
+  /**
+   * Elements of A of a slice from which on the one-shot kernel, whose work-groups all compute z of
+   * their block anew, costs more than a second launch: of 64 ranks and H = 4096, 14.6 us for 16.0
+   * with one token and 25.4 for 29.6 with eight; of 64 ranks and H = 2048, 36.9 for 31.6.
+   */
+  private static final int COSTLY_A = 3 << 16;
+
   private final MoeLoraConfig config;
   private final boolean packed;
   private final @Nullable Tuning tuning;
@@ -97,7 +104,7 @@ public final class BlockChoice {
 
   /** The kernel of an engine's graph for batches of up to {@code maxTokens} tokens. */
   public Tiling ofGraph(int maxTokens, Projection projection) {
-    if (maxTokens <= FEW_TOKENS) {
+    if (maxTokens <= FEW_TOKENS && !isCostlyA()) {
       return Tuning.split(OneShotTiling.pairs(), tuning);
     }
     return maxTokens <= SMALL_TOKENS
@@ -119,6 +126,9 @@ public final class BlockChoice {
 
   /** The same without measurements. */
   public int builtIn(int activePairs, int groups) {
+    if (packed && isCostlyA() && isSmall(activePairs, groups)) {
+      return SMALL_BLOCK;
+    }
     if (activePairs == groups || activePairs <= FEW_PAIRS) {
       return 1;
     }
@@ -150,13 +160,18 @@ public final class BlockChoice {
     if (activePairs == groups) {
       return 1;
     }
-    if (packed && activePairs <= FEW_TOKENS * config.expertsPerToken()) {
+    if (packed && !isCostlyA() && activePairs <= FEW_TOKENS * config.expertsPerToken()) {
       return 1;
     }
     if (activePairs <= SMALL_TOKENS * config.expertsPerToken() || isSmall(activePairs, groups)) {
       return SMALL_BLOCK;
     }
     return largeBlock;
+  }
+
+  /** Whether it costs too much that every work-group computes z of its block. */
+  private boolean isCostlyA() {
+    return (long) config.maxRank() * config.model().inputWidth(Projection.GATE_UP) >= COSTLY_A;
   }
 
   private boolean isSmall(int activePairs, int groups) {

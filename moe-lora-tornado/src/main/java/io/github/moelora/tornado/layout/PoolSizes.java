@@ -8,8 +8,11 @@ import io.github.moelora.Projection;
 public final class PoolSizes {
   private static final long MAX_ELEMENTS = Integer.MAX_VALUE - 16;
 
-  /** A piece on its way to a pool is at most this part of it, and at most {@link #MOST_STAGED}. */
-  private static final int STAGED_PART = 32;
+  /**
+   * A piece on its way to a pool is at most this part of a slot's share of it, and at most {@link
+   * #MOST_STAGED}: a swap moves whole pieces, and must not get dearer with more slots.
+   */
+  private static final int STAGED_PART = 8;
 
   /** Fewer elements would not be worth a launch of their own. */
   private static final int LEAST_STAGED = 1 << 12;
@@ -64,8 +67,9 @@ public final class PoolSizes {
   }
 
   /** Elements of the array from which a pool of so many elements is filled. */
-  public static int staged(int elements) {
-    return Math.min(elements, Math.clamp(elements / STAGED_PART, LEAST_STAGED, MOST_STAGED));
+  public static int staged(int elements, int slots) {
+    int share = Math.max(1, elements / slots);
+    return Math.min(share, Math.clamp(share / STAGED_PART, LEAST_STAGED, MOST_STAGED));
   }
 
   private static long tiles(MoeLoraConfig config, long ranks, int ofSlot) {

@@ -27,7 +27,7 @@ public final class StepInput {
   private final IntArray zeroHandle = new IntArray(1);
   private final boolean onlyExpert;
   private @Nullable IntArray deviceIds;
-  private final IntArray read = new IntArray(1);
+  private final IntArray read;
 
   /**
    * @param name of the graph that owns the arrays
@@ -38,6 +38,7 @@ public final class StepInput {
     this.onlyExpert = onlyExpert;
     maxTokens = config.maxTokens();
     arrays = StepArrays.of(config);
+    read = new IntArray(arrays.errors().getSize());
     zeros = new IntArray(config.maxPairs());
     zeros.init(0);
   }

@@ -40,7 +40,7 @@ public final class FloatWeights implements ProjectionWeights {
     table = new SliceTable(config);
     int size = PoolSizes.floats(config, site.projection());
     pool = new FloatArray(size);
-    staging = new FloatArray(PoolSizes.staged(size));
+    staging = new FloatArray(PoolSizes.staged(size, config.slots()));
     slots =
         new SlotPools(
             site,
@@ -67,7 +67,7 @@ public final class FloatWeights implements ProjectionWeights {
   public static DeviceBytes bytes(WeightSite site) {
     int size = PoolSizes.floats(site.config(), site.projection());
     return DeviceBytes.array(size, Float.BYTES)
-        .plus(DeviceBytes.array(PoolSizes.staged(size), Float.BYTES))
+        .plus(DeviceBytes.array(PoolSizes.staged(size, site.config().slots()), Float.BYTES))
         .plus(SlotPools.bytes(1))
         .plus(SliceTable.bytes(site.config()));
   }

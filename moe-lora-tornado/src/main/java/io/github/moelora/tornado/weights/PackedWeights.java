@@ -58,13 +58,22 @@ public final class PackedWeights implements ProjectionWeights {
     poolA = new LongArray(sizeA);
     poolB = new LongArray(sizeB);
     staging =
-        new Staging(new LongArray(PoolSizes.staged(sizeA)), new LongArray(PoolSizes.staged(sizeB)));
+        new Staging(
+            new LongArray(stagedA(config, sizeA)), new LongArray(stagedB(config, sizeB)));
     slots =
         new SlotPools(
             site,
             table,
             part(sizeA - MmaShrink.SPARE, staging.a(), SliceTable.A),
             part(sizeB - MmaExpand.SPARE, staging.b(), SliceTable.B));
+  }
+
+  private static int stagedA(MoeLoraConfig config, int size) {
+    return PoolSizes.staged(size - MmaShrink.SPARE, config.slots());
+  }
+
+  private static int stagedB(MoeLoraConfig config, int size) {
+    return PoolSizes.staged(size - MmaExpand.SPARE, config.slots());
   }
 
   private SlotPools.Part part(int size, LongArray staged, int field) {
@@ -89,8 +98,8 @@ public final class PackedWeights implements ProjectionWeights {
     int sizeB = PoolSizes.packedB(config, site.projection(), MmaExpand.SPARE);
     return DeviceBytes.array(sizeA, Long.BYTES)
         .plus(DeviceBytes.array(sizeB, Long.BYTES))
-        .plus(DeviceBytes.array(PoolSizes.staged(sizeA), Long.BYTES))
-        .plus(DeviceBytes.array(PoolSizes.staged(sizeB), Long.BYTES))
+        .plus(DeviceBytes.array(stagedA(site.config(), sizeA), Long.BYTES))
+        .plus(DeviceBytes.array(stagedB(site.config(), sizeB), Long.BYTES))
         .plus(SlotPools.bytes(2))
         .plus(SliceTable.bytes(config));
   }

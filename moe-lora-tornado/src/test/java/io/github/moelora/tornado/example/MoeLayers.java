@@ -43,8 +43,7 @@ public final class MoeLayers implements AutoCloseable {
     list.add(start.persistOnDevice(x, expertIds, routingWeights).snapshot());
     for (Base base : layers) {
       int i = list.size() - 1;
-      TaskGraph layer = new TaskGraph("layer_" + i);
-      layer.consumeFromDevice(x, expertIds, routingWeights);
+      TaskGraph layer = new TaskGraph("layer_" + i).consumeFromDevice(x, expertIds, routingWeights);
       layer.transferToDevice(FIRST_EXECUTION, base.up(), base.down());
       layer.task(
           "up", MoeKernels::project, expertIds, base.up(), x, gateUp, hidden, 2 * inner, perToken);

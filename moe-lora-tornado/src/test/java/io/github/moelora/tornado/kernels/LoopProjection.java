@@ -10,7 +10,7 @@ import io.github.moelora.spi.HostPlanner;
 import io.github.moelora.spi.PlanFormat;
 import io.github.moelora.testkit.Operands;
 import io.github.moelora.testkit.Problem;
-import io.github.moelora.tornado.emulator.Emulator;
+import io.github.moelora.tornado.emulator.Launch;
 import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.SliceTable;
@@ -21,7 +21,11 @@ import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
 import io.github.moelora.tornado.weights.WeightSite;
 import java.lang.foreign.MemorySegment;
+import java.lang.reflect.Method;
+import java.util.Arrays;
+import java.util.List;
 import java.util.function.Consumer;
+import uk.ac.manchester.tornado.api.KernelContext;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 
@@ -191,30 +195,31 @@ final class LoopProjection {
     StepArrays step = step();
     IntArray expertIds = IntArray.fromArray(problem.expertIds());
     FloatArray routingWeights = FloatArray.fromArray(problem.routingWeights());
-    Emulator.launch(
+    emulate(
+        "shrinkPacked",
         3,
         PairKernels.THREADS,
-        7,
-        ctx ->
-            PairKernels.shrinkPacked(
-                ctx,
-                step.step(),
-                step.adapterIds(),
-                step.expertMap(),
-                expertIds,
-                step.errors(),
-                plan.sizes(),
-                weights.table().slices(),
-                weights.table().scales(),
-                weights.poolA(),
-                x,
-                z,
-                config.maxPairs(),
-                zStride,
-                1,
-                3,
-                bf16));
-    PairKernels.expandPacked(
+        new KernelContext(),
+        step.step(),
+        step.adapterIds(),
+        step.expertMap(),
+        expertIds,
+        step.errors(),
+        plan.sizes(),
+        weights.table().slices(),
+        weights.table().scales(),
+        weights.poolA(),
+        x,
+        z,
+        config.maxPairs(),
+        zStride,
+        1,
+        3,
+        bf16);
+    emulate(
+        "expandPacked",
+        1,
+        1,
         step.step(),
         step.adapterIds(),
         step.expertMap(),
@@ -240,29 +245,30 @@ final class LoopProjection {
     StepArrays step = step();
     IntArray expertIds = IntArray.fromArray(problem.expertIds());
     FloatArray routingWeights = FloatArray.fromArray(problem.routingWeights());
-    Emulator.launch(
+    emulate(
+        "shrinkFloats",
         2,
         PairKernels.THREADS,
-        8,
-        ctx ->
-            PairKernels.shrinkFloats(
-                ctx,
-                step.step(),
-                step.adapterIds(),
-                step.expertMap(),
-                expertIds,
-                step.errors(),
-                plan.sizes(),
-                weights.table().slices(),
-                weights.table().scales(),
-                weights.pool(),
-                x,
-                z,
-                config.maxPairs(),
-                zStride,
-                1,
-                2));
-    PairKernels.expandFloats(
+        new KernelContext(),
+        step.step(),
+        step.adapterIds(),
+        step.expertMap(),
+        expertIds,
+        step.errors(),
+        plan.sizes(),
+        weights.table().slices(),
+        weights.table().scales(),
+        weights.pool(),
+        x,
+        z,
+        config.maxPairs(),
+        zStride,
+        1,
+        2);
+    emulate(
+        "expandFloats",
+        1,
+        1,
         step.step(),
         step.adapterIds(),
         step.expertMap(),
@@ -277,6 +283,19 @@ final class LoopProjection {
         zStride,
         config.model().outputWidth(call.projection()));
     check();
+  }
+
+  /**
+   * Runs a kernel in the emulator's copy of its class: a JVM that has run the class itself often
+   * compiles it for a device no more, because Graal then leaves calls in it.
+   */
+  private static void emulate(String kernel, int groups, int threads, Object... arguments) {
+    Method method =
+        Arrays.stream(PairKernels.class.getMethods())
+            .filter(each -> each.getName().equals(kernel))
+            .findFirst()
+            .orElseThrow();
+    new Launch(kernel, method, List.of(arguments), groups, threads).run(7);
   }
 
   private StepArrays step() {

@@ -56,6 +56,7 @@ class PlanContractTest {
   /** One plan for each kind of batch, run with fresh batches as engines do. */
   abstract static class OnDevice extends PlanContract {
     private static final Map<String, PlannedOnDevice> PLANNED = new HashMap<>();
+
     @BeforeAll
     static void requireDevice() {
       TestDevice.require();
@@ -78,9 +79,7 @@ class PlanContractTest {
       Plan plan =
           PLANNED
               .computeIfAbsent(
-                  key,
-                  each ->
-                      new PlannedOnDevice(batch.config(), batch.blockSize(), 0, 0))
+                  key, each -> new PlannedOnDevice(batch.config(), batch.blockSize(), 0, 0))
               .with(batch)
               .run();
       // TornadoVM brings nothing to the device that a kernel only writes, so what it left is

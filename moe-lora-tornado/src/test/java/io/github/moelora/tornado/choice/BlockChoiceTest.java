@@ -1,0 +1,56 @@
+package io.github.moelora.tornado.choice;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.github.moelora.DType;
+import io.github.moelora.GateUp;
+import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.MoeModel;
+import io.github.moelora.Projection;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/** The built-in choices are those that docs/performance.md measured as the fastest. */
+class BlockChoiceTest {
+
+  private static BlockChoice choice(int hidden, int inner, int experts, int perToken, int rank) {
+    MoeModel model = new MoeModel(hidden, inner, experts, GateUp.HALVES, List.of(0));
+    MoeLoraConfig config =
+        MoeLoraConfig.of(model, 2, perToken)
+            .withMaxTokens(64)
+            .withMaxRank(rank)
+            .withWeightType(DType.BF16);
+    return new BlockChoice(config, true, null);
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    // Mixtral: A of 64 ranks is too much for every work-group, that of 16 is not
+    "4096, 7168, 8, 2, 64, 2, 2, 16",
+    "4096, 7168, 8, 2, 64, 16, 13, 16",
+    "4096, 7168, 8, 2, 64, 2048, 32, 16",
+    "4096, 7168, 8, 2, 64, 16384, 32, 64",
+    "4096, 7168, 8, 2, 16, 2, 2, 1",
+    "4096, 7168, 8, 2, 16, 16, 13, 1",
+    // qwen3moe64
+    "2048, 1408, 64, 8, 64, 8, 8, 1",
+    "2048, 1408, 64, 8, 64, 64, 60, 1"
+  })
+  void takesTheFastest(
+      int hidden, int inner, int experts, int perToken, int rank, int pairs, int groups, int rows) {
+    assertThat(choice(hidden, inner, experts, perToken, rank).builtIn(pairs, groups))
+        .isEqualTo(rows);
+  }
+
+  @Test
+  void graphsForFewTokensHaveTheKernelOfTheirBatches() {
+    BlockChoice costly = choice(4096, 7168, 8, 2, 64);
+    assertThat(costly.ofGraph(8, Projection.GATE_UP).rows()).isEqualTo(16);
+    assertThat(costly.ofEngineBatch(16, 13)).isEqualTo(16);
+    BlockChoice cheap = choice(4096, 7168, 8, 2, 16);
+    assertThat(cheap.ofGraph(8, Projection.GATE_UP).rows()).isEqualTo(1);
+    assertThat(cheap.ofEngineBatch(16, 13)).isEqualTo(1);
+  }
+}
