@@ -182,7 +182,8 @@ public final class AdapterCache implements AutoCloseable {
    * Leases an adapter without blocking, but for {@link AdapterSource#version}, which the caller's
    * thread asks. Cancelling the future takes the request back.
    *
-   * @return fails as {@link #acquire} does; what hangs on it runs on a virtual thread and may block
+   * @return fails as {@link #acquire} does; what hangs on it when it completes runs on a virtual
+   *     thread and may block
    */
   public CompletableFuture<Lease> acquireAsync(String name) {
     Request request = new Request(nonNull(name), System.nanoTime(), true);

@@ -281,15 +281,6 @@ final class CacheState {
 
   /** Does what can be done: starts reads, gives free slots to those that were read, in order. */
   private void advance() {
-    boolean again = !queue.isEmpty();
-    while (again) {
-      again = advanceOnce();
-    }
-  }
-
-  /** Returns whether a place among those that are read ahead has become free on the way. */
-  private boolean advanceOnce() {
-    boolean readerFreed = false;
     for (Iterator<Entry> entries = queue.iterator(); entries.hasNext(); ) {
       Entry entry = entries.next();
       if (entry.stage == Stage.WAITING) {
@@ -299,12 +290,10 @@ final class CacheState {
         int slot = freeSlot();
         if (slot >= 0) {
           entries.remove();
-          readerFreed |= entry.readAhead;
           assign(entry, slot);
         }
       }
     }
-    return readerFreed;
   }
 
   private void startRead(Entry entry) {

@@ -410,6 +410,7 @@ class AdapterCacheTest {
   @Test
   void whatHangsOnAFutureMayBlock() {
     AdapterCache adapters = open(CacheLimits.of(1000).withReaders(1));
+    FakeSource.Gate read = source.hold("a");
     CountDownLatch end = new CountDownLatch(1);
     CompletableFuture<Void> blocked =
         adapters
@@ -422,6 +423,8 @@ class AdapterCacheTest {
                     throw new CompletionException(e);
                   }
                 });
+    // not before the code hangs on it, else this thread would run it
+    read.open.countDown();
     adapters.acquireAsync("b").join().close();
     assertThat(blocked).isNotDone();
     end.countDown();
