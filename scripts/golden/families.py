@@ -55,7 +55,7 @@ FAMILIES = {
     "qwen3_next": ("Qwen3NextForCausalLM", "Qwen3NextConfig",
                    dict(intermediate_size=20, moe_intermediate_size=I, num_experts=E, num_experts_per_tok=2,
                         shared_expert_intermediate_size=10, layer_types=["full_attention"] * LAYERS,
-                        mlp_only_layers=[], decoder_sparse_step=1), ["q_proj", "shared_expert.gate_proj", "shared_expert.up_proj"]),
+                        mlp_only_layers=[], decoder_sparse_step=1), ["q_proj", "o_proj"]),
     "deepseek_v3": ("DeepseekV3ForCausalLM", "DeepseekV3Config",
                     dict(intermediate_size=20, moe_intermediate_size=I, n_routed_experts=E, num_experts_per_tok=2,
                          n_shared_experts=1, first_k_dense_replace=1, n_group=1, topk_group=1, q_lora_rank=16,
