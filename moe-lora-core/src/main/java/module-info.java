@@ -7,9 +7,11 @@ module io.github.moelora.core {
   requires com.fasterxml.jackson.core;
   requires org.slf4j;
   requires static jdk.incubator.vector;
+  requires static jdk.jfr;
   requires static transitive org.jspecify;
 
   exports io.github.moelora;
+  exports io.github.moelora.cache;
   exports io.github.moelora.gguf;
   exports io.github.moelora.peft;
   exports io.github.moelora.reference;

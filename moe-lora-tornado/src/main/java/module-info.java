@@ -2,7 +2,6 @@
 @SuppressWarnings("module") // tornado.runtime is there at run time alone
 module io.github.moelora.tornado {
   requires transitive io.github.moelora.core;
-  requires com.fasterxml.jackson.core;
   requires jdk.unsupported;
   requires org.slf4j;
   requires static org.jspecify;

@@ -5,11 +5,16 @@ import io.github.moelora.spi.BackendProvider;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
+import java.util.Objects;
 import java.util.ServiceLoader;
 import java.util.function.Predicate;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** The backends on the class or module path. */
 public final class Backends {
+  private static final Logger LOG = LoggerFactory.getLogger(Backends.class);
+
   private Backends() {}
 
   /** All backends, usable or not, by name. */
@@ -21,7 +26,7 @@ public final class Backends {
     return List.copyOf(providers);
   }
 
-  /** The usable backend of highest priority. */
+  /** The usable backend of highest priority; a warning tells why others were passed over. */
   static BackendProvider best() {
     return best(all(), _ -> true);
   }
@@ -39,6 +44,7 @@ public final class Backends {
     BackendProvider best = null;
     int bestPriority = 0;
     List<String> reasons = new ArrayList<>();
+    List<String> passedOver = new ArrayList<>();
     for (BackendProvider provider : providers) {
       switch (provider.probe()) {
         case Availability.Usable _ when !suits.test(provider) ->
@@ -49,12 +55,17 @@ public final class Backends {
             bestPriority = usable.priority();
           }
         }
-        case Availability.Unusable unusable ->
-            reasons.add(provider.name() + ": " + unusable.reason());
+        case Availability.Unusable unusable -> {
+          reasons.add(provider.name() + ": " + unusable.reason());
+          passedOver.add(reasons.getLast() + ". " + unusable.remedy());
+        }
       }
     }
     if (best == null) {
       throw new IllegalStateException("no backend is usable: " + String.join("; ", reasons));
+    }
+    for (String other : passedOver) {
+      LOG.warn("backend {} is used, not {}", best.name(), other);
     }
     return best;
   }
@@ -65,6 +76,7 @@ public final class Backends {
    * @throws IllegalArgumentException if there is none
    */
   public static BackendProvider named(String name) {
+    Objects.requireNonNull(name, "backend must not be null");
     List<BackendProvider> providers = all();
     for (BackendProvider provider : providers) {
       if (provider.name().equals(name)) {

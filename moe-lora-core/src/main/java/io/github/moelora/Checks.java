@@ -1,5 +1,7 @@
 package io.github.moelora;
 
+import java.lang.foreign.MemorySegment;
+
 /** Argument checks whose messages name the argument, the rule and the value. */
 final class Checks {
   private Checks() {}
@@ -16,6 +18,30 @@ final class Checks {
     if (value < from || value >= to) {
       throw new IllegalArgumentException(
           "%s must be in [%d, %d), got %d".formatted(name, from, to, value));
+    }
+  }
+
+  /** Requires memory that is there, alive and open to the calling thread. */
+  static void readable(String name, MemorySegment segment) {
+    if (segment == null) {
+      throw new NullPointerException(name + " must not be null");
+    }
+    accessible(name, segment);
+  }
+
+  /**
+   * Requires memory that is alive and open to the calling thread.
+   *
+   * @throws IllegalStateException if its arena is closed
+   * @throws IllegalArgumentException if it is confined to another thread
+   */
+  static void accessible(String name, MemorySegment segment) {
+    if (!segment.scope().isAlive()) {
+      throw new IllegalStateException(name + " must be alive, got memory of a closed arena");
+    }
+    if (!segment.isAccessibleBy(Thread.currentThread())) {
+      throw new IllegalArgumentException(
+          name + " must be accessible to the calling thread, got memory confined to another one");
     }
   }
 }

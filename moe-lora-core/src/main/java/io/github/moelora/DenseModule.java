@@ -1,6 +1,7 @@
 package io.github.moelora;
 
 import java.util.List;
+import java.util.Objects;
 
 /**
  * A linear layer outside the routed experts that adapters may change: attention's projections, a
@@ -36,11 +37,13 @@ public record DenseModule(String name, int inputWidth, int outputWidth, Split sp
    *     below 1, or an odd one is to be split in halves
    */
   public DenseModule {
+    Objects.requireNonNull(name, "name must not be null");
+    Objects.requireNonNull(split, "split must not be null");
     if (name.isBlank() || name.startsWith(".") || name.endsWith(".")) {
       throw new IllegalArgumentException(
           "name must be the path of a module, got \"%s\"".formatted(name));
     }
-    Checks.atLeast("inputWidth", inputWidth, 1);
+    Checks.inRange("inputWidth", inputWidth, 1, Integer.MAX_VALUE / 2);
     Checks.inRange("outputWidth", outputWidth, 1, Integer.MAX_VALUE / 2);
     if (split == Split.OUTPUT_HALVES && outputWidth % 2 != 0) {
       throw new IllegalArgumentException(
@@ -86,6 +89,8 @@ public record DenseModule(String name, int inputWidth, int outputWidth, Split sp
    */
   public static List<DenseModule> inLayers(
       String pattern, List<Integer> layers, int inputWidth, int outputWidth) {
+    Objects.requireNonNull(pattern, "pattern must not be null");
+    Objects.requireNonNull(layers, "layers must not be null");
     int at = pattern.indexOf(LAYER);
     if (at < 0 || at != pattern.lastIndexOf(LAYER)) {
       throw new IllegalArgumentException(

@@ -1,6 +1,7 @@
 package io.github.moelora;
 
 import java.util.Arrays;
+import java.util.Objects;
 
 /**
  * Which experts of the model live here, for expert parallelism: global expert id to local id, or -1
@@ -43,6 +44,7 @@ public final class ExpertMap {
    *     {@code 0 .. n-1}, each once
    */
   public static ExpertMap of(int... local) {
+    Objects.requireNonNull(local, "local must not be null");
     Checks.atLeast("local.length", local.length, 1);
     int here = (int) Arrays.stream(local).filter(id -> id != -1).count();
     for (int e = 0; e < local.length; e++) {
@@ -61,13 +63,27 @@ public final class ExpertMap {
     return global.length;
   }
 
-  /** Local id of a global expert, or -1. */
+  /**
+   * Local id of a global expert, or -1.
+   *
+   * @param expert in {@code [0, E)}
+   */
   public int local(int expert) {
+    if (expert < 0 || expert >= local.length) {
+      Checks.inRange("expert", expert, 0, local.length);
+    }
     return local[expert];
   }
 
-  /** Global id of a local expert. */
+  /**
+   * Global id of a local expert.
+   *
+   * @param localExpert in {@code [0, localExperts)}
+   */
   public int global(int localExpert) {
+    if (localExpert < 0 || localExpert >= global.length) {
+      Checks.inRange("localExpert", localExpert, 0, global.length);
+    }
     return global[localExpert];
   }
 }

@@ -1,11 +1,14 @@
 package io.github.moelora;
 
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
 import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
@@ -48,6 +51,7 @@ public final class LoraAdapter {
   private final List<String> modules;
   private final int maxRank;
   private final float maxMagnitude;
+  private final long bytes;
 
   private LoraAdapter(String name, Map<Site, List<LoraSlice>> slices, float maxMagnitude) {
     this.name = name;
@@ -56,6 +60,7 @@ public final class LoraAdapter {
     TreeSet<Integer> layerSet = new TreeSet<>();
     TreeSet<String> moduleSet = new TreeSet<>();
     int rank = 0;
+    long sum = 0;
     for (Map.Entry<Site, List<LoraSlice>> entry : slices.entrySet()) {
       switch (entry.getKey()) {
         case ExpertSite site -> layerSet.add(site.layer());
@@ -63,15 +68,22 @@ public final class LoraAdapter {
       }
       for (LoraSlice slice : entry.getValue()) {
         rank = Math.max(rank, slice.rank());
+        sum += bytes(slice.a()) + bytes(slice.b());
       }
     }
     this.layers = List.copyOf(layerSet);
     this.modules = List.copyOf(moduleSet);
     this.maxRank = rank;
+    this.bytes = sum;
+  }
+
+  private static long bytes(Matrix matrix) {
+    return (long) matrix.rows() * matrix.columns() * matrix.type().bytes();
   }
 
   /** Starts an adapter that is put together slice by slice. */
   public static Builder builder(String name) {
+    Objects.requireNonNull(name, "name must not be null");
     return new Builder(name);
   }
 
@@ -100,10 +112,16 @@ public final class LoraAdapter {
     return maxMagnitude;
   }
 
+  /** Bytes of all A and B in the types that they have. */
+  public long bytes() {
+    return bytes;
+  }
+
   /**
    * The slices of one expert by ascending first column; empty where the adapter changes nothing.
    */
   public List<LoraSlice> slices(int layer, Projection projection, int expert) {
+    Objects.requireNonNull(projection, "projection must not be null");
     return slices.getOrDefault(new ExpertSite(layer, projection, expert), List.of());
   }
 
@@ -112,6 +130,7 @@ public final class LoraAdapter {
    * nothing.
    */
   public List<LoraSlice> slices(String module) {
+    Objects.requireNonNull(module, "module must not be null");
     return slices.getOrDefault(new ModuleSite(module), List.of());
   }
 
@@ -121,6 +140,8 @@ public final class LoraAdapter {
    * @param expert global expert id; of no account for a dense module
    */
   public List<LoraSlice> slices(MoeModel model, ProjectionCall call, int expert) {
+    Objects.requireNonNull(model, "model must not be null");
+    Objects.requireNonNull(call, "call must not be null");
     return call.isDense()
         ? slices(model.dense().get(call.module()).name())
         : slices(call.layer(), call.projection(), expert);
@@ -131,6 +152,7 @@ public final class LoraAdapter {
    * MoeLoraConfig#ofDense}. Nothing is copied.
    */
   public LoraAdapter ofDense(DenseModule module) {
+    Objects.requireNonNull(module, "module must not be null");
     List<LoraSlice> list = slices(module.name());
     Map<Site, List<LoraSlice>> only =
         list.isEmpty() ? Map.of() : Map.of(new ExpertSite(0, Projection.GATE_UP, 0), list);
@@ -139,6 +161,7 @@ public final class LoraAdapter {
 
   /** Names of the dense modules that this adapter changes and the model does not list. */
   public List<String> unlistedModules(MoeModel model) {
+    Objects.requireNonNull(model, "model must not be null");
     Set<String> listed = new HashSet<>();
     model.dense().forEach(module -> listed.add(module.name()));
     return modules.stream().filter(module -> !listed.contains(module)).toList();
@@ -163,6 +186,8 @@ public final class LoraAdapter {
    *     of the shards
    */
   public LoraAdapter shard(MoeModel model, Shard shard) {
+    Objects.requireNonNull(model, "model must not be null");
+    Objects.requireNonNull(shard, "shard must not be null");
     ShardCut cut = new ShardCut(model, shard);
     Map<Site, List<LoraSlice>> parts = new HashMap<>();
     slices.forEach(
@@ -175,12 +200,89 @@ public final class LoraAdapter {
   }
 
   /**
+   * The same adapter with its weights copied, row by row, into memory of an arena, so that what
+   * they lie in now may be freed.
+   *
+   * @throws IllegalStateException if an arena is closed
+   */
+  public LoraAdapter copyTo(Arena arena) {
+    Objects.requireNonNull(arena, "arena must not be null");
+    requireAccessible();
+    Map<Site, List<LoraSlice>> copy = new HashMap<>();
+    slices.forEach(
+        (site, list) ->
+            copy.put(
+                site,
+                list.stream()
+                    .map(
+                        slice ->
+                            new LoraSlice(
+                                slice.firstColumn(),
+                                copy(slice.a(), arena),
+                                copy(slice.b(), arena),
+                                slice.scale()))
+                    .toList()));
+    return new LoraAdapter(name, copy, maxMagnitude);
+  }
+
+  private static Matrix copy(Matrix from, Arena arena) {
+    int size = from.type().bytes();
+    MemorySegment to = arena.allocate(bytes(from), size);
+    Matrix copy = Matrix.of(to, from.type(), from.rows(), from.columns());
+    if (from.hasContiguousRows()) {
+      for (int i = 0; i < from.rows(); i++) {
+        MemorySegment.copy(
+            from.data(),
+            from.index(i, 0) * size,
+            to,
+            copy.index(i, 0) * size,
+            (long) from.columns() * size);
+      }
+    } else {
+      for (int i = 0; i < from.rows(); i++) {
+        for (int j = 0; j < from.columns(); j++) {
+          MemorySegment.copy(
+              from.data(), from.index(i, j) * size, to, copy.index(i, j) * size, size);
+        }
+      }
+    }
+    return copy;
+  }
+
+  /**
+   * Checks that the weights can be read by the calling thread.
+   *
+   * @throws IllegalStateException naming the first slice whose memory has been freed
+   * @throws IllegalArgumentException naming the first slice in memory confined to another thread
+   */
+  void requireAccessible() {
+    slices.forEach(
+        (site, list) -> {
+          for (LoraSlice slice : list) {
+            requireAccessible(site, "a.data", slice.a());
+            requireAccessible(site, "b.data", slice.b());
+          }
+        });
+  }
+
+  private void requireAccessible(Site site, String which, Matrix matrix) {
+    if (!matrix.data().isAccessibleBy(Thread.currentThread()) || !matrix.data().scope().isAlive()) {
+      Checks.accessible(where(name, site) + which, matrix.data());
+    }
+  }
+
+  private static String where(String name, Site site) {
+    return "adapter %s, %s: ".formatted(name, site);
+  }
+
+  /**
    * Checks that this adapter fits a model.
    *
    * @throws IllegalArgumentException naming the dense modules that the model does not list, or the
    *     site, rule and value of the first slice that does not fit
    */
   public void requireFits(MoeModel model) {
+    Objects.requireNonNull(model, "model must not be null");
     requireListed(model);
     for (DenseModule module : model.dense()) {
       Site site = new ModuleSite(module.name());
@@ -229,18 +331,26 @@ public final class LoraAdapter {
       throw misfit(site, "a.columns must be " + inputWidth, slice.a().columns());
     }
     if (slice.endColumn() > outputWidth) {
-      throw misfit(site, "firstColumn + b.rows must be at most " + outputWidth, slice.endColumn());
+      throw misfit(
+          site,
+          "b.rows must be at most %d (width %d less firstColumn %d)"
+              .formatted(outputWidth - slice.firstColumn(), outputWidth, slice.firstColumn()),
+          slice.columns());
     }
   }
 
   /**
-   * Checks that this adapter fits a model and its limits.
+   * Checks that this adapter fits a model and its limits, and that its memory can be read.
    *
    * @throws IllegalArgumentException if it does not fit the model, its rank exceeds {@code maxRank}
-   *     or a weight exceeds the range of the weight type
+   *     or a weight exceeds the range of the weight type, or lies in memory that is confined to
+   *     another thread
+   * @throws IllegalStateException if its memory has been freed
    */
   public void requireFits(MoeLoraConfig config) {
+    Objects.requireNonNull(config, "config must not be null");
     requireFits(config.model());
+    requireAccessible();
     if (maxRank > config.maxRank()) {
       throw new IllegalArgumentException(
           "adapter %s: rank must be at most maxRank %d, got %d"
@@ -254,8 +364,7 @@ public final class LoraAdapter {
   }
 
   private IllegalArgumentException misfit(Site site, String rule, int value) {
-    return new IllegalArgumentException(
-        "adapter %s, %s: %s, got %d".formatted(name, site, rule, value));
+    return new IllegalArgumentException("%s%s, got %d".formatted(where(name, site), rule, value));
   }
 
   @Override
@@ -299,6 +408,8 @@ public final class LoraAdapter {
      */
     public Builder add(int layer, Projection projection, int expert, LoraSlice slice) {
       Checks.atLeast("layer", layer, 0);
+      Objects.requireNonNull(projection, "projection must not be null");
+      Objects.requireNonNull(slice, "slice must not be null");
       Checks.atLeast("expert", expert, 0);
       if (experts != null) {
         Checks.inRange("expert", expert, 0, experts.experts());
@@ -317,6 +428,8 @@ public final class LoraAdapter {
      *     there, is one too many, or has another input width
      */
     public Builder addDense(String module, LoraSlice slice) {
+      Objects.requireNonNull(module, "module must not be null");
+      Objects.requireNonNull(slice, "slice must not be null");
       if (module.isBlank()) {
         throw new IllegalArgumentException(
             "module must be the name of a module, got \"%s\"".formatted(module));
@@ -368,33 +481,55 @@ public final class LoraAdapter {
      * @throws IllegalArgumentException naming the first weight that is not finite
      */
     public LoraAdapter build() {
-      float maxMagnitude = 0;
       Map<Site, List<LoraSlice>> copy = new HashMap<>();
-      for (Map.Entry<Site, List<LoraSlice>> entry : slices.entrySet()) {
-        Site site = entry.getKey();
-        for (LoraSlice slice : entry.getValue()) {
-          maxMagnitude = Math.max(maxMagnitude, maxMagnitude(site, "a", slice.a()));
-          maxMagnitude = Math.max(maxMagnitude, maxMagnitude(site, "b", slice.b()));
-        }
-        copy.put(site, List.copyOf(entry.getValue()));
+      List<Matrix> matrices = new ArrayList<>();
+      slices.forEach(
+          (site, list) -> {
+            for (LoraSlice slice : list) {
+              requireAccessible(site, "a", slice.a());
+              requireAccessible(site, "b", slice.b());
+              matrices.add(slice.a());
+              matrices.add(slice.b());
+            }
+            copy.put(site, List.copyOf(list));
+          });
+      float maxMagnitude = WeightScan.maxMagnitude(matrices);
+      if (Float.isNaN(maxMagnitude)) {
+        throw notFinite();
       }
       return new LoraAdapter(name, copy, maxMagnitude);
     }
 
-    private float maxMagnitude(Site site, String which, Matrix matrix) {
-      float max = 0;
+    private IllegalArgumentException notFinite() {
+      for (Map.Entry<Site, List<LoraSlice>> entry : slices.entrySet()) {
+        for (LoraSlice slice : entry.getValue()) {
+          requireFinite(entry.getKey(), "a", slice.a());
+          requireFinite(entry.getKey(), "b", slice.b());
+        }
+      }
+      return new IllegalArgumentException(
+          "adapter %s: memory must not change while it is read, got a weight that was not finite"
+              .formatted(name));
+    }
+
+    private void requireAccessible(Site site, String which, Matrix matrix) {
+      if (!matrix.data().scope().isAlive()
+          || !matrix.data().isAccessibleBy(Thread.currentThread())) {
+        Checks.accessible(where(name, site) + which + ".data", matrix.data());
+      }
+    }
+
+    private void requireFinite(Site site, String which, Matrix matrix) {
       for (int i = 0; i < matrix.rows(); i++) {
         for (int j = 0; j < matrix.columns(); j++) {
           float value = matrix.get(i, j);
           if (!Float.isFinite(value)) {
             throw new IllegalArgumentException(
-                "adapter %s, %s: %s[%d,%d] must be finite, got %s"
-                    .formatted(name, site, which, i, j, value));
+                "%s%s[%d,%d] must be finite, got %s"
+                    .formatted(where(name, site), which, i, j, value));
           }
-          max = Math.max(max, Math.abs(value));
         }
       }
-      return max;
     }
   }
 }

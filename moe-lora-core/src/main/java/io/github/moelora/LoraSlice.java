@@ -1,5 +1,7 @@
 package io.github.moelora;
 
+import java.util.Objects;
+
 /**
  * One LoRA pair of one expert: it adds {@code scale * sum_r b[o, r] * sum_h a[r, h] * x[h]} to
  * output column {@code firstColumn + o}.
@@ -20,6 +22,8 @@ public record LoraSlice(int firstColumn, Matrix a, Matrix b, float scale) {
    *     the scale is not finite
    */
   public LoraSlice {
+    Objects.requireNonNull(a, "a must not be null");
+    Objects.requireNonNull(b, "b must not be null");
     Checks.atLeast("firstColumn", firstColumn, 0);
     Checks.atLeast("a.rows (rank)", a.rows(), 1);
     Checks.atLeast("a.columns", a.columns(), 1);

@@ -1,6 +1,7 @@
 package io.github.moelora;
 
 import java.lang.foreign.MemorySegment;
+import java.util.Objects;
 
 /**
  * A strided view of a two-dimensional array: element {@code (i, j)} is element {@code offset + i *
@@ -29,6 +30,8 @@ public record Matrix(
    *     data}
    */
   public Matrix {
+    Objects.requireNonNull(data, "data must not be null");
+    Objects.requireNonNull(type, "type must not be null");
     Checks.atLeast("rows", rows, 0);
     Checks.atLeast("columns", columns, 0);
     Checks.atLeast("offset", offset, 0);
@@ -65,7 +68,10 @@ public record Matrix(
 
   /** Copies {@code values} into a new heap matrix of float32; for small inputs and tests. */
   public static Matrix ofFloats(int rows, int columns, float... values) {
-    if (values.length != Math.multiplyExact(rows, columns)) {
+    Objects.requireNonNull(values, "values must not be null");
+    Checks.atLeast("rows", rows, 0);
+    Checks.atLeast("columns", columns, 0);
+    if (values.length != (long) rows * columns) {
       throw new IllegalArgumentException(
           "values must have rows * columns = %d elements, got %d"
               .formatted((long) rows * columns, values.length));
@@ -103,13 +109,32 @@ public record Matrix(
     return offset + row * rowStride + column * columnStride;
   }
 
-  /** Element {@code (row, column)}, widened exactly. */
+  /**
+   * Element {@code (row, column)}, widened exactly.
+   *
+   * @param row in {@code [0, rows)}
+   * @param column in {@code [0, columns)}
+   */
   public float get(int row, int column) {
+    requireInside(row, column);
     return type.get(data, index(row, column));
   }
 
-  /** Rounds {@code value} to the element type and stores it at {@code (row, column)}. */
+  /**
+   * Rounds {@code value} to the element type and stores it at {@code (row, column)}.
+   *
+   * @param row in {@code [0, rows)}
+   * @param column in {@code [0, columns)}
+   */
   public void set(int row, int column, float value) {
+    requireInside(row, column);
     type.set(data, index(row, column), value);
+  }
+
+  private void requireInside(int row, int column) {
+    if (row < 0 || row >= rows || column < 0 || column >= columns) {
+      Checks.inRange("row", row, 0, rows);
+      Checks.inRange("column", column, 0, columns);
+    }
   }
 }

@@ -3,9 +3,11 @@ package io.github.moelora;
 import io.github.moelora.spi.Backend;
 import io.github.moelora.spi.BackendProvider;
 import io.github.moelora.spi.BackendStep;
+import java.lang.ref.Cleaner;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -26,7 +28,12 @@ import org.slf4j.LoggerFactory;
  *
  * <p>Slots may be loaded, replaced and unloaded while steps run. A run that is under way finishes
  * with the weights it began with; a plan that names a slot changed since is refused with {@link
- * StalePlanException}; other plans go on.
+ * StalePlanException}; other plans go on. On a backend that allows it ({@link
+ * Backend#changesBesideRuns}) a load waits only for runs whose plans name its slot, on others for
+ * all that are under way.
+ *
+ * <p>An instance that is dropped without {@link #close} is named in a warning once the garbage
+ * collector finds it; its memory stays taken, since others may still use its {@link #backend}.
  *
  * <p>All methods may be called from several threads; a {@link Step} belongs to one thread at a
  * time.
@@ -34,31 +41,65 @@ import org.slf4j.LoggerFactory;
 public final class MoeLora implements AutoCloseable {
   private static final Logger LOG = LoggerFactory.getLogger(MoeLora.class);
 
+  private static final Cleaner CLEANER = Cleaner.create();
+
   private final MoeLoraConfig config;
   private final String backendName;
   private final Backend backend;
+  private final SlotLocks locks;
 
-  /** Runs and plans hold it for reading, changes of a slot for writing. */
-  private final SlotLock lock = new SlotLock();
+  /** Guards the four arrays; held for moments only. */
+  private final Object slotStates = new Object();
 
   /** Names only: an adapter's memory is the caller's again once it is loaded. */
   private final @Nullable String[] adapterNames;
 
   private final boolean[] enabled;
   private final boolean[] active;
+
+  /** Change count of each slot; a slot's is written under its lock, too, so a run may read it. */
   private final long[] generations;
+
   private final List<Step> steps = new ArrayList<>();
+  private final Watch watch;
+  private final Cleaner.Cleanable dropped;
   private boolean closed;
 
   private MoeLora(MoeLoraConfig config, String backendName, Backend backend) {
     this.config = config;
     this.backendName = backendName;
     this.backend = backend;
+    this.locks = new SlotLocks(config.slots(), backend.changesBesideRuns());
+    this.watch =
+        new Watch(
+            "MoeLora with %d slots on backend %s, %s"
+                .formatted(config.slots(), backendName, backend.device()));
+    this.dropped = CLEANER.register(this, watch);
     this.adapterNames = new @Nullable String[config.slots()];
     this.enabled = new boolean[config.slots()];
     this.active = new boolean[config.slots()];
     this.generations = new long[config.slots()];
     Arrays.fill(enabled, true);
+  }
+
+  /** Told by the garbage collector that an instance is gone; knows whether it was closed. */
+  private static final class Watch implements Runnable {
+    private final String name;
+    private volatile boolean closed;
+
+    Watch(String name) {
+      this.name = name;
+    }
+
+    @Override
+    public void run() {
+      if (!closed) {
+        LOG.warn(
+            "{} was dropped without close and keeps its memory; close it, as try-with-resources"
+                + " does",
+            name);
+      }
+    }
   }
 
   /**
@@ -86,6 +127,8 @@ public final class MoeLora implements AutoCloseable {
    * @throws IllegalStateException if it cannot run here, with reason and remedy
    */
   public static MoeLora open(MoeLoraConfig config, BackendProvider provider) {
+    Objects.requireNonNull(config, "config must not be null");
+    Objects.requireNonNull(provider, "provider must not be null");
     Backends.requireUsable(provider);
     MoeLora lora = new MoeLora(config, provider.name(), provider.open(config));
     LOG.info(
@@ -129,43 +172,46 @@ public final class MoeLora implements AutoCloseable {
    */
   public void load(int slot, LoraAdapter adapter) {
     requireSlot(slot);
+    Objects.requireNonNull(adapter, "adapter must not be null");
     adapter.requireFits(config);
+    FlightRecords.load(slot, adapter, () -> store(slot, adapter));
+  }
+
+  private void store(int slot, LoraAdapter adapter) {
     try (Backend.PreparedAdapter prepared = prepare(slot, adapter)) {
-      long stamp = lock.writeLock();
+      SlotLocks.Change change = locks.lockChange(slot);
       try {
         requireOpen();
         prepared.commit();
-        adapterNames[slot] = adapter.name();
-        changed(slot);
+        changed(slot, adapter.name());
       } finally {
-        lock.unlockWrite(stamp);
+        locks.unlockChange(change);
       }
     }
   }
 
   private Backend.PreparedAdapter prepare(int slot, LoraAdapter adapter) {
-    long stamp = lock.readLock();
+    long stamp = locks.lockShared();
     try {
       requireOpen();
       return backend.prepare(slot, adapter);
     } finally {
-      lock.unlockRead(stamp);
+      locks.unlockShared(stamp);
     }
   }
 
   /** Empties a slot; tokens that name it get no delta. */
   public void unload(int slot) {
     requireSlot(slot);
-    long stamp = lock.writeLock();
+    SlotLocks.Change change = locks.lockChange(slot);
     try {
       requireOpen();
       if (adapterNames[slot] != null) {
         backend.unload(slot);
-        adapterNames[slot] = null;
-        changed(slot);
+        changed(slot, null);
       }
     } finally {
-      lock.unlockWrite(stamp);
+      locks.unlockChange(change);
     }
   }
 
@@ -175,26 +221,33 @@ public final class MoeLora implements AutoCloseable {
    */
   public void setEnabled(int slot, boolean on) {
     requireSlot(slot);
-    long stamp = lock.writeLock();
+    SlotLocks.Change change = locks.lockChange(slot);
     try {
       requireOpen();
-      if (enabled[slot] != on) {
-        enabled[slot] = on;
-        changed(slot);
+      synchronized (slotStates) {
+        if (enabled[slot] != on) {
+          enabled[slot] = on;
+          countChange(slot);
+        }
       }
     } finally {
-      lock.unlockWrite(stamp);
+      locks.unlockChange(change);
     }
   }
 
   /** Name of the adapter in a slot, or null if it is empty. */
   public @Nullable String adapterName(int slot) {
     requireSlot(slot);
-    long stamp = lock.readLock();
-    try {
+    synchronized (slotStates) {
       return adapterNames[slot];
-    } finally {
-      lock.unlockRead(stamp);
+    }
+  }
+
+  /** Whether tokens that name the slot get a delta: it holds an adapter and is enabled. */
+  public boolean isActive(int slot) {
+    requireSlot(slot);
+    synchronized (slotStates) {
+      return active[slot];
     }
   }
 
@@ -202,7 +255,7 @@ public final class MoeLora implements AutoCloseable {
    * Makes a step with its own buffers; an engine needs one for each batch that it keeps in flight.
    */
   public Step newStep() {
-    long stamp = lock.writeLock();
+    long stamp = locks.lockAlone();
     try {
       requireOpen();
       BackendStep backendStep = backend.newStep();
@@ -215,19 +268,21 @@ public final class MoeLora implements AutoCloseable {
         throw e;
       }
     } finally {
-      lock.unlockWrite(stamp);
+      locks.unlockAlone(stamp);
     }
   }
 
   /** Closes all steps and frees the backend; closing twice does nothing. */
   @Override
   public void close() {
-    long stamp = lock.writeLock();
+    long stamp = locks.lockAlone();
     try {
       if (closed) {
         return;
       }
       closed = true;
+      watch.closed = true;
+      dropped.clean();
       try {
         steps.forEach(Step::closeBackendStep);
         steps.clear();
@@ -235,33 +290,41 @@ public final class MoeLora implements AutoCloseable {
         backend.close();
       }
     } finally {
-      lock.unlockWrite(stamp);
+      locks.unlockAlone(stamp);
     }
   }
 
   void close(Step step) {
-    long stamp = lock.writeLock();
+    long stamp = locks.lockAlone();
     try {
       if (steps.remove(step)) {
         step.closeBackendStep();
       }
     } finally {
-      lock.unlockWrite(stamp);
+      locks.unlockAlone(stamp);
     }
   }
 
-  SlotLock lock() {
-    return lock;
+  SlotLocks locks() {
+    return locks;
   }
 
-  /** Which slots hold an enabled adapter; read under the lock. */
-  boolean[] active() {
-    return active;
+  /**
+   * Copies the state of all slots at one moment.
+   *
+   * @param toActive out, {@code [L]}: whether a slot holds an enabled adapter
+   * @param toGenerations out, {@code [L]}: how often a slot has changed
+   */
+  void copySlotStates(boolean[] toActive, long[] toGenerations) {
+    synchronized (slotStates) {
+      System.arraycopy(active, 0, toActive, 0, active.length);
+      System.arraycopy(generations, 0, toGenerations, 0, generations.length);
+    }
   }
 
-  /** Change count of each slot; read under the lock. */
-  long[] generations() {
-    return generations;
+  /** Change count of a slot; read under its lock. */
+  long generation(int slot) {
+    return generations[slot];
   }
 
   void requireOpen() {
@@ -270,7 +333,19 @@ public final class MoeLora implements AutoCloseable {
     }
   }
 
-  private void changed(int slot) {
+  private void changed(int slot, @Nullable String newName) {
+    String oldName;
+    synchronized (slotStates) {
+      oldName = adapterNames[slot];
+      adapterNames[slot] = newName;
+      countChange(slot);
+    }
+    if (oldName != null) {
+      FlightRecords.evict(slot, oldName);
+    }
+  }
+
+  private void countChange(int slot) {
     active[slot] = enabled[slot] && adapterNames[slot] != null;
     generations[slot]++;
   }

@@ -3,6 +3,7 @@ package io.github.moelora;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Objects;
 import java.util.Set;
 
 /**
@@ -29,9 +30,14 @@ public record MoeModel(
    *     ascending, or {@code dense} has a name twice
    */
   public MoeModel {
-    Checks.atLeast("hiddenSize", hiddenSize, 1);
+    Checks.inRange("hiddenSize", hiddenSize, 1, Integer.MAX_VALUE / 2);
     Checks.inRange("intermediateSize", intermediateSize, 1, Integer.MAX_VALUE / 2);
     Checks.atLeast("experts", experts, 1);
+    Objects.requireNonNull(gateUp, "gateUp must not be null");
+    Objects.requireNonNull(layers, "layers must not be null");
+    for (int i = 0; i < layers.size(); i++) {
+      Objects.requireNonNull(layers.get(i), "layers[" + i + "] must not be null");
+    }
     layers = List.copyOf(layers);
     Checks.atLeast("layers.size()", layers.size(), 1);
     int previous = -1;
@@ -42,6 +48,8 @@ public record MoeModel(
       }
       previous = layer;
     }
+    Checks.inRange("layers.size() * experts", (long) layers.size() * experts, 1, 1 << 28);
+    Objects.requireNonNull(dense, "dense must not be null");
     dense = List.copyOf(dense);
     Set<String> names = new HashSet<>();
     for (DenseModule module : dense) {
@@ -60,6 +68,7 @@ public record MoeModel(
 
   /** The same model with more linear layers that adapters may change, behind those it has. */
   public MoeModel withDense(List<DenseModule> modules) {
+    Objects.requireNonNull(modules, "modules must not be null");
     List<DenseModule> all = new ArrayList<>(dense);
     all.addAll(modules);
     return new MoeModel(hiddenSize, intermediateSize, experts, gateUp, layers, all);
@@ -85,11 +94,13 @@ public record MoeModel(
 
   /** Number of input columns of a projection. */
   public int inputWidth(Projection projection) {
+    Objects.requireNonNull(projection, "projection must not be null");
     return projection == Projection.GATE_UP ? hiddenSize : intermediateSize;
   }
 
   /** Number of output columns of a projection over all its slices. */
   public int outputWidth(Projection projection) {
+    Objects.requireNonNull(projection, "projection must not be null");
     if (projection == Projection.DOWN) {
       return hiddenSize;
     }

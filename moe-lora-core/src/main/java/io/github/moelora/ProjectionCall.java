@@ -1,5 +1,7 @@
 package io.github.moelora;
 
+import java.util.Objects;
+
 /**
  * What one {@link Step#run} computes. Made once, used at every step.
  *
@@ -34,6 +36,7 @@ public record ProjectionCall(
   public ProjectionCall {
     Checks.atLeast("module", module, EXPERTS);
     Checks.atLeast("layer", layer, 0);
+    Objects.requireNonNull(projection, "projection must not be null");
     Checks.atLeast("columnOffset", columnOffset, 0);
     if (module >= 0 && (layer != 0 || projection != Projection.GATE_UP || routedWeight)) {
       throw new IllegalArgumentException(

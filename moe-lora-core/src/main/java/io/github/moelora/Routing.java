@@ -36,19 +36,39 @@ public interface Routing {
   /** Length of the part of {@code sortedTokenIds} that belongs to blocks with work. */
   int numTokensPostPadded();
 
-  /** Local expert of a block, -1 for one without work. */
+  /**
+   * Local expert of a block, -1 for one without work.
+   *
+   * @param block in {@code [0, allBlocks)}
+   */
   int blockExpert(int block);
 
-  /** Adapter slot of a block, -1 for one without work. */
+  /**
+   * Adapter slot of a block, -1 for one without work.
+   *
+   * @param block in {@code [0, allBlocks)}
+   */
   int blockAdapter(int block);
 
-  /** Pair at a position of {@code sortedTokenIds}, {@code P} for padding. */
+  /**
+   * Pair at a position of {@code sortedTokenIds}, {@code P} for padding.
+   *
+   * @param position in {@code [0, allBlocks * blockSize)}
+   */
   int sortedTokenId(int position);
 
-  /** Routing weight of a pair. */
+  /**
+   * Routing weight of a pair.
+   *
+   * @param pair in {@code [0, P)}
+   */
   float routingWeight(int pair);
 
-  /** Whether a token names this slot, active or not. */
+  /**
+   * Whether a token names this slot, active or not.
+   *
+   * @param slot in {@code [0, L)}
+   */
   boolean namesSlot(int slot);
 
   /**

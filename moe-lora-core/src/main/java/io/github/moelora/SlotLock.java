@@ -4,8 +4,8 @@ import java.util.concurrent.locks.ReentrantLock;
 import java.util.concurrent.locks.StampedLock;
 
 /**
- * Lets runs and plans share the slots, and changes of a slot have them alone. Not reentrant;
- * allocates nothing while no change waits.
+ * Lets runs and plans share what a change must have alone. Not reentrant; allocates nothing while
+ * no change waits.
  *
  * <p>A bare {@link StampedLock} lets every reader try once to pass waiting writers: two threads
  * whose runs overlap without end would keep a load waiting forever. So a writer closes a gate while

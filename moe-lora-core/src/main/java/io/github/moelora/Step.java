@@ -4,12 +4,16 @@ import io.github.moelora.spi.BackendStep;
 import io.github.moelora.spi.BlockRule;
 import io.github.moelora.spi.HostPlanner;
 import java.lang.foreign.MemorySegment;
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
 import java.util.Arrays;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
  * One batch at a time: {@link #plan} once per batch, {@link #run} once per layer and projection.
- * Allocates nothing per batch. Used by one thread at a time.
+ * Allocates nothing per batch. Used by one thread at a time; a second one is refused ({@link
+ * IllegalStateException}).
  *
  * <p>Dense modules need no experts, so their plan depends on the tokens' adapters alone. {@link
  * #planDense} makes it before a router has run; {@link #plan} makes it too, or keeps it where
@@ -17,6 +21,8 @@ import org.jspecify.annotations.Nullable;
  * the host plans the experts of every layer, and the dense modules once.
  */
 public final class Step implements AutoCloseable {
+  private static final VarHandle USER = userHandle();
+
   private final MoeLora lora;
   private final BackendStep backendStep;
   private final Plan experts;
@@ -30,32 +36,55 @@ public final class Step implements AutoCloseable {
   /** Expert 0 for each token, and no routing weight. */
   private final MemorySegment zeros;
 
-  private boolean closed;
+  /** State of all slots as the newest plan, refused or not, found it. */
+  private final boolean[] active;
+
+  private final long[] generations;
+
+  private final long[] stamps;
+
+  /** The thread that plans or runs at present. */
+  private volatile @Nullable Thread user;
+
+  private volatile boolean closed;
 
   /** A block list, and the slots as they were when it was made. */
   private static final class Plan {
     final HostPlanner planner;
     final Routing routing;
+
+    /** Change count of each slot. */
     final long[] generations;
+
+    /** The slots that it names, ascending; the first {@link #namedCount}. */
+    final int[] namedSlots;
+
+    int namedCount;
     boolean made;
 
     Plan(MoeLoraConfig config, BlockRule rule) {
       planner = new HostPlanner(config, rule);
       routing = planner.routing();
       generations = new long[config.slots()];
+      namedSlots = new int[config.slots()];
     }
 
     void made(long[] slotGenerations) {
       System.arraycopy(slotGenerations, 0, generations, 0, generations.length);
+      namedCount = 0;
+      for (int slot = 0; slot < generations.length; slot++) {
+        if (routing.namesSlot(slot)) {
+          namedSlots[namedCount++] = slot;
+        }
+      }
       made = true;
     }
 
-    void requireFresh(long[] slotGenerations) {
-      if (Arrays.equals(slotGenerations, generations)) {
-        return;
-      }
-      for (int slot = 0; slot < generations.length; slot++) {
-        if (slotGenerations[slot] != generations[slot] && routing.namesSlot(slot)) {
+    /** Called under the locks of the named slots. */
+    void requireFresh(MoeLora lora) {
+      for (int i = 0; i < namedCount; i++) {
+        int slot = namedSlots[i];
+        if (lora.generation(slot) != generations[slot]) {
           throw new StalePlanException(slot);
         }
       }
@@ -63,6 +92,7 @@ public final class Step implements AutoCloseable {
   }
 
   Step(MoeLora lora, BackendStep backendStep) {
+    int slots = lora.config().slots();
     this.lora = lora;
     this.backendStep = backendStep;
     MoeLoraConfig config = lora.config();
@@ -75,6 +105,17 @@ public final class Step implements AutoCloseable {
             : null;
     denseAdapterIds = MemorySegment.ofArray(new int[hasDense ? config.maxTokens() : 0]);
     zeros = MemorySegment.ofArray(new int[hasDense ? config.maxTokens() : 0]);
+    active = new boolean[slots];
+    generations = new long[slots];
+    stamps = new long[slots + 1];
+  }
+
+  private static VarHandle userHandle() {
+    try {
+      return MethodHandles.lookup().findVarHandle(Step.class, "user", Thread.class);
+    } catch (ReflectiveOperationException e) {
+      throw new ExceptionInInitializerError(e);
+    }
   }
 
   /**
@@ -90,19 +131,33 @@ public final class Step implements AutoCloseable {
    */
   public void plan(
       int tokens, MemorySegment expertIds, MemorySegment routingWeights, MemorySegment adapterIds) {
-    long stamp = lora.lock().readLock();
+    Checks.readable("expertIds", expertIds);
+    Checks.readable("routingWeights", routingWeights);
+    Checks.readable("adapterIds", adapterIds);
+    enter();
     try {
-      requireOpen();
-      experts.planner.plan(tokens, expertIds, routingWeights, adapterIds, lora.active());
-      // should the backend fail to take the plan, there is none
-      experts.made = false;
-      backendStep.planned(experts.routing);
-      experts.made(lora.generations());
-      if (dense != null) {
-        planDense(dense, tokens, adapterIds);
+      long stamp = lora.locks().lockShared();
+      try {
+        requireOpen();
+        planLocked(tokens, expertIds, routingWeights, adapterIds);
+      } finally {
+        lora.locks().unlockShared(stamp);
       }
     } finally {
-      lora.lock().unlockRead(stamp);
+      user = null;
+    }
+  }
+
+  private void planLocked(
+      int tokens, MemorySegment expertIds, MemorySegment routingWeights, MemorySegment adapterIds) {
+    lora.copySlotStates(active, generations);
+    experts.planner.plan(tokens, expertIds, routingWeights, adapterIds, active);
+    // should the backend fail to take the plan, there is none
+    experts.made = false;
+    backendStep.planned(experts.routing);
+    experts.made(generations);
+    if (dense != null) {
+      planDense(dense, tokens, adapterIds);
     }
   }
 
@@ -117,34 +172,47 @@ public final class Step implements AutoCloseable {
    * @throws IllegalStateException if the model lists no dense modules
    */
   public void planDense(int tokens, MemorySegment adapterIds) {
-    long stamp = lora.lock().readLock();
+    Checks.readable("adapterIds", adapterIds);
+    enter();
     try {
-      requireOpen();
-      planDense(requireDense(), tokens, adapterIds);
-      if (experts.made) {
-        // who reads the plan on a device must find no pairs of the batch before
-        experts.made = false;
-        experts.planner.plan(0, zeros, zeros, zeros, lora.active());
+      long stamp = lora.locks().lockShared();
+      try {
+        requireOpen();
+        planDenseLocked(tokens, adapterIds);
+      } finally {
+        lora.locks().unlockShared(stamp);
       }
     } finally {
-      lora.lock().unlockRead(stamp);
+      user = null;
     }
   }
 
+  private void planDenseLocked(int tokens, MemorySegment adapterIds) {
+    Plan plan = requireDense();
+    lora.copySlotStates(active, generations);
+    planDense(plan, tokens, adapterIds);
+    if (experts.made) {
+      // who reads the plan on a device must find no pairs of the batch before
+      experts.made = false;
+      experts.planner.plan(0, zeros, zeros, zeros, active);
+    }
+  }
+
+  /** Plans for the slots as {@link #active} and {@link #generations} have them. */
   private void planDense(Plan plan, int tokens, MemorySegment adapterIds) {
     long bytes = (long) tokens * Integer.BYTES;
     if (plan.made
         && plan.routing.tokens() == tokens
         && adapterIds.byteSize() >= bytes
         && MemorySegment.mismatch(adapterIds, 0, bytes, denseAdapterIds, 0, bytes) < 0
-        && Arrays.equals(lora.generations(), plan.generations)) {
+        && Arrays.equals(generations, plan.generations)) {
       return;
     }
-    plan.planner.plan(tokens, zeros, zeros, adapterIds, lora.active());
+    plan.planner.plan(tokens, zeros, zeros, adapterIds, active);
     plan.made = false;
     MemorySegment.copy(adapterIds, 0, denseAdapterIds, 0, bytes);
     backendStep.plannedDense(plan.routing);
-    plan.made(lora.generations());
+    plan.made(generations);
   }
 
   /**
@@ -159,18 +227,37 @@ public final class Step implements AutoCloseable {
    * @throws StalePlanException if a slot named by the plan has changed since
    */
   public void run(ProjectionCall call, Matrix x, Matrix y) {
-    long stamp = lora.lock().readLock();
+    Objects.requireNonNull(call, "call must not be null");
+    Objects.requireNonNull(x, "x must not be null");
+    Objects.requireNonNull(y, "y must not be null");
+    enter();
     try {
-      requireOpen();
       Plan plan = plan(call);
-      requirePlan(plan.made, call.isDense() ? "plan or planDense" : "plan");
-      plan.requireFresh(lora.generations());
-      requireArguments(call, plan.routing, x, y);
-      if (plan.routing.pairs() > 0) {
-        backendStep.run(call, x, y);
+      lockRun(plan);
+      try {
+        requireOpen();
+        requirePlan(plan.made, call.isDense() ? "plan or planDense" : "plan");
+        plan.requireFresh(lora);
+        requireArguments(call, plan.routing, x, y);
+        if (plan.routing.pairs() > 0) {
+          FlightRecords.run(this, plan.routing, call, x, y);
+        }
+      } finally {
+        unlockRun(plan);
       }
     } finally {
-      lora.lock().unlockRead(stamp);
+      user = null;
+    }
+  }
+
+  /** Takes the step for the calling thread until {@link #user} is null again. */
+  private void enter() {
+    Thread thread = Thread.currentThread();
+    if (!USER.compareAndSet(this, null, thread)) {
+      throw new IllegalStateException(
+          "step must be used by one thread at a time, got %s while %s uses it; make a step for each"
+                  .formatted(thread, user)
+              + " with newStep()");
     }
   }
 
@@ -224,20 +311,51 @@ public final class Step implements AutoCloseable {
    * @throws IllegalStateException if nothing is planned yet or the step is closed
    */
   public void requireFresh() {
-    long stamp = lora.lock().readLock();
+    requirePlanned();
+    enter();
     try {
-      requireOpen();
-      boolean hasDense = dense != null && dense.made;
-      requirePlan(experts.made || hasDense, "plan");
-      if (experts.made) {
-        experts.requireFresh(lora.generations());
-      }
-      if (dense != null && dense.made) {
-        dense.requireFresh(lora.generations());
+      requireFresh(experts);
+      if (dense != null) {
+        requireFresh(dense);
       }
     } finally {
-      lora.lock().unlockRead(stamp);
+      user = null;
     }
+  }
+
+  /**
+   * Checks that there is a plan, for engines that read it on their own device.
+   *
+   * @throws IllegalStateException if nothing is planned yet or the step is closed
+   */
+  public void requirePlanned() {
+    enter();
+    try {
+      requireOpen();
+      requirePlan(experts.made || (dense != null && dense.made), "plan");
+    } finally {
+      user = null;
+    }
+  }
+
+  private void requireFresh(Plan plan) {
+    lockRun(plan);
+    try {
+      requireOpen();
+      if (plan.made) {
+        plan.requireFresh(lora);
+      }
+    } finally {
+      unlockRun(plan);
+    }
+  }
+
+  private void lockRun(Plan plan) {
+    lora.locks().lockRun(plan.namedSlots, plan.namedCount, stamps);
+  }
+
+  private void unlockRun(Plan plan) {
+    lora.locks().unlockRun(plan.namedSlots, plan.namedCount, stamps);
   }
 
   private static void requirePlan(boolean made, String method) {
@@ -248,6 +366,8 @@ public final class Step implements AutoCloseable {
 
   private void requireArguments(ProjectionCall call, Routing plan, Matrix x, Matrix y) {
     MoeModel model = lora.config().model();
+    Checks.accessible("x.data", x.data());
+    Checks.accessible("y.data", y.data());
     if (!call.isDense()) {
       model.layerIndex(call.layer());
     }

@@ -7,6 +7,7 @@ import static org.assertj.core.api.Assertions.assertThatNoException;
 
 import io.github.moelora.spi.Availability;
 import io.github.moelora.spi.BackendProvider;
+import io.github.moelora.testkit.Logged;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 
@@ -51,6 +52,16 @@ class BackendsTest {
     assertThatIllegalStateException()
         .isThrownBy(() -> Backends.best(providers, each -> each.name().equals("c")))
         .withMessage("no backend is usable: a: does not suit; b: does not suit; c: no device");
+  }
+
+  @Test
+  void whoIsPassedOverIsNamedWithTheRemedy() {
+    try (Logged log = new Logged(Backends.class)) {
+      assertThat(Backends.best(List.of(unusable("a"), usable("b", 0)), _ -> true).name())
+          .isEqualTo("b");
+      assertThat(log.lines())
+          .containsExactly("WARN backend b is used, not a: no device. plug one in");
+    }
   }
 
   @Test

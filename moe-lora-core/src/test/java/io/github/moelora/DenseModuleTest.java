@@ -40,7 +40,8 @@ class DenseModuleTest {
   @CsvSource(
       delimiter = '|',
       value = {
-        "0 | 1 | NONE | inputWidth must be at least 1, got 0",
+        "0 | 1 | NONE | inputWidth must be in [1, 1073741823), got 0",
+        "1073741823 | 1 | NONE | inputWidth must be in [1, 1073741823), got 1073741823",
         "1 | 0 | NONE | outputWidth must be in [1, 1073741823), got 0",
         "1 | 1073741823 | NONE | outputWidth must be in [1, 1073741823), got 1073741823",
         "1 | 3 | OUTPUT_HALVES | outputWidth must be even to be split in halves, got 3"

@@ -5,6 +5,7 @@ import io.github.moelora.spi.Backend;
 import io.github.moelora.spi.BackendProvider;
 import io.github.moelora.spi.BackendStep;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -13,12 +14,22 @@ import org.jspecify.annotations.Nullable;
  */
 final class FakeBackend implements BackendProvider {
   /** What was called, in order. */
-  final List<String> calls = new ArrayList<>();
+  final List<String> calls = Collections.synchronizedList(new ArrayList<>());
 
   /** Name of the call that fails, if any. */
   @Nullable String failing;
 
   Availability availability = new Availability.Usable("nowhere", 1);
+
+  /** Done in the middle of a run. */
+  Runnable running = () -> {};
+
+  /** Whether calls are no longer written down, which would allocate. */
+  boolean quiet;
+
+  /** What {@link Backend#changesBesideRuns} says. */
+  boolean changesBesideRuns;
+
   private final String name;
   private int maxBlockSize = 4;
 
@@ -37,7 +48,9 @@ final class FakeBackend implements BackendProvider {
   }
 
   private void call(String what) {
-    calls.add(what);
+    if (!quiet) {
+      calls.add(what);
+    }
     if (what.equals(failing)) {
       throw new IllegalStateException(what + " fails");
     }
@@ -59,6 +72,11 @@ final class FakeBackend implements BackendProvider {
       @Override
       public String device() {
         return "a fake device";
+      }
+
+      @Override
+      public boolean changesBesideRuns() {
+        return changesBesideRuns;
       }
 
       @Override
@@ -119,6 +137,7 @@ final class FakeBackend implements BackendProvider {
     @Override
     public void run(ProjectionCall call, Matrix x, Matrix y) {
       call("run");
+      running.run();
     }
 
     @Override

@@ -145,7 +145,8 @@ class LoraAdapterTest {
         .withMessage("adapter a, module q: a.columns must be 7, got 6");
     assertThatIllegalArgumentException()
         .isThrownBy(() -> adapter.requireFits(model.withDense(List.of(new DenseModule("q", 6, 5)))))
-        .withMessage("adapter a, module q: firstColumn + b.rows must be at most 5, got 6");
+        .withMessage(
+            "adapter a, module q: b.rows must be at most 4 (width 5 less firstColumn 1), got 5");
   }
 
   @Test
@@ -276,8 +277,9 @@ class LoraAdapterTest {
         "1 | GATE_UP | 3 | 0 | 6 | 8 | expert must be in [0, 3), got 3",
         "1 | GATE_UP | 0 | 0 | 4 | 8 | a.columns must be 6, got 4",
         "1 | DOWN | 0 | 0 | 6 | 6 | a.columns must be 4, got 6",
-        "1 | GATE_UP | 0 | 0 | 6 | 9 | firstColumn + b.rows must be at most 8, got 9",
-        "1 | DOWN | 0 | 1 | 4 | 6 | firstColumn + b.rows must be at most 6, got 7",
+        "1 | GATE_UP | 0 | 0 | 6 | 9 | b.rows must be at most 8 (width 8 less firstColumn 0), got"
+            + " 9",
+        "1 | DOWN | 0 | 1 | 4 | 6 | b.rows must be at most 5 (width 6 less firstColumn 1), got 6",
       })
   void whatDoesNotFitIsNamed(
       int layer,

@@ -1,7 +1,6 @@
 package io.github.moelora;
 
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 import static org.assertj.core.api.Assertions.assertThatNoException;
 
@@ -139,8 +138,12 @@ class MatrixTest {
     assertThatIllegalArgumentException()
         .isThrownBy(() -> Matrix.ofFloats(2, 2, 1, 2, 3))
         .withMessage("values must have rows * columns = 4 elements, got 3");
-    assertThatExceptionOfType(ArithmeticException.class)
-        .isThrownBy(() -> Matrix.ofFloats(1 << 20, 1 << 20));
+    assertThatIllegalArgumentException()
+        .isThrownBy(() -> Matrix.ofFloats(1 << 20, 1 << 20))
+        .withMessage("values must have rows * columns = 1099511627776 elements, got 0");
+    assertThatIllegalArgumentException()
+        .isThrownBy(() -> Matrix.ofFloats(-1, -1, 5))
+        .withMessage("rows must be at least 0, got -1");
   }
 
   @Test

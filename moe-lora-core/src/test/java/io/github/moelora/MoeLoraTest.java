@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException
 import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 
 import io.github.moelora.spi.Availability;
+import io.github.moelora.testkit.Logged;
 import io.github.moelora.testkit.Operands;
 import io.github.moelora.testkit.Problem;
 import io.github.moelora.testkit.Seeds;
@@ -39,6 +40,18 @@ class MoeLoraTest {
     Matrix b = Matrix.of(MemorySegment.ofArray(new float[rank * 6]), DType.F32, 6, rank);
     b.set(5, rank - 1, weight);
     return LoraAdapter.builder(name).add(0, Projection.DOWN, 1, new LoraSlice(0, a, b, 1)).build();
+  }
+
+  private static boolean[] active(MoeLora lora) {
+    boolean[] active = new boolean[2];
+    lora.copySlotStates(active, new long[2]);
+    return active;
+  }
+
+  private static long[] generations(MoeLora lora) {
+    long[] generations = new long[2];
+    lora.copySlotStates(new boolean[2], generations);
+    return generations;
   }
 
   @Test
@@ -97,18 +110,18 @@ class MoeLoraTest {
   @Test
   void aSlotIsActiveWhileItIsLoadedAndEnabled() {
     try (MoeLora lora = open()) {
-      assertThat(lora.active()).containsExactly(false, false);
+      assertThat(active(lora)).containsExactly(false, false);
       lora.load(1, adapter("a", 1, 1));
-      assertThat(lora.active()).containsExactly(false, true);
+      assertThat(active(lora)).containsExactly(false, true);
       lora.setEnabled(1, false);
-      assertThat(lora.active()).containsExactly(false, false);
+      assertThat(active(lora)).containsExactly(false, false);
       lora.load(1, adapter("b", 1, 1));
-      assertThat(lora.active()).containsExactly(false, false);
+      assertThat(active(lora)).containsExactly(false, false);
       lora.setEnabled(1, true);
-      assertThat(lora.active()).containsExactly(false, true);
+      assertThat(active(lora)).containsExactly(false, true);
       lora.setEnabled(0, true);
       lora.unload(1);
-      assertThat(lora.active()).containsExactly(false, false);
+      assertThat(active(lora)).containsExactly(false, false);
     }
   }
 
@@ -175,7 +188,7 @@ class MoeLoraTest {
   void aFailureOfTheBackendLeavesTheSlotAsItWas() {
     try (MoeLora lora = open()) {
       lora.load(0, adapter("good", 1, 1));
-      long[] generations = lora.generations().clone();
+      long[] generations = generations(lora);
       for (String failing : List.of("prepare 0", "commit 0")) {
         backend.calls.clear();
         backend.failing = failing;
@@ -183,7 +196,7 @@ class MoeLoraTest {
             .isThrownBy(() -> lora.load(0, adapter("bad", 1, 1)))
             .withMessage("%s fails", failing);
         assertThat(lora.adapterName(0)).isEqualTo("good");
-        assertThat(lora.generations()).isEqualTo(generations);
+        assertThat(generations(lora)).isEqualTo(generations);
       }
       // what was prepared is given up
       assertThat(backend.calls).containsExactly("prepare 0", "commit 0", "close prepared 0");
@@ -266,6 +279,27 @@ class MoeLoraTest {
     assertThat(backend.calls).endsWith("close backend");
     lora.close();
     assertThat(backend.calls).containsOnlyOnce("close backend");
+  }
+
+  // ---- forgotten ----
+
+  @Test
+  @Timeout(60)
+  void anInstanceThatIsDroppedIsNamed() {
+    try (Logged log = new Logged(MoeLora.class)) {
+      MoeLora closed = open();
+      closed.close();
+      open().newStep();
+      while (log.lines().stream().noneMatch(line -> line.startsWith("WARN"))) {
+        System.gc();
+        Thread.onSpinWait();
+      }
+      assertThat(log.lines())
+          .filteredOn(line -> line.startsWith("WARN"))
+          .containsExactly(
+              "WARN MoeLora with 2 slots on backend fake, a fake device was dropped without close"
+                  + " and keeps its memory; close it, as try-with-resources does");
+    }
   }
 
   // ---- several threads ----

@@ -41,7 +41,9 @@ class MoeModelTest {
   @CsvSource(
       delimiter = '|',
       value = {
-        "0 | 1 | 1 | hiddenSize must be at least 1, got 0",
+        "0 | 1 | 1 | hiddenSize must be in [1, 1073741823), got 0",
+        "2147483647 | 1 | 1 | hiddenSize must be in [1, 1073741823), got 2147483647",
+        "1 | 1 | 268435456 | layers.size() * experts must be in [1, 268435456), got 268435456",
         "1 | 0 | 1 | intermediateSize must be in [1, 1073741823), got 0",
         "1 | 1073741823 | 1 | intermediateSize must be in [1, 1073741823), got 1073741823",
         "1 | 1 | 0 | experts must be at least 1, got 0",

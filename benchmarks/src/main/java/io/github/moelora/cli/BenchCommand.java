@@ -89,6 +89,14 @@ final class BenchCommand implements Callable<Integer> {
   private @Nullable String backend;
 
   @Option(
+      names = "--device",
+      paramLabel = "DEVICE",
+      description =
+          "Device of the backend: an index that moe-lora devices lists, or a part of a name;"
+              + " by default its first.")
+  private @Nullable String device;
+
+  @Option(
       names = "--memory",
       paramLabel = "GIB",
       description =
@@ -152,7 +160,7 @@ final class BenchCommand implements Callable<Integer> {
     }
     double bytesPerSecond =
         bandwidth > 0 ? bandwidth * 1e9 : Ceilings.bestReadBytesPerSecond(BANDWIDTH_ROUNDS);
-    String device = "";
+    String opened = "";
     for (Preset preset : shapes) {
       for (int rank : ranks) {
         Workload.Sizes sizes = sizes(preset, rank);
@@ -168,8 +176,8 @@ final class BenchCommand implements Callable<Integer> {
           continue;
         }
         progress.show("%s, rank %d, loading adapters".formatted(preset.text(), rank));
-        try (Workload workload = Workload.open(sizes, backend, seed)) {
-          device = workload.backend();
+        try (Workload workload = Workload.open(sizes, new Workload.Place(backend, device), seed)) {
+          opened = workload.backend();
           bench(workload, sizes, bytesPerSecond, cells, progress);
         }
       }
@@ -179,13 +187,13 @@ final class BenchCommand implements Callable<Integer> {
       throw new IllegalArgumentException(
           "--memory must allow at least one cell, got %s GiB".formatted(Output.number(memoryGib)));
     }
-    print(device, bytesPerSecond, cells, out);
+    print(opened, bytesPerSecond, cells, out);
     boolean passed = cells.stream().allMatch(cell -> cell.worst() <= 1);
     if (!passed) {
       out.println("FAIL: an element is outside its bound");
     }
     out.flush();
-    write(device, bytesPerSecond, passed, cells);
+    write(opened, bytesPerSecond, passed, cells);
     return passed ? 0 : MoeLoraCli.CHECK_FAILED;
   }
 

@@ -18,7 +18,7 @@ import picocli.CommandLine.Option;
 @Command(
     name = "devices",
     mixinStandardHelpOptions = true,
-    description = "Lists the backends: usable with their device, or why not and what to do.")
+    description = "Lists the backends: usable with their devices, or why not and what to do.")
 final class DevicesCommand implements Callable<Integer> {
   private static final String TORNADO = "tornado";
   private static final String NO_TORNADO = "not on the class path";
@@ -34,7 +34,8 @@ final class DevicesCommand implements Callable<Integer> {
   /**
    * A backend.
    *
-   * @param device what it runs on, if usable
+   * @param device what it runs on unless told otherwise, if usable
+   * @param devices what {@code --device} chooses from, by index
    * @param reason why not, if not
    * @param remedy what to do about it, if not usable
    */
@@ -43,20 +44,28 @@ final class DevicesCommand implements Callable<Integer> {
       boolean usable,
       @Nullable Integer priority,
       @Nullable String device,
+      List<String> devices,
       @Nullable String reason,
       @Nullable String remedy) {
 
     static Device of(BackendProvider provider) {
       return switch (provider.probe()) {
         case Availability.Usable usable ->
-            new Device(provider.name(), true, usable.priority(), usable.device(), null, null);
+            new Device(
+                provider.name(),
+                true,
+                usable.priority(),
+                usable.device(),
+                provider.devices(),
+                null,
+                null);
         case Availability.Unusable unusable ->
             unusable(provider.name(), unusable.reason(), unusable.remedy());
       };
     }
 
     static Device unusable(String backend, String reason, String remedy) {
-      return new Device(backend, false, null, null, reason, remedy);
+      return new Device(backend, false, null, null, List.of(), reason, remedy);
     }
   }
 
@@ -85,13 +94,15 @@ final class DevicesCommand implements Callable<Integer> {
     if (devices.stream().noneMatch(device -> device.backend().equals(TORNADO))) {
       devices.add(Device.unusable(TORNADO, NO_TORNADO, TORNADO_REMEDY));
     }
-    TextTable table = new TextTable("backend", "usable", "priority", "device");
+    TextTable table = new TextTable("backend", "usable", "priority", "index", "device");
     for (Device device : devices) {
-      table.row(
-          device.backend(),
-          device.usable() ? "yes" : "no",
-          device.priority() == null ? "-" : device.priority(),
-          device.device() == null ? "-" : device.device());
+      if (device.devices().isEmpty()) {
+        table.row(device.backend(), "no", "-", "-", "-");
+      }
+      for (int i = 0; i < device.devices().size(); i++) {
+        table.row(
+            device.backend(), "yes", String.valueOf(device.priority()), i, device.devices().get(i));
+      }
     }
     table.print(out);
     for (Device device : devices) {

@@ -1,6 +1,7 @@
 package io.github.moelora.cli;
 
 import io.github.moelora.DType;
+import io.github.moelora.DenseModule;
 import io.github.moelora.ExpertMap;
 import io.github.moelora.GateUp;
 import io.github.moelora.LoraAdapter;
@@ -11,14 +12,17 @@ import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
+import io.github.moelora.Routing;
 import io.github.moelora.Step;
 import io.github.moelora.bench.Timing;
 import io.github.moelora.peft.PeftAdapter;
+import io.github.moelora.peft.ReadOptions;
 import io.github.moelora.reference.Reference;
 import io.github.moelora.workload.AdapterRounding;
 import io.github.moelora.workload.Batch;
 import io.github.moelora.workload.Bits;
 import io.github.moelora.workload.Check;
+import io.github.moelora.workload.Workload;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.lang.foreign.Arena;
@@ -68,6 +72,14 @@ final class RunCommand implements Callable<Integer> {
   private @Nullable String backend;
 
   @Option(
+      names = "--device",
+      paramLabel = "DEVICE",
+      description =
+          "Device of the backend: an index that moe-lora devices lists, or a part of a name;"
+              + " by default its first.")
+  private @Nullable String device;
+
+  @Option(
       names = "--tokens",
       paramLabel = "T",
       description = "Tokens of the batch (default ${DEFAULT-VALUE}).")
@@ -92,16 +104,16 @@ final class RunCommand implements Callable<Integer> {
       description = "Type of x and y: ${COMPLETION-CANDIDATES} (default ${DEFAULT-VALUE}).")
   private DType activationType = DType.F32;
 
-  @Option(
-      names = "--experts",
-      paramLabel = "E",
-      description = "Experts of the model; by default as many as the adapters show.")
-  private @Nullable Integer experts;
+  @CommandLine.Mixin private ModelOptions modelOptions = new ModelOptions();
+
+  @CommandLine.Mixin private LayoutOptions layoutOptions = new LayoutOptions();
 
   @Option(
       names = "--experts-per-token",
       paramLabel = "K",
-      description = "Experts that a token is routed to (default ${DEFAULT-VALUE}).")
+      description = "Experts that a token is routed to (default 2, or what --base-config says).")
+  private @Nullable Integer expertsPerTokenOption;
+
   private int expertsPerToken = 2;
 
   @Option(names = "--json", paramLabel = "FILE", description = "Also write the table as JSON.")
@@ -120,8 +132,9 @@ final class RunCommand implements Callable<Integer> {
   @Override
   public Integer call() throws IOException {
     Options.requireAtLeastOne("--tokens", tokens);
-    Options.requireAtLeastOne("--experts-per-token", expertsPerToken);
-    Options.requireAtLeastOne("--experts", experts == null ? 1 : experts);
+    setExpertsPerToken();
+    modelOptions.hints();
+    ReadOptions options = layoutOptions.readOptions();
     DevicesCommand.requireKnown(backend);
     Output.requireWritable("--json", json);
     List<NamedFolder> folders = adapterFolders.isEmpty() ? examples() : adapterFolders;
@@ -129,9 +142,11 @@ final class RunCommand implements Callable<Integer> {
     List<PeftAdapter> files = new ArrayList<>();
     try {
       for (NamedFolder folder : folders) {
-        files.add(PeftAdapter.open(folder.folder()));
+        PeftAdapter file = PeftAdapter.open(folder.folder(), options);
+        files.add(file);
+        tell(folder.name(), file);
       }
-      return run(folders, files);
+      return run(folders, files, modelOptions.infer(files));
     } finally {
       files.forEach(PeftAdapter::close);
     }
@@ -168,21 +183,27 @@ final class RunCommand implements Callable<Integer> {
     return found;
   }
 
-  private MoeModel model(List<PeftAdapter> files) {
-    MoeModel inferred = PeftAdapter.inferModel(files);
-    if (experts == null) {
-      return inferred;
+  private void setExpertsPerToken() throws IOException {
+    if (expertsPerTokenOption != null) {
+      expertsPerToken = expertsPerTokenOption;
+    } else {
+      Integer known = modelOptions.expertsPerToken();
+      expertsPerToken = known == null ? expertsPerToken : known;
     }
-    return new MoeModel(
-        inferred.hiddenSize(),
-        inferred.intermediateSize(),
-        experts,
-        inferred.gateUp(),
-        inferred.layers());
+    Options.requireAtLeastOne("--experts-per-token", expertsPerToken);
   }
 
-  private int run(List<NamedFolder> folders, List<PeftAdapter> files) throws IOException {
-    MoeModel model = model(files);
+  /** What the user must know before the first token. */
+  private void tell(String name, PeftAdapter file) {
+    PrintWriter err = spec.commandLine().getErr();
+    for (String warning : file.warnings()) {
+      err.println("moe-lora: warning: adapter %s: %s".formatted(name, Output.printable(warning)));
+    }
+    err.flush();
+  }
+
+  private int run(List<NamedFolder> folders, List<PeftAdapter> files, MoeModel model)
+      throws IOException {
     if (expertsPerToken > model.experts()) {
       throw new IllegalArgumentException(
           "--experts-per-token must be at most the number of experts %d, got %d"
@@ -197,7 +218,7 @@ final class RunCommand implements Callable<Integer> {
             .withWeightType(weightType)
             .withExpertMap(ExpertMap.identity(model.experts()));
     PrintWriter out = spec.commandLine().getOut();
-    try (MoeLora lora = backend == null ? MoeLora.open(config) : MoeLora.open(config, backend);
+    try (MoeLora lora = new Workload.Place(backend, device).open(config);
         Step step = lora.newStep()) {
       for (int slot = 0; slot < adapters.size(); slot++) {
         lora.load(slot, adapters.get(slot));
@@ -209,12 +230,16 @@ final class RunCommand implements Callable<Integer> {
       for (int layer : model.layers()) {
         runLayer(layer, random, step, model, adapters, rows);
       }
+      for (int module = 0; module < model.dense().size(); module++) {
+        runDense(module, random, step, model, adapters, rows);
+      }
       print(rows, out);
       boolean passed = rows.stream().allMatch(row -> row.worst() <= 1);
       out.println(
           passed
-              ? "PASS: every element is within its bound"
-              : "FAIL: an element is outside its bound");
+              ? "PASS: every element is within its bound of a float64 reference that reads the same"
+                  + " adapters"
+              : "FAIL: an element is outside its bound of a float64 reference");
       out.flush();
       writeJson(lora, folders, passed, rows);
       return passed ? 0 : MoeLoraCli.CHECK_FAILED;
@@ -272,7 +297,7 @@ final class RunCommand implements Callable<Integer> {
             "layer", "projection", "pairs", "blocks", "time us", "GB/s", "worst error / bound");
     for (Row row : rows) {
       table.row(
-          row.layer(),
+          row.layer() < 0 ? "-" : row.layer(),
           row.projection(),
           row.pairs(),
           row.blocks(),
@@ -295,11 +320,7 @@ final class RunCommand implements Callable<Integer> {
       List<LoraAdapter> adapters,
       List<Row> rows) {
     int pairs = tokens * expertsPerToken;
-    int[] adapterIds = new int[tokens];
-    for (int t = 0; t < tokens; t++) {
-      // every adapter in turn, then no adapter
-      adapterIds[t] = t % (adapters.size() + 1) == adapters.size() ? -1 : t % (adapters.size() + 1);
-    }
+    int[] adapterIds = adapterIds(adapters.size());
     Batch batch = Batch.random(random, adapterIds, expertsPerToken, model.experts());
     int[] expertIds = batch.expertIds();
     float[] routingWeights = batch.routingWeights();
@@ -334,6 +355,41 @@ final class RunCommand implements Callable<Integer> {
               activation,
               Bits.random(arena, random, activationType, pairs, model.hiddenSize()));
       measure(arena, step, down, adapters, rows);
+    }
+  }
+
+  /** Every adapter in turn, then no adapter. */
+  private int[] adapterIds(int adapters) {
+    int[] adapterIds = new int[tokens];
+    for (int t = 0; t < tokens; t++) {
+      adapterIds[t] = t % (adapters + 1) == adapters ? -1 : t % (adapters + 1);
+    }
+    return adapterIds;
+  }
+
+  /** One linear layer outside the routed experts, with random activations. */
+  private void runDense(
+      int module,
+      Random random,
+      Step step,
+      MoeModel model,
+      List<LoraAdapter> adapters,
+      List<Row> rows) {
+    DenseModule dense = model.dense().get(module);
+    int[] adapterIds = adapterIds(adapters.size());
+    step.planDense(tokens, MemorySegment.ofArray(adapterIds));
+    try (Arena arena = Arena.ofShared()) {
+      Reference.Inputs inputs =
+          new Reference.Inputs(
+              model,
+              ProjectionCall.dense(module),
+              rounded(adapters),
+              new int[0],
+              new float[0],
+              adapterIds,
+              Bits.random(arena, random, activationType, tokens, dense.inputWidth()),
+              Bits.random(arena, random, activationType, tokens, dense.outputWidth()));
+      measure(arena, step, inputs, adapters, rows);
     }
   }
 
@@ -390,16 +446,23 @@ final class RunCommand implements Callable<Integer> {
     Bits.copyInto(inputs.y(), scratch);
     action.run();
     check.compare(expected, scratch);
+    Routing routing = inputs.call().isDense() ? step.denseRouting() : step.routing();
     rows.add(
         new Row(
-            inputs.call().layer(),
-            Output.name(inputs.call().projection()),
-            step.routing().pairs(),
-            step.routing().activeBlocks(),
+            inputs.call().isDense() ? -1 : inputs.call().layer(),
+            name(inputs),
+            routing.pairs(),
+            routing.activeBlocks(),
             nanos / 1e3,
             bytes(inputs, adapters) / nanos,
             check.worst()));
     return y;
+  }
+
+  private static String name(Reference.Inputs inputs) {
+    return inputs.call().isDense()
+        ? Output.printable(inputs.model().dense().get(inputs.call().module()).name())
+        : Output.name(inputs.call().projection());
   }
 
   /**
@@ -409,13 +472,13 @@ final class RunCommand implements Callable<Integer> {
   private double bytes(Reference.Inputs inputs, List<LoraAdapter> adapters) {
     Set<List<Integer>> seen = new HashSet<>();
     long weights = 0;
-    for (int p = 0; p < inputs.expertIds().length; p++) {
-      int slot = inputs.adapterIds()[p / expertsPerToken];
-      if (slot >= 0 && seen.add(List.of(slot, inputs.expertIds()[p]))) {
-        for (LoraSlice slice :
-            adapters
-                .get(slot)
-                .slices(inputs.call().layer(), inputs.call().projection(), inputs.expertIds()[p])) {
+    boolean dense = inputs.call().isDense();
+    int pairs = dense ? tokens : inputs.expertIds().length;
+    for (int p = 0; p < pairs; p++) {
+      int slot = inputs.adapterIds()[dense ? p : p / expertsPerToken];
+      int expert = dense ? 0 : inputs.expertIds()[p];
+      if (slot >= 0 && seen.add(List.of(slot, expert))) {
+        for (LoraSlice slice : adapters.get(slot).slices(inputs.model(), inputs.call(), expert)) {
           weights += (long) slice.rank() * (slice.a().columns() + slice.columns());
         }
       }

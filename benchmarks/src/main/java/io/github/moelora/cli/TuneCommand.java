@@ -98,6 +98,14 @@ final class TuneCommand implements Callable<Integer> {
       description = "Backend; by default the best usable one that has anything to tune.")
   private @Nullable String backend;
 
+  @Option(
+      names = "--device",
+      paramLabel = "DEVICE",
+      description =
+          "Device of the backend: an index that moe-lora devices lists, or a part of a name;"
+              + " by default its first.")
+  private @Nullable String device;
+
   @Option(names = "--seed", paramLabel = "N", description = "Seed (default ${DEFAULT-VALUE}).")
   private long seed = 1;
 
@@ -140,7 +148,7 @@ final class TuneCommand implements Callable<Integer> {
     progress.show("loading adapters");
     PrintWriter print = spec.commandLine().getOut();
     try (Arena arena = Arena.ofShared();
-        Tuner tuner = tunable.newTuner(sizes.config())) {
+        Tuner tuner = tunable.newTuner(sizes.config().withDevice(device))) {
       Random random = new Random(seed);
       RandomAdapters randomAdapters = new RandomAdapters(arena, random, sizes);
       for (int slot = 0; slot < sizes.adapters(); slot++) {

@@ -2,6 +2,7 @@ package io.github.moelora.cli;
 
 import io.github.moelora.cli.golden.GoldenCase;
 import io.github.moelora.cli.golden.GoldenFolder;
+import io.github.moelora.workload.Workload;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Files;
@@ -37,6 +38,14 @@ final class VerifyCommand implements Callable<Integer> {
       description = "Backend that computes; by default the best usable one.")
   private @Nullable String backend;
 
+  @Option(
+      names = "--device",
+      paramLabel = "DEVICE",
+      description =
+          "Device of the backend: an index that moe-lora devices lists, or a part of a name;"
+              + " by default its first.")
+  private @Nullable String device;
+
   @Option(names = "--json", paramLabel = "FILE", description = "Also write the table as JSON.")
   private @Nullable Path json;
 
@@ -47,7 +56,7 @@ final class VerifyCommand implements Callable<Integer> {
     Output.requireWritable("--json", json);
     List<GoldenCase> cases = new ArrayList<>();
     for (Path folder : folders()) {
-      cases.addAll(GoldenFolder.replay(folder, backend));
+      cases.addAll(GoldenFolder.replay(folder, new Workload.Place(backend, device)));
     }
     TextTable table = new TextTable("directory", "case", "worst error / bound", "result", "note");
     for (GoldenCase item : cases) {

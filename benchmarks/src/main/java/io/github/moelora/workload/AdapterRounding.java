@@ -21,20 +21,22 @@ public final class AdapterRounding {
       for (Projection projection : Projection.values()) {
         for (int e = 0; e < MOST_EXPERTS; e++) {
           for (LoraSlice slice : adapter.slices(layer, projection, e)) {
-            builder.add(
-                layer,
-                projection,
-                e,
-                new LoraSlice(
-                    slice.firstColumn(),
-                    copy(slice.a(), type),
-                    copy(slice.b(), type),
-                    slice.scale()));
+            builder.add(layer, projection, e, copy(slice, type));
           }
         }
       }
     }
+    for (String module : adapter.modules()) {
+      for (LoraSlice slice : adapter.slices(module)) {
+        builder.addDense(module, copy(slice, type));
+      }
+    }
     return builder.build();
+  }
+
+  private static LoraSlice copy(LoraSlice slice, DType type) {
+    return new LoraSlice(
+        slice.firstColumn(), copy(slice.a(), type), copy(slice.b(), type), slice.scale());
   }
 
   private static Matrix copy(Matrix source, DType type) {

@@ -112,12 +112,27 @@ public final class Workload implements AutoCloseable {
     }
   }
 
-  private Workload(Sizes sizes, @Nullable String backend, long seed) {
+  /**
+   * Where a workload runs.
+   *
+   * @param backend name of the backend, or null for the best usable one
+   * @param device index or name of its device, or null for its first
+   */
+  public record Place(@Nullable String backend, @Nullable String device) {
+
+    /** Opens an instance here. */
+    public MoeLora open(MoeLoraConfig config) {
+      MoeLoraConfig here = config.withDevice(device);
+      return backend == null ? MoeLora.open(here) : MoeLora.open(here, backend);
+    }
+  }
+
+  private Workload(Sizes sizes, Place place, long seed) {
     this.sizes = sizes;
     random = new Random(seed);
     model = sizes.preset().withLayers(sizes.layers());
     MoeLoraConfig config = sizes.config();
-    lora = backend == null ? MoeLora.open(config) : MoeLora.open(config, backend);
+    lora = place.open(config);
     step = lora.newStep();
     randomAdapters = new RandomAdapters(arena, random, sizes);
   }
@@ -128,7 +143,12 @@ public final class Workload implements AutoCloseable {
    * @param backend name of the backend, or null for the best usable one
    */
   public static Workload open(Sizes sizes, @Nullable String backend, long seed) {
-    Workload workload = new Workload(sizes, backend, seed);
+    return open(sizes, new Place(backend, null), seed);
+  }
+
+  /** Opens a backend on a device and loads random adapters into all slots. */
+  public static Workload open(Sizes sizes, Place place, long seed) {
+    Workload workload = new Workload(sizes, place, seed);
     try {
       for (int slot = 0; slot < sizes.adapters(); slot++) {
         LoraAdapter adapter = workload.adapter("random-" + slot);

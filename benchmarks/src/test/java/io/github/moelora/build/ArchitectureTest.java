@@ -32,8 +32,10 @@ final class ArchitectureTest {
         .room("")
         .room("spi")
         .room("peft")
+        .room("gguf")
         .room("safetensors")
         .room("reference")
+        .room("cache")
         .room("tornado")
         .room("tornado.device")
         .room("tornado.layout")
@@ -43,10 +45,21 @@ final class ArchitectureTest {
         .room("tornado.step")
         .room("tornado.tune")
         .room("workload", "", "reference")
-        .room("bench", "", "reference", "workload")
+        .room("bench", "", "peft", "reference", "workload")
+        .room("serving", "", "cache", "reference")
         .room("plot")
         .room("cli.golden", "", "peft", "safetensors", "reference", "workload")
-        .room("cli", "", "spi", "peft", "reference", "workload", "bench", "plot", "cli.golden")
+        .room(
+            "cli",
+            "",
+            "spi",
+            "peft",
+            "gguf",
+            "reference",
+            "workload",
+            "bench",
+            "plot",
+            "cli.golden")
         .room(
             "bench.gpu",
             "",

@@ -17,8 +17,8 @@ final class DevicesCommandTest {
     assertThat(run.exitCode()).isZero();
     assertThat(run.err()).isEmpty();
     assertThat(run.line("cpu "))
-        .matches("cpu +yes +0 +CPU, %d threads, Vector API, \\d+ bits".formatted(processors()));
-    assertThat(run.line("wrong ")).matches("wrong +yes +-1 +wrong device");
+        .matches("cpu +yes +0 +0 +CPU, %d threads, Vector API, \\d+ bits".formatted(processors()));
+    assertThat(run.line("wrong ")).matches("wrong +yes +-1 +0 +wrong device");
   }
 
   private static int processors() {
@@ -28,7 +28,7 @@ final class DevicesCommandTest {
   @Test
   void othersAreListedWithReasonAndRemedy() {
     CommandRun run = CommandRun.of("devices");
-    assertThat(run.line("missing ")).matches("missing +no +- +-");
+    assertThat(run.line("missing ")).matches("missing +no +- +- +-");
     assertThat(run.out().lines())
         .contains(
             "missing: there is no device; plug one in",
@@ -45,6 +45,7 @@ final class DevicesCommandTest {
         .containsExactly("cpu", "crashing", "missing", "tunable", "wrong", "tornado");
     assertThat(list.get(0).path("usable").asBoolean()).isTrue();
     assertThat(list.get(0).path("device").asText()).startsWith("CPU, ");
+    assertThat(list.get(0).path("devices").size()).isEqualTo(1);
     assertThat(list.get(2).path("usable").asBoolean()).isFalse();
     assertThat(list.get(2).path("reason").asText()).isEqualTo("there is no device");
     assertThat(list.get(2).path("remedy").asText()).isEqualTo("plug one in");

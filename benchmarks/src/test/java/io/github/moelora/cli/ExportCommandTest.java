@@ -88,7 +88,7 @@ final class ExportCommandTest {
             "--architecture",
             "qwen3moe");
     assertThat(run.exitCode()).isZero();
-    assertThat(run.out()).contains("note: 8 tensors are not of routed experts and were left out");
+    assertThat(run.out()).contains("note: 4 modules are not routed experts and were left out");
   }
 
   @Test
@@ -130,5 +130,69 @@ final class ExportCommandTest {
     CommandRun other = CommandRun.of("export", file(), "--gguf", directory.resolve("x.gguf"));
     assertThat(other.exitCode()).isEqualTo(1);
     assertThat(other.out()).contains("a GGUF file must begin with GGUF");
+  }
+
+  /** Any layout becomes the canonical one of either kind, with its modules outside the experts. */
+  @Test
+  void aPeftFolderBecomesOneOfAnotherLayout() throws IOException {
+    Path source = GOLDEN.resolve("qwen3moe/fused_plus_attention_r4");
+    Path single = directory.resolve("single");
+    Path fused = directory.resolve("fused");
+    CommandRun run = CommandRun.of("export", source, "--to", "per-expert", "--out", single);
+    assertThat(run.err()).isEmpty();
+    assertThat(run.exitCode()).isZero();
+    assertThat(run.out()).startsWith(single + ": 40 pairs of F32, ");
+    assertThat(CommandRun.of("export", single, "--to", "fused", "--out", fused).exitCode())
+        .isZero();
+    for (Path folder : List.of(single, fused)) {
+      assertThat(CommandRun.of("run", "--adapter", "a=" + folder).exitCode()).isZero();
+    }
+    try (PeftAdapter written = PeftAdapter.open(fused);
+        PeftAdapter peft = PeftAdapter.open(source)) {
+      assertThat(written.layout()).isEqualTo(PeftAdapter.Layout.FUSED);
+      LoraAdapter expected = peft.toLoraAdapter(MODEL);
+      LoraAdapter actual = written.toLoraAdapter(MODEL);
+      assertThat(actual.modules()).isEqualTo(expected.modules());
+      LoraSlice down = expected.slices(1, Projection.DOWN, 5).getFirst();
+      LoraSlice same = actual.slices(1, Projection.DOWN, 5).getFirst();
+      assertThat(same.scale()).isEqualTo(down.scale());
+      assertThat(same.a().get(3, 47)).isEqualTo(down.a().get(3, 47));
+    }
+  }
+
+  @Test
+  void aGgufFileBecomesAPeftFolder() throws IOException {
+    Path folder = directory.resolve("peft");
+    Path source = GOLDEN.resolve("qwen3moe/fused_r4");
+    CommandRun.of("export", source, "--gguf", file(), "--architecture", "qwen3moe");
+    CommandRun run =
+        CommandRun.of("export", file(), "--to", "fused", "--out", folder, "--type", "bf16");
+    assertThat(run.err()).isEmpty();
+    assertThat(run.exitCode()).isZero();
+    try (PeftAdapter written = PeftAdapter.open(folder)) {
+      assertThat(written.entries()).hasSize(4);
+      assertThat(written.toLoraAdapter(MODEL).layers()).containsExactly(0, 1);
+    }
+  }
+
+  @Test
+  void whatToWriteMustBeSaidOnce() {
+    Path source = GOLDEN.resolve("qwen3moe/fused_r4");
+    for (Object[] options :
+        new Object[][] {
+          {},
+          {"--to", "fused"},
+          {"--out", directory},
+          {"--to", "fused", "--out", directory, "--gguf", file()},
+          {"--to", "sideways", "--out", directory},
+        }) {
+      Object[] words = new Object[2 + options.length];
+      words[0] = "export";
+      words[1] = source;
+      System.arraycopy(options, 0, words, 2, options.length);
+      CommandRun run = CommandRun.of(words);
+      assertThat(run.exitCode()).isEqualTo(2);
+      assertThat(run.err()).containsAnyOf("either --to and --out or --gguf", "--to must be");
+    }
   }
 }

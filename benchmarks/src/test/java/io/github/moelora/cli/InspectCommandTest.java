@@ -34,7 +34,8 @@ final class InspectCommandTest {
   @Test
   void expertsAreShownAsRanges() {
     CommandRun run =
-        CommandRun.of("inspect", GOLDEN.resolve("qwen3moe/per_expert_partial_mixed_rank"));
+        CommandRun.of(
+            "inspect", GOLDEN.resolve("qwen3moe/per_expert_partial_mixed_rank"), "--experts", 6);
     assertThat(run.exitCode()).isZero();
     assertThat(run.out()).contains("per-expert layout").contains(" 1,5 ").contains(" 3 ");
     assertThat(
@@ -43,13 +44,50 @@ final class InspectCommandTest {
         .contains(" 0-3 ");
   }
 
+  /** What `run` could not use is shown, but not as if it were fine. */
   @Test
-  void tensorsThatAreNotUsedAreNamed() {
+  void aFileThatRunCannotUseHasRunsExitCode() {
+    Path folder = GOLDEN.resolve("qwen3moe/per_expert_partial_mixed_rank");
+    CommandRun run = CommandRun.of("inspect", folder);
+    assertThat(run.exitCode()).isEqualTo(2);
+    assertThat(run.out()).contains("per-expert layout");
+    assertThat(run.err()).contains("experts must be given", "--experts");
+    assertThat(CommandRun.of("inspect", GOLDEN.resolve("hostile/nan_weights")).out())
+        .contains("refused: ", "element [0,0] must be finite");
+    assertThat(CommandRun.of("inspect", GOLDEN.resolve("hostile/nan_weights")).exitCode())
+        .isEqualTo(1);
+  }
+
+  @Test
+  void otherModulesAreSummedUp() {
     CommandRun run = CommandRun.of("inspect", GOLDEN.resolve("qwen3moe/fused_plus_attention_r4"));
     assertThat(run.exitCode()).isZero();
+    assertThat(run.out().lines())
+        .endsWith(
+            "other modules                    count  rank  scale  type    bytes",
+            "model.layers.N.self_attn.q_proj      2     4    2.0  F32   4.0 KiB",
+            "model.layers.N.self_attn.v_proj      2     4    2.0  F32   3.0 KiB");
+  }
+
+  /** Hundreds of names with the same form are one line. */
+  @Test
+  void tensorsThatAreLeftOutAreSummedUp() throws IOException {
+    TensorFile file = new TensorFile();
+    for (int layer = 0; layer < 300; layer++) {
+      file.add("base_model.model.model.layers.%d.norm.weight".formatted(layer), "F32", 1, 1);
+    }
+    file.write(directory.resolve("adapter_model.safetensors"));
+    Output.writeJson(
+        directory.resolve("adapter_config.json"),
+        Map.of("peft_type", "LORA", "r", 1, "lora_alpha", 1));
+    assertThat(CommandRun.of("inspect", directory).exitCode()).isEqualTo(1);
+    CommandRun run = CommandRun.of("inspect", directory, "--layout", "unsupported=leave-out");
+    assertThat(run.exitCode()).isZero();
     assertThat(run.out())
-        .contains("not of routed experts, not used: 8 tensors")
-        .contains("  base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight");
+        .contains("left out: 300 tensors")
+        .contains("  300 x base_model.model.model.layers.N.norm.weight")
+        .contains("warning: the adapter holds no pair at all")
+        .hasLineCount(6);
   }
 
   @Test
@@ -94,13 +132,19 @@ final class InspectCommandTest {
     TensorFile file = new TensorFile();
     file.add("head\\u001b[31m.lora_A.weight", "F32", 1, 1);
     file.write(directory.resolve("adapter_model.safetensors"));
-    Output.writeJson(
-        directory.resolve("adapter_config.json"),
-        Map.of("peft_type", "LORA", "r", 1, "lora_alpha", 1, "new_option", "\u001b[2J\u202e"));
+    Path config = directory.resolve("adapter_config.json");
+    Map<String, Object> options =
+        Map.of("peft_type", "LORA", "r", 1, "lora_alpha", 1, "new_option", "\u001b[2J\u202e");
+    Output.writeJson(config, options);
+    CommandRun refused = CommandRun.of("inspect", directory);
+    assertThat(refused.exitCode()).isEqualTo(1);
+    assertThat(refused.out())
+        .contains("tensor head\uFFFD[31m.lora_A.weight: a name must hold printable ASCII")
+        .doesNotContain("\u001b");
+    new TensorFile().write(directory.resolve("adapter_model.safetensors"));
     CommandRun run = CommandRun.of("inspect", directory);
     assertThat(run.exitCode()).isZero();
     assertThat(run.out())
-        .contains("  head?[31m.lora_A.weight")
         .contains("note: option new_option is not known and has no effect: \uFFFD[2J\uFFFD")
         .doesNotContain("\u001b");
   }

@@ -57,7 +57,10 @@ final class RunCommandTest {
     assertThat(run.line("worst error / bound")).contains("layer", "projection", "pairs", "blocks");
     assertThat(run.out().lines().filter(line -> line.contains("gate/up"))).hasSize(2);
     assertThat(run.out().lines().filter(line -> line.contains("down"))).hasSize(2);
-    assertThat(run.out()).endsWith("PASS: every element is within its bound\n");
+    assertThat(run.out())
+        .endsWith(
+            "PASS: every element is within its bound of a float64 reference that reads the same"
+                + " adapters\n");
   }
 
   @Test
@@ -123,7 +126,8 @@ final class RunCommandTest {
   void aWrongResultFails() {
     CommandRun run = CommandRun.of("run", "--backend", "wrong", "--tokens", 3);
     assertThat(run.exitCode()).isEqualTo(1);
-    assertThat(run.out()).endsWith("FAIL: an element is outside its bound\n");
+    assertThat(run.out())
+        .endsWith("FAIL: an element is outside its bound of a float64 reference\n");
   }
 
   @ParameterizedTest
@@ -182,5 +186,78 @@ final class RunCommandTest {
     assertThat(run.exitCode()).isEqualTo(2);
     assertThat(run.out()).isEmpty();
     assertThat(run.err()).startsWith("moe-lora: ").hasLineCount(1);
+  }
+
+  /** The same layers and modules whoever tells the model's facts; warnings come first. */
+  @Test
+  void theBaseModelsConfigAnswersWhatAdaptersLeaveOpen() throws IOException {
+    Path partial = VerifyCommandTest.GOLDEN.resolve("qwen3moe/per_expert_partial_mixed_rank");
+    String adapter = "partial=" + partial;
+    CommandRun unknown = CommandRun.of("run", "--adapter", adapter);
+    assertThat(unknown.exitCode()).isEqualTo(2);
+    assertThat(unknown.err()).contains("experts must be given", "--experts", "--base-config");
+    Path config = directory.resolve("config.json");
+    Output.writeJson(
+        config,
+        java.util.Map.of(
+            "model_type", "qwen3_moe",
+            "hidden_size", 64,
+            "moe_intermediate_size", 48,
+            "num_experts", 6,
+            "num_experts_per_tok", 3));
+    CommandRun run = CommandRun.of("run", "--adapter", adapter, "--base-config", config);
+    assertThat(run.exitCode()).isZero();
+    assertThat(run.line("model")).contains("6 experts, 3 per token");
+    assertThat(run.err()).contains("warning: adapter partial: ", "experts have no tensor at all");
+    assertThat(CommandRun.of("run", "--adapter", adapter, "--experts", 6).exitCode()).isZero();
+    assertThat(
+            CommandRun.of("run", "--adapter", adapter, "--base-config", config, "--hidden", 32)
+                .exitCode())
+        .isEqualTo(2);
+  }
+
+  /** An adapter is run whole: attention beside the experts. */
+  @Test
+  void modulesOutsideTheExpertsAreRunToo() {
+    Path folder = VerifyCommandTest.GOLDEN.resolve("qwen3moe/fused_plus_attention_r4");
+    CommandRun run = CommandRun.of("run", "--adapter", "a=" + folder, "--tokens", 5);
+    assertThat(run.err()).isEmpty();
+    assertThat(run.exitCode()).isZero();
+    assertThat(run.out().lines().filter(line -> line.contains("self_attn."))).hasSize(4);
+    assertThat(run.line("model.layers.0.self_attn.q_proj")).startsWith("    -  ");
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    "columns=sideways, '[grouped, rank-major], got sideways'",
+    "orientation=up, '[projection, swapped]'",
+    "nesting=none, '[registered, reversed]'",
+    "zero-experts=x, at most six digits",
+    "unsupported=keep, '[leave-out]'",
+    "colour=red, the keys columns",
+  })
+  void aLayoutMustBeKnown(String layout, String message) {
+    CommandRun run = CommandRun.of("run", "--layout", layout);
+    assertThat(run.exitCode()).isEqualTo(2);
+    assertThat(run.err()).contains("--layout", message);
+  }
+
+  /** What the file does not say, the user may. */
+  @Test
+  void aLayoutIsTaken() {
+    String adapter = "a=" + EXAMPLES.resolve("fused_r4");
+    CommandRun run =
+        CommandRun.of(
+            "run",
+            "--adapter",
+            adapter,
+            "--layout",
+            "columns=grouped,orientation=projection,nesting=registered,zero-experts=0",
+            "--layout",
+            "experts=mlp.experts,unsupported=leave-out");
+    assertThat(run.exitCode()).isZero();
+    assertThat(
+            CommandRun.of("run", "--adapter", adapter, "--layout", "nesting=reversed").exitCode())
+        .isEqualTo(2);
   }
 }

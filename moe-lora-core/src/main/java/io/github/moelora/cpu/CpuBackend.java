@@ -31,6 +31,12 @@ final class CpuBackend implements Backend {
     return "CPU, %d threads, %s".formatted(pool.threads(), kernels.description());
   }
 
+  /** A run reads the slots that its plan names, and no others. */
+  @Override
+  public boolean changesBesideRuns() {
+    return true;
+  }
+
   @Override
   public PreparedAdapter prepare(int slot, LoraAdapter adapter) {
     return new Prepared(slot, new PackedAdapter(config, adapter));

@@ -67,6 +67,11 @@ public final class CpuBackendProvider implements BackendProvider {
     if (wrong != null) {
       throw new IllegalStateException(wrong.reason() + ". " + wrong.remedy());
     }
+    String device = config.device();
+    if (device != null && !device.equals("0") && !device.equalsIgnoreCase("cpu")) {
+      throw new IllegalArgumentException(
+          "device must be 0 or cpu for the backend cpu, got " + device);
+    }
     return new CpuBackend(config, Holder.KERNELS, threads());
   }
 

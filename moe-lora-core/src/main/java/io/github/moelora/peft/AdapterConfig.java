@@ -1,12 +1,10 @@
 package io.github.moelora.peft;
 
 import io.github.moelora.AdapterFormatException;
-import io.github.moelora.json.Json;
+import io.github.moelora.peft.ReadOptions.ColumnOrder;
 import io.github.moelora.peft.names.NamePattern;
-import io.github.moelora.safetensors.SafeTensorsFile;
+import io.github.moelora.peft.names.NameTable;
 import java.io.IOException;
-import java.io.InputStream;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashSet;
@@ -24,10 +22,10 @@ final class AdapterConfig {
   private static final long MAX_BYTES = 16 << 20;
 
   /** Expressions in one option; each may be tried on every module of a file. */
-  private static final int MAX_PATTERNS = 4096;
+  private static final int MAX_PATTERNS = 1 << 18;
 
-  /** Steps that all matches of a file may take: seconds of work. */
-  private static final long PATTERN_BUDGET = 1L << 30;
+  /** Steps that all matches of a file may take: about a second of work. */
+  private static final long PATTERN_BUDGET = 1L << 29;
 
   private static final int MAX_RANK = 1 << 20;
 
@@ -49,6 +47,29 @@ final class AdapterConfig {
   /** Initialisations that leave the base weights as they are; others change them too. */
   private static final Set<Object> HARMLESS_INITIALISATIONS =
       Set.of(true, false, "gaussian", "eva", "orthogonal", "mica");
+
+  /**
+   * What {@code bias} may be; biases that are in the file are refused by the name of the tensor.
+   */
+  private static final Set<String> BIASES = Set.of("none", "all", "lora_only");
+
+  /** Names of models that are not gpt-oss, whatever else their names hold. */
+  private static final List<String> OTHER_FAMILIES =
+      List.of(
+          "qwen",
+          "llama",
+          "mixtral",
+          "mistral",
+          "deepseek",
+          "glm",
+          "olmoe",
+          "gemma",
+          "granite",
+          "phi",
+          "kimi",
+          "lfm2",
+          "minimax",
+          "nemotron");
 
   /** Options that concern other modules, training, or how the adapter came about. */
   private static final Set<String> WITHOUT_EFFECT =
@@ -93,9 +114,6 @@ final class AdapterConfig {
           "trainable_token_indices",
           "use_rslora");
 
-  /** One entry of {@code rank_pattern} or {@code alpha_pattern}. */
-  private record PatternValue<T>(NamePattern pattern, T value) {}
-
   /** Modules as an expression or as ends of their names; an absent option is null. */
   private record Modules(@Nullable NamePattern pattern, Set<String> ends) {
 
@@ -111,9 +129,9 @@ final class AdapterConfig {
   private final double alpha;
   private final boolean rankStabilized;
   private final PeftVersion version;
-  private final boolean groupedByExpert;
-  private final List<PatternValue<Integer>> ranks;
-  private final List<PatternValue<Double>> alphas;
+  private final @Nullable ColumnOrder columnOrder;
+  private final NameTable<Integer> ranks;
+  private final NameTable<Double> alphas;
   private final Set<String> targetParameters;
   private final @Nullable Modules targetModules;
   private final @Nullable Modules excludeModules;
@@ -121,10 +139,19 @@ final class AdapterConfig {
   private final boolean layersPattern;
   private final List<String> notes = new ArrayList<>();
 
-  private AdapterConfig(Path path, Map<String, @Nullable Object> json, NamePattern.Budget budget) {
+  private AdapterConfig(
+      Path path,
+      Map<String, @Nullable Object> json,
+      ReadOptions options,
+      NamePattern.Budget budget) {
     this.path = path;
     this.json = json;
     this.budget = budget;
+    if (json.get("peft_type") == null && json.get("lora_parameters") != null) {
+      throw fault(
+          "the adapter must be PEFT's (convert one of mlx-lm to PEFT's names and layout)",
+          "a config of mlx-lm");
+    }
     if (!"LORA".equals(json.get("peft_type"))) {
       throw fault("peft_type must be LORA", json.get("peft_type"));
     }
@@ -133,10 +160,13 @@ final class AdapterConfig {
     rank = rankOf("r", json.get("r"));
     alpha = number("lora_alpha", json.get("lora_alpha"));
     rankStabilized = isTrue("use_rslora");
-    groupedByExpert = readGroupedByExpert();
+    columnOrder = readColumnOrder();
     ranks = values("rank_pattern", this::rankOf);
     alphas = values("alpha_pattern", this::number);
-    targetParameters = strings("target_parameters");
+    targetParameters =
+        options.targetParameters() == null
+            ? strings("target_parameters")
+            : Set.copyOf(options.targetParameters());
     targetModules = modules("target_modules");
     excludeModules = modules("exclude_modules");
     layersToTransform = layers();
@@ -145,7 +175,11 @@ final class AdapterConfig {
   }
 
   static AdapterConfig read(Path path) throws IOException {
-    return read(path, new NamePattern.Budget(PATTERN_BUDGET));
+    return read(path, ReadOptions.NONE);
+  }
+
+  static AdapterConfig read(Path path, ReadOptions options) throws IOException {
+    return read(path, options, new NamePattern.Budget(PATTERN_BUDGET));
   }
 
   /**
@@ -153,24 +187,10 @@ final class AdapterConfig {
    *
    * @param budget pays for all matches of its expressions
    */
-  static AdapterConfig read(Path path, NamePattern.Budget budget) throws IOException {
-    SafeTensorsFile.requireRegularFile(path);
-    long size = Files.size(path);
-    if (size > MAX_BYTES) {
-      throw new AdapterFormatException(
-          path, null, "the file must have at most %d bytes".formatted(MAX_BYTES), size);
-    }
-    Map<String, @Nullable Object> json;
-    try (InputStream bytes = Files.newInputStream(path)) {
-      json = Json.object(bytes);
-    } catch (IOException e) {
-      throw new AdapterFormatException(
-          path,
-          null,
-          "the file must be a JSON object in UTF-8 without duplicate keys",
-          Json.explain(e));
-    }
-    return new AdapterConfig(path, json, budget);
+  static AdapterConfig read(Path path, ReadOptions options, NamePattern.Budget budget)
+      throws IOException {
+    Map<String, @Nullable Object> json = ConfigText.read(path, MAX_BYTES);
+    return new AdapterConfig(path, json, options, budget);
   }
 
   private AdapterFormatException fault(String rule, @Nullable Object value) {
@@ -184,8 +204,8 @@ final class AdapterConfig {
       }
     }
     Object bias = json.getOrDefault("bias", "none");
-    if (!"none".equals(bias)) {
-      throw fault("bias must be none, since trained biases are not supported", bias);
+    if (!(bias instanceof String text && BIASES.contains(text))) {
+      throw fault("bias must be none, all or lora_only", bias);
     }
     Object initialisation = json.get("init_lora_weights");
     if (initialisation != null && !HARMLESS_INITIALISATIONS.contains(initialisation)) {
@@ -228,11 +248,11 @@ final class AdapterConfig {
   }
 
   /** Unsloth's mark for adapters whose fused B it trained with the experts slowest. */
-  private boolean readGroupedByExpert() {
+  private @Nullable ColumnOrder readColumnOrder() {
     return switch (json.get("lora_B_layout")) {
-      case null -> false;
-      case String layout when layout.equals("rank_major") -> false;
-      case String layout when layout.equals("grouped_by_expert") -> true;
+      case null -> null;
+      case String layout when layout.equals("rank_major") -> ColumnOrder.RANK_MAJOR;
+      case String layout when layout.equals("grouped_by_expert") -> ColumnOrder.GROUPED_BY_EXPERT;
       case Object other ->
           throw fault("lora_B_layout must be rank_major or grouped_by_expert", other);
     };
@@ -265,7 +285,7 @@ final class AdapterConfig {
       if (!(element instanceof String string)) {
         throw fault(name + " must hold strings", element);
       }
-      strings.add(string);
+      strings.add(ModulePath.end(string));
     }
     return strings;
   }
@@ -274,7 +294,9 @@ final class AdapterConfig {
     return switch (json.get(name)) {
       case null -> null;
       case String regex ->
-          new Modules(compile(name, regex, text -> NamePattern.whole(text, budget)), Set.of());
+          new Modules(
+              compile(name, ModulePath.expression(regex), text -> NamePattern.whole(text, budget)),
+              Set.of());
       case Object list when isOff(list) && name.startsWith("exclude") -> null;
       case Object list -> new Modules(null, strings(name));
     };
@@ -303,11 +325,11 @@ final class AdapterConfig {
     T read(String name, @Nullable Object value);
   }
 
-  private <T> List<PatternValue<T>> values(String name, Reader<T> reader) {
-    List<PatternValue<T>> values = new ArrayList<>();
+  private <T> NameTable<T> values(String name, Reader<T> reader) {
+    NameTable<T> table = new NameTable<>(budget);
     Object value = json.get(name);
     if (value == null) {
-      return values;
+      return table;
     }
     if (!(value instanceof Map<?, ?> map) || map.size() > MAX_PATTERNS) {
       throw fault(
@@ -315,30 +337,38 @@ final class AdapterConfig {
           value instanceof Map<?, ?> large ? large.size() : value);
     }
     map.forEach(
-        (key, number) ->
-            values.add(
-                new PatternValue<>(
-                    compile(name, (String) key, text -> NamePattern.suffix(text, budget)),
-                    reader.read(name + " of " + key, number))));
-    return values;
+        (key, number) -> {
+          try {
+            table.add(
+                ModulePath.expression((String) key), reader.read(name + " of " + key, number));
+          } catch (PatternSyntaxException e) {
+            throw badExpression(name, e.getDescription(), key);
+          }
+        });
+    return table;
+  }
+
+  private AdapterFormatException badExpression(String name, String fault, Object regex) {
+    return fault("%s must hold regular expressions (%s)".formatted(name, fault), regex);
   }
 
   private NamePattern compile(String name, String regex, Function<String, NamePattern> compiler) {
     try {
       return compiler.apply(regex);
     } catch (PatternSyntaxException e) {
-      throw fault(
-          "%s must hold regular expressions (%s)".formatted(name, e.getDescription()), regex);
+      throw badExpression(name, e.getDescription(), regex);
     }
   }
 
   private void takeNotes() {
     for (String option : List.of("modules_to_save", "trainable_token_indices")) {
       if (!isOff(json.get(option))) {
-        note("%s is set; what it saved is not used: %s".formatted(option, json.get(option)));
+        note(
+            "%s is set; tensors that it saved are not applied: %s"
+                .formatted(option, json.get(option)));
       }
     }
-    if (groupedByExpert) {
+    if (columnOrder == ColumnOrder.GROUPED_BY_EXPERT) {
       note("lora_B_layout says that a fused B has the experts slowest");
     }
     json.forEach(
@@ -358,7 +388,8 @@ final class AdapterConfig {
 
   /** Rank of a module or parameter by its full name. */
   int rank(String name) {
-    return find(ranks, name, rank);
+    Integer found = find(ranks, name);
+    return found == null ? rank : found;
   }
 
   /**
@@ -366,33 +397,43 @@ final class AdapterConfig {
    * for that name.
    */
   float scale(String name) {
-    int effectiveRank = rank(name);
+    return scale(name, rank(name));
+  }
+
+  /** The same where the rank in effect is known. */
+  float scale(String name, int effectiveRank) {
+    Double found = find(alphas, name);
     double divisor = rankStabilized ? Math.sqrt(effectiveRank) : effectiveRank;
-    double scale = find(alphas, name, alpha) / divisor;
+    double scale = (found == null ? alpha : found) / divisor;
     if (!Float.isFinite((float) scale)) {
       throw fault("the scale of %s must fit in float32".formatted(name), scale);
     }
     return (float) scale;
   }
 
-  private <T> T find(List<PatternValue<T>> values, String name, T otherwise) {
-    for (PatternValue<T> entry : values) {
-      if (affordable(() -> entry.pattern().matches(name))) {
-        return entry.value();
-      }
+  private <T> @Nullable T find(NameTable<T> table, String name) {
+    if (table.isEmpty()) {
+      return null;
     }
-    return otherwise;
+    try {
+      return table.find(name);
+    } catch (NamePattern.ExhaustedException e) {
+      throw exhausted();
+    }
   }
 
   private boolean affordable(BooleanSupplier match) {
     try {
       return match.getAsBoolean();
     } catch (NamePattern.ExhaustedException e) {
-      throw fault(
-          "regular expressions must match the module names within %d steps"
-              .formatted(PATTERN_BUDGET),
-          "more");
+      throw exhausted();
     }
+  }
+
+  private AdapterFormatException exhausted() {
+    return fault(
+        "regular expressions must match the module names within %d steps".formatted(PATTERN_BUDGET),
+        "more");
   }
 
   private static boolean hasEnd(Set<String> ends, String name) {
@@ -426,6 +467,16 @@ final class AdapterConfig {
     budget.spend(name.length());
     return name.endsWith(end)
         && (name.length() == end.length() || name.charAt(name.length() - end.length() - 1) == '.');
+  }
+
+  /** Whether the config names parameters at all. */
+  boolean namesParameters() {
+    return !targetParameters.isEmpty();
+  }
+
+  /** Whether a list of target modules names the module that holds the experts, as trainers do. */
+  boolean targetsExperts(String experts) {
+    return targetModules != null && hasEnd(targetModules.ends(), experts);
   }
 
   /** Whether the linear module of that full name is targeted; so it is where nothing is said. */
@@ -465,15 +516,43 @@ final class AdapterConfig {
     return version;
   }
 
-  /** Whether column {@code e*R + i} of a fused B is rank {@code i} of expert {@code e}. */
-  boolean groupedByExpert() {
-    return groupedByExpert;
+  /** Order of a fused B's columns as the config says it, or null. */
+  @Nullable ColumnOrder columnOrder() {
+    return columnOrder;
+  }
+
+  /**
+   * Whether the file is Unsloth's and does not say how B's columns are ordered: rank by rank, or
+   * expert by expert before September 2026.
+   */
+  boolean hidesColumnOrder() {
+    return columnOrder == null
+        && json.get("auto_mapping") instanceof Map<?, ?> mapping
+        && Boolean.TRUE.equals(mapping.get("unsloth_fixed"));
+  }
+
+  /** The base model's name, or null. */
+  @Nullable String baseModelName() {
+    return json.get("base_model_name_or_path") instanceof String name ? name : null;
   }
 
   /** Whether the base model's recorded name holds {@code part}, case and punctuation aside. */
   boolean baseModelNames(String part) {
+    return baseModel().contains(part);
+  }
+
+  /**
+   * Whether the base model is gpt-oss by its recorded names; one that was distilled from it may be
+   * called after it, too.
+   */
+  boolean isGptOss() {
+    String names = baseModel();
+    return names.contains("gptoss") && OTHER_FAMILIES.stream().noneMatch(names::contains);
+  }
+
+  private String baseModel() {
     String names = json.get("base_model_name_or_path") + " " + json.get("auto_mapping");
-    return names.toLowerCase(Locale.ROOT).replaceAll("[^a-z0-9]", "").contains(part);
+    return names.toLowerCase(Locale.ROOT).replaceAll("[^a-z0-9]", "");
   }
 
   /** What a user may want to know of the options. */

@@ -2,17 +2,21 @@ package io.github.moelora.peft;
 
 import io.github.moelora.AdapterFormatException;
 import io.github.moelora.DType;
+import io.github.moelora.ExpertMap;
 import io.github.moelora.GateUp;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.LoraSlice;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
+import io.github.moelora.Shard;
+import io.github.moelora.peft.Orientation.Storage;
 import io.github.moelora.peft.PeftVersion.Era;
-import io.github.moelora.safetensors.SafeTensorsFile;
+import io.github.moelora.peft.ReadOptions.ColumnOrder;
 import io.github.moelora.safetensors.SafeTensorsFile.Tensor;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.EnumSet;
 import java.util.List;
 import java.util.Set;
@@ -22,17 +26,20 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * A PEFT directory: {@code adapter_config.json} and {@code adapter_model.safetensors},
- * memory-mapped.
+ * A PEFT directory: {@code adapter_config.json} and {@code adapter_model.safetensors} or the shards
+ * that its index names, memory-mapped.
  *
- * <p>Two layouts of expert weights are in use. <em>Per expert</em>: an ordinary pair for every
+ * <p>Several layouts of expert weights are in use. <em>Per expert</em>: an ordinary pair for every
  * linear layer of every expert. <em>Fused</em> (PEFT's {@code target_parameters}): A is {@code
  * [E*R, in]} with the experts slowest, B is {@code [out, R*E]} with the experts fastest, and both
  * projections' wrappers are nested, so that the outer one's key does not name its projection. Which
  * of the parameter's dimensions is {@code in} depends on PEFT's version: the recorded version says
- * what may be, and the shapes decide; a file that can be read in two ways is refused.
+ * what may be, and the shapes decide; a file that can be read in two ways is refused unless {@link
+ * ReadOptions} tell. <em>Packed</em>: A is {@code [E, R, in]} and B {@code [E, out, R]}, one of
+ * which may be shared by all experts.
  *
- * <p>Opening reads and checks everything. Immutable; safe for use by several threads. The views
+ * <p>Opening reads the names and shapes and checks them; the weights are read by {@link
+ * #toLoraAdapter} and {@link #checkWeights}. Immutable; safe for use by several threads. The views
  * handed out live until {@link #close}, and the files must not be changed meanwhile.
  */
 public final class PeftAdapter implements AutoCloseable {
@@ -47,7 +54,25 @@ public final class PeftAdapter implements AutoCloseable {
     /** Fused, with {@code in} and {@code out} of the projection exchanged. */
     FUSED_SWAPPED,
     /** One of the two above: version and shapes decide only together with a model. */
-    FUSED_UNDECIDED
+    FUSED_UNDECIDED,
+    /** Three-dimensional A and B, with the experts slowest. */
+    PACKED,
+    /** A pair for each matrix of all experts' rows, as DBRX has them. */
+    ROWS
+  }
+
+  /** How one pair holds its experts. */
+  public enum Packing {
+    /** A {@code [R, in]} and B {@code [out, R]} of one expert. */
+    SINGLE,
+    /** A {@code [E*R, in]} and B {@code [out, R*E]}, or with in and out exchanged. */
+    STACKED,
+    /** A {@code [E, R, in]} and B {@code [E, out, R]}; the first dimension may be 1: shared. */
+    PACKED,
+    /** A {@code [E, in, R]} and B {@code [E, R, out]}; the first dimension may be 1: shared. */
+    PACKED_TURNED,
+    /** A {@code [R, H]} of all experts and B {@code [E*I, R]}. */
+    ROWS
   }
 
   /** Which linear layer of an expert a pair changes. */
@@ -74,11 +99,13 @@ public final class PeftAdapter implements AutoCloseable {
   }
 
   /**
-   * One pair of the file.
+   * One pair of routed experts.
    *
    * @param expert expert, or -1 for a pair that holds all of them
-   * @param experts number of experts that the pair holds, 1 or {@code E}
+   * @param experts number of experts that the pair holds, 1 or {@code E}; 0 where only the model
+   *     tells, since all share the pair or B's rows are divided among them
    * @param scale {@code alpha / R} or {@code alpha / sqrt(R)}
+   * @param packing how A and B hold the experts
    * @param a tensor of A
    * @param b tensor of B
    */
@@ -89,6 +116,7 @@ public final class PeftAdapter implements AutoCloseable {
       int experts,
       int rank,
       float scale,
+      Packing packing,
       Tensor a,
       Tensor b) {
 
@@ -103,80 +131,192 @@ public final class PeftAdapter implements AutoCloseable {
     }
   }
 
-  private final String name;
-  private final SafeTensorsFile file;
-  private final AdapterConfig config;
-  private final List<Entry> entries;
-  private final List<String> ignoredTensors;
-  private final boolean inFeedForward;
-  private final boolean inMixer;
-  private final Set<Orientation> consistent;
+  /**
+   * One pair of a linear layer outside the routed experts.
+   *
+   * @param module full name of the module as the model has it, such as {@code
+   *     model.layers.3.self_attn.q_proj}
+   * @param scale {@code alpha / R} or {@code alpha / sqrt(R)}
+   * @param a {@code [R, in]}
+   * @param b {@code [out, R]}
+   */
+  public record DenseEntry(String module, int rank, float scale, Tensor a, Tensor b) {
 
-  private PeftAdapter(String name, SafeTensorsFile file, AdapterConfig config) {
+    /** Type of the weights. */
+    public DType type() {
+      return DType.valueOf(a.dtype());
+    }
+
+    /** Bytes of A and B. */
+    public long bytes() {
+      return a.data().byteSize() + b.data().byteSize();
+    }
+
+    /** Input width. */
+    public int inputWidth() {
+      return Math.toIntExact(a.shape().get(1));
+    }
+
+    /** Output width. */
+    public int outputWidth() {
+      return Math.toIntExact(b.shape().get(0));
+    }
+
+    LoraSlice slice() {
+      return new LoraSlice(
+          0,
+          Matrix.of(a.data(), type(), rank, inputWidth()),
+          Matrix.of(b.data(), type(), outputWidth(), rank),
+          scale);
+    }
+  }
+
+  private final String name;
+  private final AdapterTensors tensors;
+  private final AdapterConfig config;
+  private final ReadOptions options;
+  private final List<Entry> entries;
+  private final List<DenseEntry> dense;
+  private final List<String> leftOut;
+  private final @Nullable ExpertKey first;
+  private final Set<Orientation> consistent;
+  private final int zeroExperts;
+  private final List<String> structureWarnings;
+  private final WeightFindings findings;
+
+  private PeftAdapter(
+      String name, AdapterTensors tensors, AdapterConfig config, ReadOptions options) {
     this.name = name;
-    this.file = file;
+    this.tensors = tensors;
     this.config = config;
-    ExpertPairs pairs = new ExpertPairs(file, config);
-    this.entries = List.copyOf(pairs.entries());
-    this.ignoredTensors = List.copyOf(pairs.ignored());
-    this.inFeedForward = pairs.inFeedForward();
-    this.inMixer = pairs.inMixer();
-    this.consistent = consistentOrientations();
+    this.options = options;
+    FilePairs pairs = new FilePairs(tensors, options);
+    first = pairs.first();
+    leftOut = new ArrayList<>(pairs.leftOut());
+    leftOut.addAll(pairs.unsupported());
+    EntryReader reader = new EntryReader(tensors, pairs, config, options);
+    Reading reading = Reading.choose(reader, this::mayBeRead, options);
+    entries = reading.entries();
+    consistent = reading.consistent();
+    zeroExperts = zeroExpertsOf(entries);
+    new EntryRules(tensors).require(entries, zeroExperts);
+    dense = reader.dense();
+    requireConsistent();
+    structureWarnings =
+        new StructureWarnings(entries, dense, pairs).all(reader, reading.reversed());
+    findings = new WeightFindings(this);
   }
 
   /**
-   * Opens the adapter in a directory.
+   * Opens the adapter in a directory; see {@link #open(Path, ReadOptions)}.
    *
-   * @throws AdapterFormatException if one of the two files breaks a rule
+   * @throws AdapterFormatException if one of the files breaks a rule
    * @throws IOException if one of them cannot be read
    */
   public static PeftAdapter open(Path directory) throws IOException {
-    AdapterConfig config = AdapterConfig.read(directory.resolve("adapter_config.json"));
-    SafeTensorsFile file = SafeTensorsFile.open(directory.resolve("adapter_model.safetensors"));
+    return open(directory, ReadOptions.NONE);
+  }
+
+  /**
+   * Opens the adapter in a directory: reads names, shapes and config, but no weights.
+   *
+   * @param options what is known of the file beyond what it says
+   * @throws AdapterFormatException if one of the files breaks a rule
+   * @throws IOException if one of them cannot be read
+   */
+  public static PeftAdapter open(Path directory, ReadOptions options) throws IOException {
+    Path configFile = directory.resolve("adapter_config.json");
+    OtherFiles.requireNoSubfolder(directory, configFile);
+    AdapterConfig config = AdapterConfig.read(configFile, options);
+    AdapterTensors tensors = AdapterTensors.open(directory);
     boolean opened = false;
     try {
       String name = String.valueOf(directory.toAbsolutePath().normalize().getFileName());
-      PeftAdapter adapter = new PeftAdapter(name, file, config);
-      if (!adapter.ignoredTensors.isEmpty()) {
-        LOG.info(
-            "{}: {} tensors are not of routed experts and are not used, the first is {}",
-            file.path(),
-            adapter.ignoredTensors.size(),
-            AdapterFormatException.printable(adapter.ignoredTensors.getFirst()));
+      PeftAdapter adapter = new PeftAdapter(name, tensors, config, options);
+      for (String warning : adapter.structureWarnings()) {
+        LOG.warn("{}: {}", tensors.path(), warning);
       }
       opened = true;
       return adapter;
+    } catch (InternalError e) {
+      // what the JVM throws where a mapped file has become shorter
+      throw shortened(tensors, e);
     } finally {
       if (!opened) {
-        file.close();
+        tensors.close();
       }
     }
   }
 
+  private static RuntimeException shortened(AdapterTensors tensors, InternalError e) {
+    tensors.requireUnchanged();
+    throw e;
+  }
+
   AdapterFormatException fault(@Nullable String tensor, String rule, Object value) {
-    return new AdapterFormatException(file.path(), tensor, rule, value);
+    return tensors.fault(tensor, rule, value);
+  }
+
+  /** Orientations in which all pairs agree, as far as they are not excluded by option. */
+  private Set<Orientation> mayBeRead(List<Entry> read, boolean strictly) {
+    if (read.isEmpty()) {
+      return EnumSet.of(Orientation.PROJECTION);
+    }
+    Set<Orientation> possible = Orientation.consistent(read);
+    if (options.orientation() != null && isStacked(read)) {
+      possible.retainAll(EnumSet.of(options.orientation()));
+    } else if (strictly && isStacked(read)) {
+      possible.retainAll(Orientation.written(config.version().era(), storage()));
+    }
+    return possible;
   }
 
   /** The pairs' widths must agree, in one orientation at least. */
-  private Set<Orientation> consistentOrientations() {
-    if (entries.isEmpty()) {
-      return EnumSet.of(Orientation.PROJECTION);
-    }
-    Set<Orientation> consistent = Orientation.consistent(entries);
-    if (!isFused()) {
-      consistent.remove(Orientation.SWAPPED);
-    }
+  private void requireConsistent() {
     if (consistent.isEmpty()) {
       throw fault(
           entries.getFirst().a().name(),
           "all pairs must have the widths of one model",
           differentShapes());
     }
-    return consistent;
   }
 
-  private boolean isFused() {
-    return !entries.isEmpty() && entries.getFirst().expert() < 0;
+  private int zeroExpertsOf(List<Entry> read) {
+    if (options.zeroExperts() != null) {
+      return options.zeroExperts();
+    }
+    return isLongCat() ? EntryRules.surplus(read) : 0;
+  }
+
+  private boolean isLongCat() {
+    return config.baseModelNames("longcat");
+  }
+
+  /** Experts that a pair holds, zero experts not counted. */
+  int realExperts(Entry entry) {
+    return entry.linear() == Linear.DOWN ? entry.experts() : entry.experts() - zeroExperts;
+  }
+
+  private static boolean isStacked(List<Entry> read) {
+    return !read.isEmpty() && read.getFirst().packing() == Packing.STACKED;
+  }
+
+  /** How the base model stores its experts' parameters. */
+  private Storage storage() {
+    if (config.isGptOss() || config.baseModelNames("privacyfilter")) {
+      return Storage.IN_OUT_TOLD;
+    }
+    boolean aria =
+        first != null && (first.module().endsWith(".fc1") || first.module().endsWith(".fc2"));
+    if (aria || config.baseModelNames("llama4")) {
+      return Storage.IN_OUT_UNTOLD;
+    }
+    boolean outIn = config.baseModelNames("lfm2") || config.baseModelNames("jamba");
+    boolean feedForward = first != null && first.experts().endsWith("feed_forward.experts");
+    // transformers 4 stored Qwen3-VL [E, in, out] without saying so, and transformers 5 does not
+    return (feedForward && !outIn) || config.baseModelNames("qwen3vl")
+        ? Storage.UNKNOWN
+        : Storage.OUT_IN;
   }
 
   /** The shapes of pairs, each once for each linear layer. */
@@ -192,9 +332,9 @@ public final class PeftAdapter implements AutoCloseable {
     return name;
   }
 
-  /** The file that holds the weights. */
+  /** The file that holds the weights, or the index of the files that do. */
   public Path file() {
-    return file.path();
+    return tensors.path();
   }
 
   /** Version of PEFT that the config records, or {@code unrecorded}. */
@@ -202,16 +342,51 @@ public final class PeftAdapter implements AutoCloseable {
     return config.version().text();
   }
 
+  /** The base model's name as the config records it, or null. */
+  public @Nullable String baseModel() {
+    return config.baseModelName();
+  }
+
+  /**
+   * Path of the experts module with {@code %d} for the layer's number, such as {@code
+   * model.layers.%d.mlp.experts}, in the form that canonical layouts have; the most usual one for a
+   * file without experts.
+   */
+  public String expertsPath() {
+    if (first == null) {
+      return "model.layers.%d.mlp.experts";
+    }
+    String path = first.experts().replaceFirst("(^|\\.)" + first.layer() + "\\.", "$1%d.");
+    if (path.endsWith(".experts.mlp")) {
+      return path.substring(0, path.length() - ".mlp".length());
+    }
+    if (path.endsWith(".moe")) {
+      return path.substring(0, path.length() - "moe".length()) + "experts";
+    }
+    return path.endsWith(".experts") ? path : path + ".experts";
+  }
+
+  boolean recordsVersion() {
+    return config.version().isRecorded();
+  }
+
   /** Layout of the expert weights; {@link Layout#PER_EXPERT} for a file without any. */
   public Layout layout() {
-    Set<Orientation> possible = orientations();
-    if (!isFused()) {
+    if (entries.isEmpty()) {
       return Layout.PER_EXPERT;
     }
-    if (possible.size() > 1) {
-      return Layout.FUSED_UNDECIDED;
-    }
-    return possible.contains(Orientation.SWAPPED) ? Layout.FUSED_SWAPPED : Layout.FUSED;
+    return switch (entries.getFirst().packing()) {
+      case SINGLE -> Layout.PER_EXPERT;
+      case PACKED, PACKED_TURNED -> Layout.PACKED;
+      case ROWS -> Layout.ROWS;
+      case STACKED -> {
+        Set<Orientation> possible = orientations();
+        if (possible.size() > 1) {
+          yield Layout.FUSED_UNDECIDED;
+        }
+        yield possible.contains(Orientation.SWAPPED) ? Layout.FUSED_SWAPPED : Layout.FUSED;
+      }
+    };
   }
 
   /** All pairs of routed experts, by layer, linear layer and expert. */
@@ -219,11 +394,14 @@ public final class PeftAdapter implements AutoCloseable {
     return entries;
   }
 
-  /**
-   * Names of the tensors that are not of routed experts, such as attention's; they are not used.
-   */
+  /** All pairs of other linear layers, by module. */
+  public List<DenseEntry> denseEntries() {
+    return dense;
+  }
+
+  /** Names of tensors that are left out, as {@link ReadOptions} say. */
   public List<String> ignoredTensors() {
-    return ignoredTensors;
+    return List.copyOf(leftOut);
   }
 
   /** What a user may want to know: options that concern other modules, or that are not known. */
@@ -231,48 +409,134 @@ public final class PeftAdapter implements AutoCloseable {
     return config.notes();
   }
 
+  /**
+   * What may be wrong with this adapter, or with how it is read: ambiguous layouts with both
+   * readings, experts without any tensor, zero rows of B that look like a lost shard. Reads a few
+   * weights of each B.
+   */
+  public List<String> warnings() {
+    List<String> all = new ArrayList<>(structureWarnings());
+    try {
+      all.addAll(findings.warnings());
+    } catch (InternalError e) {
+      throw shortened(tensors, e);
+    }
+    return List.copyOf(all);
+  }
+
+  private List<String> structureWarnings() {
+    List<String> all = new ArrayList<>(structureWarnings);
+    if (isStacked(entries) && options.columnOrder() == null && config.hidesColumnOrder()) {
+      all.addFirst(
+          "Unsloth wrote this file and did not say how B's columns are ordered; they are read rank"
+              + " by rank, as PEFT and Unsloth since September 2026 write them; before, Unsloth"
+              + " trained them expert by expert: if this adapter is as old as that, give"
+              + " ReadOptions.columnOrder GROUPED_BY_EXPERT (--layout columns=grouped)");
+    }
+    return all;
+  }
+
+  /**
+   * Reads every weight.
+   *
+   * @throws AdapterFormatException naming the tensor and the element that is not finite, or the
+   *     file that has become shorter
+   */
+  public void checkWeights() {
+    try {
+      findings.requireFinite();
+    } catch (InternalError e) {
+      throw shortened(tensors, e);
+    }
+  }
+
   /** Orientations that this file leaves open without a model. */
   Set<Orientation> orientations() {
+    if (!isStacked(entries)) {
+      return EnumSet.of(Orientation.PROJECTION);
+    }
     Set<Orientation> likely = EnumSet.copyOf(consistent);
-    likely.retainAll(
-        config.version().era() == Era.ORIENTED
-            ? EnumSet.of(Orientation.PROJECTION)
-            : Orientation.written(
-                config.version().era(), inFeedForward || namesInterleavedModel()));
+    likely.retainAll(likely(storage()));
     return likely.isEmpty() ? consistent : likely;
   }
 
+  /** What a version most likely wrote. */
+  private Set<Orientation> likely(Storage storage) {
+    if (config.version().era() != Era.ORIENTED) {
+      return Orientation.written(config.version().era(), storage);
+    }
+    return switch (storage) {
+      case OUT_IN, IN_OUT_TOLD -> EnumSet.of(Orientation.PROJECTION);
+      case IN_OUT_UNTOLD -> EnumSet.of(Orientation.SWAPPED);
+      case UNKNOWN -> EnumSet.allOf(Orientation.class);
+    };
+  }
+
   boolean namesInterleavedModel() {
-    return config.baseModelNames("gptoss");
+    return config.isGptOss();
   }
 
   boolean namesGatelessModel() {
+    boolean inMixer = first != null && first.experts().endsWith(".mixer.experts");
     return inMixer || config.baseModelNames("nemotronh");
   }
 
   /**
-   * The adapter for a model, as views of the mapped file.
+   * The adapter for a model, as views of the mapped files; every weight is read once.
    *
-   * @throws AdapterFormatException if a tensor does not fit the model, or the file can be read in
-   *     two ways
+   * <p>Where a model interleaves the columns of gate and up and the file has a pair for each of
+   * them, the two are copied into one pair on the heap.
+   *
+   * @throws AdapterFormatException if a tensor does not fit the model, a weight is not finite, or
+   *     the file can be read in two ways
    * @throws IllegalStateException if this is closed
    */
   public LoraAdapter toLoraAdapter(MoeModel model) {
+    return toLoraAdapter(model, LoraAdapter.builder(name));
+  }
+
+  /**
+   * What one instance of a model that is spread over devices needs of the adapter; no other weights
+   * are read, but for gate and up that must be copied into one pair.
+   *
+   * @param whole the whole model
+   * @param shard the part of its widths
+   * @param localExperts the experts that the instance has
+   * @throws AdapterFormatException if a tensor does not fit the model, a weight of the part is not
+   *     finite, or the file can be read in two ways
+   * @throws IllegalArgumentException if a width cannot be divided
+   * @throws IllegalStateException if this is closed
+   */
+  public LoraAdapter toLoraAdapter(MoeModel whole, Shard shard, ExpertMap localExperts) {
+    return toLoraAdapter(whole, LoraAdapter.builder(name).only(whole, shard, localExperts));
+  }
+
+  private LoraAdapter toLoraAdapter(MoeModel model, LoraAdapter.Builder builder) {
     for (Entry entry : entries) {
       requireBelongs(entry, model);
     }
-    Orientation orientation = orientation(model);
-    LoraAdapter.Builder builder = LoraAdapter.builder(name);
-    for (Entry entry : entries) {
-      for (int i = 0; i < entry.experts(); i++) {
-        builder.add(
-            entry.layer(),
-            entry.linear().projection(),
-            entry.expert() < 0 ? i : entry.expert(),
-            slice(entry, i, orientation, model));
-      }
+    Slices slices = new Slices(model, orientation(model), columnOrder());
+    slices.add(entries, builder);
+    for (DenseEntry entry : dense) {
+      builder.addDense(model.denseName(entry.module()), entry.slice());
     }
-    return builder.build();
+    try {
+      return builder.build();
+    } catch (IllegalArgumentException e) {
+      // the builder does not know the tensor's name
+      findings.requireFinite();
+      throw e;
+    } catch (InternalError e) {
+      throw shortened(tensors, e);
+    }
+  }
+
+  private ColumnOrder columnOrder() {
+    if (options.columnOrder() != null) {
+      return options.columnOrder();
+    }
+    ColumnOrder said = config.columnOrder();
+    return said == null ? ColumnOrder.RANK_MAJOR : said;
   }
 
   private void requireBelongs(Entry entry, MoeModel model) {
@@ -284,37 +548,53 @@ public final class PeftAdapter implements AutoCloseable {
       throw fault(
           tensor, "its expert must be in [0, %d)".formatted(model.experts()), entry.expert());
     }
-    if (entry.expert() < 0 && entry.experts() != model.experts()) {
-      throw fault(
-          tensor,
-          "shape[0] must be %d experts * rank %d = %d"
-              .formatted(model.experts(), entry.rank(), (long) model.experts() * entry.rank()),
-          entry.a().shape().getFirst());
+    if (entry.expert() < 0 && entry.experts() > 0) {
+      requireExperts(entry, model);
     }
     boolean gate = entry.linear() == Linear.GATE || entry.linear() == Linear.GATE_UP;
     if (gate && !model.gateUp().gated()) {
       throw fault(tensor, "the model's experts must have a gate", model.gateUp());
     }
-    boolean half = entry.linear() == Linear.GATE || entry.linear() == Linear.UP;
-    if (half && model.gateUp() == GateUp.INTERLEAVED) {
-      throw fault(
-          tensor,
-          "gate and up must be one pair where the model interleaves their columns",
-          entry.linear());
+  }
+
+  private void requireExperts(Entry entry, MoeModel model) {
+    int spare = entry.experts() - model.experts();
+    boolean zero =
+        entry.linear() != Linear.DOWN && (spare == zeroExperts || (spare > 0 && isLongCat()));
+    if (spare == 0 || zero) {
+      return;
     }
+    String tensor = entry.a().name();
+    long found = entry.a().shape().getFirst();
+    if (entry.packing() != Packing.STACKED) {
+      throw fault(
+          tensor, "shape[0] must be the model's %d experts".formatted(model.experts()), found);
+    }
+    String rule =
+        "shape[0] must be %d experts * rank %d = %d"
+            .formatted(model.experts(), entry.rank(), (long) model.experts() * entry.rank());
+    boolean divided = found % model.experts() == 0 && !recordsVersion();
+    throw fault(
+        tensor,
+        divided
+            ? rule
+                + " (a trainer that gives each expert rank %d must say so in the config's"
+                    .formatted(found / model.experts())
+                + " rank_pattern, and the alpha that goes with it in alpha_pattern)"
+            : rule,
+        found);
   }
 
   /** What the version may have written and the shapes allow. */
   private Orientation orientation(MoeModel model) {
-    Era era = config.version().era();
-    boolean stored = model.gateUp() == GateUp.INTERLEAVED || inFeedForward;
-    Set<Orientation> written = Orientation.written(isFused() ? era : Era.ORIENTED, stored);
-    if (era == Era.ORIENTED && config.baseModelNames("qwen3vl")) {
-      // stored [E, in, out] by transformers 4 without saying so, and [E, out, in] by transformers 5
-      written = EnumSet.allOf(Orientation.class);
-    }
     Set<Orientation> fitting = EnumSet.copyOf(consistent);
     fitting.removeIf(orientation -> !entries.stream().allMatch(e -> orientation.fits(e, model)));
+    Era era = config.version().era();
+    Storage storage = model.gateUp() == GateUp.INTERLEAVED ? Storage.IN_OUT_TOLD : storage();
+    Set<Orientation> written = EnumSet.of(Orientation.PROJECTION);
+    if (isStacked(entries)) {
+      written = writtenInterleaved(era, storage);
+    }
     if (fitting.isEmpty()) {
       throw misfit(written, model);
     }
@@ -323,19 +603,34 @@ public final class PeftAdapter implements AutoCloseable {
     if (allowed.isEmpty()) {
       throw fault(
           entries.getFirst().a().name(),
-          "in and out must be oriented as PEFT %s writes them".formatted(config.version()),
+          ("in and out must be oriented as PEFT %s writes them (ReadOptions.orientation, --layout"
+                  + " orientation=..., says it otherwise)")
+              .formatted(config.version()),
           "the other way round: " + differentShapes());
     }
     // where the shapes cannot tell, the last versions are taken at their word
-    if (allowed.size() > 1 && era != Era.ORIENTED) {
+    if (allowed.size() > 1 && era == Era.ORIENTED) {
+      allowed.retainAll(likely(storage));
+    }
+    if (allowed.size() > 1) {
       throw fault(
           entries.getFirst().a().name(),
           ("shapes must tell which dimension is in and which is out, since PEFT %s wrote either"
-                  + " (load the adapter with PEFT 0.19.1 or later and save it again)")
+                  + " (load the adapter with PEFT 0.19.1 or later and save it again, or say it:"
+                  + " ReadOptions.orientation, --layout orientation=projection or swapped)")
               .formatted(config.version()),
           differentShapes());
     }
     return allowed.iterator().next();
+  }
+
+  private Set<Orientation> writtenInterleaved(Era era, Storage storage) {
+    if (options.orientation() != null) {
+      return EnumSet.of(options.orientation());
+    }
+    // transformers 4 did not tell PEFT of gpt-oss either
+    boolean untold = era == Era.ORIENTED && storage == Storage.IN_OUT_TOLD;
+    return untold ? EnumSet.allOf(Orientation.class) : Orientation.written(era, storage);
   }
 
   /** Names the first tensor whose width is not the model's. */
@@ -346,43 +641,25 @@ public final class PeftAdapter implements AutoCloseable {
     boolean swapped = orientation == Orientation.SWAPPED;
     // all pairs have the same widths, so if one does not fit the first does not
     Entry entry = entries.getFirst();
-    int in = model.inputWidth(entry.linear().projection());
+    boolean rows = entry.packing() == Packing.ROWS;
+    boolean down = entry.linear() == Linear.DOWN;
+    int each = rows ? model.experts() : 1;
+    long in = (long) model.inputWidth(entry.linear().projection()) * (down ? each : 1);
     if (orientation.in(entry) != in) {
+      Tensor holder = swapped || (rows && down) ? entry.b() : entry.a();
       return fault(
-          (swapped ? entry.b() : entry.a()).name(),
-          "shape[%d] must be the model's input width %d".formatted(swapped ? 0 : 1, in),
+          holder.name(),
+          "shape[%d] must be the model's input width %d"
+              .formatted(holder.shape().indexOf((long) orientation.in(entry)), in),
           orientation.in(entry));
     }
+    long out = (long) Orientation.width(entry.linear(), model) * (down ? 1 : each);
+    Tensor holder = swapped || (rows && down) ? entry.a() : entry.b();
     return fault(
-        (swapped ? entry.a() : entry.b()).name(),
+        holder.name(),
         "shape[%d] must be the model's output width %d"
-            .formatted(swapped ? 1 : 0, Orientation.width(entry.linear(), model)),
+            .formatted(holder.shape().indexOf((long) orientation.out(entry)), out),
         orientation.out(entry));
-  }
-
-  private LoraSlice slice(Entry entry, int index, Orientation orientation, MoeModel model) {
-    int rank = entry.rank();
-    int in = orientation.in(entry);
-    int out = orientation.out(entry);
-    DType type = entry.type();
-    long aRow = entry.a().shape().get(1);
-    long bRow = entry.b().shape().get(1);
-    long aFrom = (long) index * rank * aRow;
-    // rank i of expert e is column i*E + e of B, or e*R + i where the file says so
-    boolean grouped = config.groupedByExpert() || entry.expert() >= 0;
-    long bFrom = grouped ? (long) index * rank : index;
-    long bStep = grouped ? 1 : entry.experts();
-    Matrix a;
-    Matrix b;
-    if (orientation == Orientation.PROJECTION) {
-      a = new Matrix(entry.a().data(), type, rank, in, aFrom, aRow, 1);
-      b = new Matrix(entry.b().data(), type, out, rank, bFrom, bRow, bStep);
-    } else {
-      a = new Matrix(entry.b().data(), type, rank, in, bFrom, bStep, bRow);
-      b = new Matrix(entry.a().data(), type, out, rank, aFrom, 1, aRow);
-    }
-    boolean second = entry.linear() == Linear.UP && model.gateUp().gated();
-    return new LoraSlice(second ? model.intermediateSize() : 0, a, b, entry.scale());
   }
 
   /**
@@ -409,9 +686,9 @@ public final class PeftAdapter implements AutoCloseable {
     return new ModelInference(List.copyOf(adapters), hints).model();
   }
 
-  /** Unmaps the file; closing twice does nothing. */
+  /** Unmaps the files; closing twice does nothing. */
   @Override
   public void close() {
-    file.close();
+    tensors.close();
   }
 }

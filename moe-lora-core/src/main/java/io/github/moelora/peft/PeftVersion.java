@@ -23,6 +23,8 @@ record PeftVersion(String text, Era era) {
     ORIENTED
   }
 
+  private static final String UNRECORDED = "unrecorded";
+
   /** Ranks of {@code layers_to_transform} are layer numbers for sure from this version on. */
   private static final int[] LAYERS_RIGHT = {0, 20, 0};
 
@@ -34,7 +36,12 @@ record PeftVersion(String text, Era era) {
 
   /** A version that the config does not record. */
   static PeftVersion unrecorded() {
-    return new PeftVersion("unrecorded", Era.POSITIONAL);
+    return new PeftVersion(UNRECORDED, Era.POSITIONAL);
+  }
+
+  /** Whether the config records it. */
+  boolean isRecorded() {
+    return !text.equals(UNRECORDED);
   }
 
   /** Parses a recorded version, or returns null if it is none. */

@@ -7,6 +7,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
@@ -40,12 +41,15 @@ public final class SafeTensorsFile implements AutoCloseable {
   public record Tensor(String name, String dtype, List<Long> shape, MemorySegment data) {}
 
   private final Path path;
+  private final long bytes;
   private final Arena arena;
   private final SequencedMap<String, Tensor> tensors;
   private final AtomicBoolean closed = new AtomicBoolean();
 
-  private SafeTensorsFile(Path path, Arena arena, SequencedMap<String, Tensor> tensors) {
+  private SafeTensorsFile(
+      Path path, long bytes, Arena arena, SequencedMap<String, Tensor> tensors) {
     this.path = path;
+    this.bytes = bytes;
     this.arena = arena;
     this.tensors = tensors;
   }
@@ -67,7 +71,8 @@ public final class SafeTensorsFile implements AutoCloseable {
             path, null, "a safetensors file must have at least 8 bytes", size);
       }
       MemorySegment file = channel.map(FileChannel.MapMode.READ_ONLY, 0, size, arena);
-      SafeTensorsFile opened = new SafeTensorsFile(path, arena, read(path, file));
+      requireNoOtherKind(path, file);
+      SafeTensorsFile opened = new SafeTensorsFile(path, size, arena, read(path, file));
       arena = null;
       return opened;
     } finally {
@@ -89,6 +94,46 @@ public final class SafeTensorsFile implements AutoCloseable {
           null,
           "it must be a regular file",
           Files.exists(path) ? "something else" : "no such file");
+    }
+  }
+
+  /** What people have under this name instead, and what to do about it. */
+  private enum OtherKind {
+    LFS_POINTER(
+        "version https://git-lfs",
+        "the file must hold the weights (fetch them with 'git lfs pull')",
+        "a Git LFS pointer"),
+    ZIP(
+        "PK\u0003\u0004",
+        "the file must be in safetensors format (load the adapter with PEFT and save it with"
+            + " save_pretrained)",
+        "a zip file, as torch.save writes"),
+    GGUF("GGUF", "the file must be in safetensors format", "a GGUF file"),
+    HTML("<!DOCTYPE", "the file must hold the weights (download it again)", "an HTML page"),
+    JSON("{\"", "the file must hold the weights (download it again)", "a JSON text");
+
+    private final String beginning;
+    private final String rule;
+    private final String value;
+
+    OtherKind(String beginning, String rule, String value) {
+      this.beginning = beginning;
+      this.rule = rule;
+      this.value = value;
+    }
+
+    boolean begins(MemorySegment file) {
+      byte[] bytes = beginning.getBytes(StandardCharsets.ISO_8859_1);
+      return file.byteSize() >= bytes.length
+          && file.asSlice(0, bytes.length).mismatch(MemorySegment.ofArray(bytes)) < 0;
+    }
+  }
+
+  private static void requireNoOtherKind(Path path, MemorySegment file) {
+    for (OtherKind kind : OtherKind.values()) {
+      if (kind.begins(file)) {
+        throw new AdapterFormatException(path, null, kind.rule, kind.value);
+      }
     }
   }
 
@@ -125,6 +170,26 @@ public final class SafeTensorsFile implements AutoCloseable {
   /** All tensors by name, in the order of their bytes. */
   public SequencedMap<String, Tensor> tensors() {
     return Collections.unmodifiableSequencedMap(tensors);
+  }
+
+  /**
+   * Checks that the file is as long as when it was mapped. Bytes that a shorter one has lost cannot
+   * be read: the JVM answers with an {@link InternalError}, which does not name the file.
+   *
+   * @throws AdapterFormatException if it is not
+   */
+  public void requireUnchanged() {
+    long now;
+    try {
+      now = Files.size(path);
+    } catch (IOException e) {
+      // deleted, not shortened: what is mapped stays
+      return;
+    }
+    if (now != bytes) {
+      throw new AdapterFormatException(
+          path, null, "the file must keep its %d bytes while it is open".formatted(bytes), now);
+    }
   }
 
   /** Unmaps the file; closing twice does nothing. */

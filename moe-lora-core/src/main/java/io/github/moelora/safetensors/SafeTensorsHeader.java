@@ -21,7 +21,7 @@ import org.jspecify.annotations.Nullable;
 /** Reads the JSON header of a safetensors file token by token, so that no tree of it is built. */
 final class SafeTensorsHeader {
   /** The largest known adapter, 384 experts in 61 layers, has 140,544. */
-  private static final int MAX_TENSORS = 1 << 18;
+  private static final int MAX_TENSORS = 1 << 20;
 
   private static final int MAX_DIMENSIONS = 8;
 

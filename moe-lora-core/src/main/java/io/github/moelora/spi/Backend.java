@@ -4,13 +4,22 @@ import io.github.moelora.LoraAdapter;
 
 /**
  * Computes projections with the adapters in its slots. Arguments are already validated by {@link
- * io.github.moelora.MoeLora}, which also makes sure that no {@link BackendStep#run} overlaps a
- * {@link PreparedAdapter#commit} or {@link #unload}.
+ * io.github.moelora.MoeLora}, which also makes sure that no {@link BackendStep#run} of a plan that
+ * names a slot overlaps a {@link PreparedAdapter#commit} or {@link #unload} of that slot, nor of
+ * any slot unless {@link #changesBesideRuns}.
  */
 public interface Backend extends AutoCloseable {
 
   /** One line for people: device and limits. */
   String device();
+
+  /**
+   * Whether commits and unloads of a slot may overlap runs of plans that do not name it, and each
+   * other for different slots. Then a load waits for no run while its slot is idle.
+   */
+  default boolean changesBesideRuns() {
+    return false;
+  }
 
   /**
    * Packs an adapter for a slot without any effect on runs, which may go on meanwhile.

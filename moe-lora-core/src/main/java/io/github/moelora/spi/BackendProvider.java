@@ -1,6 +1,7 @@
 package io.github.moelora.spi;
 
 import io.github.moelora.MoeLoraConfig;
+import java.util.List;
 
 /**
  * Service that offers a backend; found with {@link java.util.ServiceLoader}. Safe for use by
@@ -15,8 +16,17 @@ public interface BackendProvider {
   Availability probe();
 
   /**
-   * Opens the backend.
+   * What {@link MoeLoraConfig#device} can choose from, by index, for people; empty where the
+   * backend cannot run. Never throws.
+   */
+  default List<String> devices() {
+    return probe() instanceof Availability.Usable usable ? List.of(usable.device()) : List.of();
+  }
+
+  /**
+   * Opens the backend on the device that the configuration names, else on its first.
    *
+   * @throws IllegalArgumentException if there is no such device
    * @throws IllegalStateException if it is not usable, with reason and remedy
    */
   Backend open(MoeLoraConfig config);

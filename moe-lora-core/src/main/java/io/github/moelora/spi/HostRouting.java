@@ -57,27 +57,43 @@ final class HostRouting implements Routing {
 
   @Override
   public int blockExpert(int block) {
+    requireIndex("block", block, counts[PlanFormat.ALL_BLOCKS]);
     return blockExperts[block];
   }
 
   @Override
   public int blockAdapter(int block) {
+    requireIndex("block", block, counts[PlanFormat.ALL_BLOCKS]);
     return blockAdapters[block];
   }
 
   @Override
   public int sortedTokenId(int position) {
+    requireIndex(
+        "position", position, counts[PlanFormat.ALL_BLOCKS] * counts[PlanFormat.BLOCK_SIZE]);
     return sortedTokenIds[position];
   }
 
   @Override
   public float routingWeight(int pair) {
+    requireIndex("pair", pair, counts[PlanFormat.PAIRS]);
     return routingWeights[pair];
   }
 
   @Override
   public boolean namesSlot(int slot) {
+    requireIndex("slot", slot, namedSlots.length);
     return namedSlots[slot];
+  }
+
+  /**
+   * The arrays have room for the largest plan; what lies behind the present one is an old one's.
+   */
+  private static void requireIndex(String name, int index, int end) {
+    if (index < 0 || index >= end) {
+      throw new IllegalArgumentException(
+          "%s must be in [0, %d), got %d".formatted(name, end, index));
+    }
   }
 
   @Override

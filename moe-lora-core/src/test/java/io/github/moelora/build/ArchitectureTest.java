@@ -39,6 +39,7 @@ final class ArchitectureTest {
                 + " them, and the root calls backends")
         .room("safetensors", "", "json")
         .room("peft", "", "json", "peft.names", "safetensors")
+        .room("cache", "", "peft")
         .room("gguf", "", "peft", "safetensors")
         .room("reference", "")
         .room("cpu", "", "spi");

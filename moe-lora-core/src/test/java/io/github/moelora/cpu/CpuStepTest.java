@@ -6,6 +6,8 @@ import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 import static org.assertj.core.api.Assertions.assertThatNoException;
 
 import io.github.moelora.DType;
+import io.github.moelora.DenseModule;
+import io.github.moelora.ExpertMap;
 import io.github.moelora.GateUp;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.Matrix;
@@ -244,7 +246,9 @@ class CpuStepTest {
   @ParameterizedTest
   @EnumSource(DType.class)
   void runsAllocateNothingOnAnyThread(DType type) {
-    MoeModel model = new MoeModel(40, 24, 4, GateUp.HALVES, List.of(0, 300));
+    MoeModel model =
+        new MoeModel(40, 24, 4, GateUp.HALVES, List.of(0, 300))
+            .withDense(DenseModule.inLayers("model.layers.*.q_proj", List.of(0, 300), 40, 56));
     Problem problem =
         new Problem(Seeds.of("garbage"), model, 24, 2)
             .types(type, type, type)
@@ -259,12 +263,20 @@ class CpuStepTest {
       MemorySegment adapters = MemorySegment.ofArray(problem.adapterIds());
       ProjectionCall gateUp = ProjectionCall.gateUp(300).deltaOnly();
       ProjectionCall down = ProjectionCall.down(300);
+      ProjectionCall dense = ProjectionCall.dense(1);
       Operands gateUpOperands = problem.operands(gateUp);
+      Operands denseOperands = problem.operands(dense);
+      Matrix denseY = denseOperands.y();
+      MemorySegment none = MemorySegment.ofArray(new int[24]);
       Operands downOperands = problem.operands(down);
       Matrix gateUpY = gateUpOperands.y();
       Matrix downY = downOperands.y();
       Runnable batch =
           () -> {
+            step.plan(problem.tokens(), experts, weights, adapters);
+            step.planDense(24, none);
+            step.planDense(24, adapters);
+            step.run(dense, denseOperands.x(), denseY);
             step.plan(problem.tokens(), experts, weights, adapters);
             step.run(gateUp, gateUpOperands.x(), gateUpY);
             step.run(down, downOperands.x(), downY);
@@ -329,6 +341,20 @@ class CpuStepTest {
         .withMessage(
             "padded maxTokens * expertsPerToken * 2 * maxRank must be at most 2147483647, got %d",
             ((1L << 22) + 2 * 63) * 512);
+    // dense modules have groups of their own, of all slots, though no expert is here
+    MoeLoraConfig elsewhere =
+        large.withExpertMap(ExpertMap.of(-1)).withMaxTokens(Integer.MAX_VALUE / 512 - 63);
+    assertThatNoException().isThrownBy(() -> CpuStep.requireFits(elsewhere));
+    MoeLoraConfig dense =
+        new MoeLoraConfig(
+            narrow.withDense(List.of(new DenseModule("q", 8, 8))),
+            1,
+            1,
+            elsewhere.maxTokens(),
+            256,
+            DType.F32,
+            elsewhere.expertMap());
+    assertThatIllegalArgumentException().isThrownBy(() -> CpuStep.requireFits(dense));
   }
 
   @Test

@@ -3,6 +3,7 @@ package io.github.moelora.peft;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.github.moelora.peft.ExpertKey.Form;
 import io.github.moelora.peft.ExpertKey.UnreadableException;
 import io.github.moelora.peft.PeftAdapter.Linear;
 import java.util.Objects;
@@ -77,16 +78,99 @@ final class ExpertKeyTest {
     assertThat(key.experts()).endsWith(".experts");
   }
 
+  /** Linear layers of all experts under names of their own. */
+  @ParameterizedTest
+  @CsvSource({
+    "model.layers.7.mlp.experts.gate_up_proj, GATE_UP",
+    "model.layers.7.mlp.experts.down_proj, DOWN",
+    "model.layers.7.mlp.experts.w1, GATE",
+    "model.layers.7.mlp.experts.w3, UP",
+    "model.layers.7.mlp.experts.w2, DOWN",
+    "model.layers.7.mlp.experts.fc1, GATE_UP",
+    "model.layers.7.mlp.experts.fc2, DOWN",
+    "model.layers.7.mlp.input_linear, GATE_UP",
+    "model.layers.7.mlp.output_linear, DOWN",
+    "model.layers.7.moe.input_linear, GATE_UP",
+  })
+  void aNameOfALinearLayerOfAllExperts(String module, Linear linear) throws UnreadableException {
+    ExpertKey key = parse("base_model.model." + module + ".lora_B.weight");
+    assertThat(key.form()).isEqualTo(Form.OWN);
+    assertThat(key.linear()).isEqualTo(linear);
+    assertThat(key.module()).isEqualTo(module);
+    assertThat(key.expert()).isEqualTo(-1);
+    assertThat(key.layer()).isEqualTo(7);
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    "lora_gate_and_up_A, GATE_UP, 0",
+    "lora_gate_and_up_B, GATE_UP, 1",
+    "lora_down_A, DOWN, 0",
+    "lora_down_B, DOWN, 1"
+  })
+  void theOldNamesOfAutomodel(String name, Linear linear, int half) throws UnreadableException {
+    ExpertKey key = parse("base_model.model.model.layers.7.mlp.experts." + name);
+    assertThat(key.form()).isEqualTo(Form.AUTOMODEL);
+    assertThat(key.linear()).isEqualTo(linear);
+    assertThat(key.half()).isEqualTo(half);
+    assertThat(key.experts()).isEqualTo("model.layers.7.mlp.experts");
+  }
+
+  @Test
+  void theStackedMatricesOfDbrx() throws UnreadableException {
+    ExpertKey key =
+        parse("base_model.model.transformer.blocks.5.ffn.experts.mlp.base_layer.lora_A.weight");
+    assertThat(key.form()).isEqualTo(Form.NESTED_STACK);
+    assertThat(key.experts()).isEqualTo("transformer.blocks.5.ffn.experts.mlp");
+    assertThat(key.depth()).isEqualTo(1);
+    assertThat(key.layer()).isEqualTo(5);
+  }
+
+  @Test
+  void anEarlyGemma4HasItsExpertsInMoe() throws UnreadableException {
+    ExpertKey key = parse("model.language_model.layers.3.moe.base_layer.lora_A.weight");
+    assertThat(key.form()).isEqualTo(Form.NESTED);
+    assertThat(key.experts()).isEqualTo("model.language_model.layers.3.moe");
+    assertThat(ExpertKey.parse("model.layers.3.moe.router.lora_A.weight")).isNull();
+  }
+
+  /** Wrappers may stand anywhere in a name. */
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "_orig_mod.base_model.model.model.layers.7.mlp.experts.3.w1",
+        "base_model.model._orig_mod.model.layers.7.mlp.experts.3.w1",
+        "base_model.model.model.layers.7._orig_mod.mlp.experts.3.w1",
+        "base_model.model.model.layers.7._checkpoint_wrapped_module.mlp.experts.3.w1",
+        "base_model.model.model.layers.7.mlp.experts._checkpoint_wrapped_module.3.w1",
+        "base_model.model.model.layers.7.mlp.experts.3._orig_mod.w1",
+        "base_model.model.model.layers.7.mlp.experts.3.w1._orig_mod",
+        "module.base_model.model.model.layers.7.mlp.experts.3.w1",
+        "_fsdp_wrapped_module.base_model.model.module.model.layers.7.mlp.experts.3.w1",
+        "module._orig_mod.model.layers.7._fsdp_wrapped_module._checkpoint_wrapped_module.mlp"
+            + ".experts.3.w1",
+      })
+  void wrappersAreTakenOff(String module) throws UnreadableException {
+    ExpertKey key = parse(module + ".lora_A.weight");
+    assertThat(key.module()).isEqualTo("model.layers.7.mlp.experts.3.w1");
+    assertThat(key.layer()).isEqualTo(7);
+    assertThat(key.expert()).isEqualTo(3);
+    assertThat(parse(module + ".lora_B.default.weight").adapter()).isEqualTo("default");
+  }
+
   @Test
   void theParametersOfGraniteMoe() throws UnreadableException {
     String block = "model.layers.7.block_sparse_moe";
     ExpertKey first = parse("base_model.model." + block + ".input_linear.lora_A.weight");
     assertThat(first)
-        .isEqualTo(new ExpertKey(block, block + ".input_linear", 7, -1, Linear.GATE_UP, 0, 0, ""));
+        .isEqualTo(
+            new ExpertKey(
+                block, block + ".input_linear", 7, -1, Linear.GATE_UP, Form.OWN, 0, 0, ""));
     ExpertKey second = parse(block + ".output_linear.lora_B.default.weight");
     assertThat(second)
         .isEqualTo(
-            new ExpertKey(block, block + ".output_linear", 7, -1, Linear.DOWN, 0, 1, "default"));
+            new ExpertKey(
+                block, block + ".output_linear", 7, -1, Linear.DOWN, Form.OWN, 0, 1, "default"));
   }
 
   @Test
@@ -108,6 +192,7 @@ final class ExpertKeyTest {
         "base_model.model.model.layers.0.shared_mlp.input_linear.lora_A.weight",
         "base_model.model.model.layers.0.xblock_sparse_moe.input_linear.lora_A.weight",
         "base_model.model.lm_head.weight",
+        "base_model.model.model.layers.0.self_attention.experts.input_linear.lora_A.weight",
         "",
         ".",
         "expertsx",
@@ -129,8 +214,10 @@ final class ExpertKeyTest {
     "m.layers.0.lora_A.experts.weight, must be lora_A.weight or lora_B.weight",
     "m.layers.0.experts.1.w4.lora_A.weight, must be gate_proj",
     "m.layers.0.experts.wi.1.lora_A.weight, must be gate_proj",
-    "m.layers.0.experts.mlp.lora_A.weight, after experts must stand",
-    "m.layers.0.experts.w1.lora_A.weight, after experts must stand",
+    "m.layers.0.experts.wi.lora_A.weight, after experts must stand",
+    "m.layers.0.experts.mlp.x.lora_A.weight, after experts must stand",
+    "m.layers.0.experts.lora_gate_A, must be lora_A.weight or lora_B.weight",
+    "m.layers.0.experts.lora_down_C, must be lora_A.weight or lora_B.weight",
     "m.layers.0.experts.base_layer.x.lora_A.weight, after experts must stand",
     "m.layers.0.experts.1.w1.base_layer.lora_A.weight, after experts must stand",
     "m.layers.0.experts.1234567.w1.lora_A.weight, after experts must stand",

@@ -407,12 +407,16 @@ final class FusedLayoutTest {
         Linear.DOWN);
   }
 
-  /** Llama 4 stores [E, in, out] with halves; its key tells. */
+  /**
+   * Llama 4 stores [E, in, out] with halves; other models have its key, so the base model tells.
+   */
   @Test
   void llama4IsStoredTheOtherWay() throws IOException {
     String experts = "base_model.model.model.layers.2.feed_forward.experts";
     AdapterFiles files = files("0.18.0", "feed_forward.experts.down_proj");
     add(files, experts, Linear.DOWN, Writer.PROJECTION, DType.F32, H, H);
+    requireRefused(files, model(H, H, GateUp.HALVES), "shapes must tell which dimension is in");
+    files.config("base_model_name_or_path", "\"meta-llama/Llama-4-Scout-17B-16E\"");
     requireSlices(files, model(H, H, GateUp.HALVES), Linear.DOWN);
     AdapterFiles transformers4 = files("0.21.0", "feed_forward.experts.gate_up_proj");
     add(transformers4, experts, Linear.GATE_UP, Writer.SWAPPED, DType.F32, H, 2 * I);

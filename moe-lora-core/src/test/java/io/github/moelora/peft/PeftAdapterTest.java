@@ -4,16 +4,17 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowableOfType;
 
-import ch.qos.logback.classic.Logger;
-import ch.qos.logback.classic.spi.ILoggingEvent;
-import ch.qos.logback.core.read.ListAppender;
 import io.github.moelora.AdapterFormatException;
 import io.github.moelora.DType;
+import io.github.moelora.DenseModule;
+import io.github.moelora.DenseModule.Split;
+import io.github.moelora.ExpertMap;
 import io.github.moelora.GateUp;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.LoraSlice;
 import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
+import io.github.moelora.Shard;
 import io.github.moelora.peft.PeftAdapter.Layout;
 import io.github.moelora.peft.PeftAdapter.Linear;
 import io.github.moelora.testkit.AdapterFiles;
@@ -28,7 +29,6 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
-import org.slf4j.LoggerFactory;
 
 /** Pairs of single experts, tensors of other modules, and directories as a whole. */
 final class PeftAdapterTest {
@@ -139,14 +139,52 @@ final class PeftAdapterTest {
         "UP_ONLY");
   }
 
+  /** Each of gate and up goes to its own columns; the other's stay as they are. */
+  @ParameterizedTest
+  @CsvSource({"gate_proj, 0", "up_proj, 1"})
+  void gateOrUpAloneGoesToItsInterleavedColumns(String linear, int parity) throws IOException {
+    String module = EXPERTS + "0." + linear;
+    AdapterFiles files =
+        new AdapterFiles()
+            .tensor(module + ".lora_A.weight", DType.BF16, R, H, (r, h) -> 10 * r + h)
+            .tensor(module + ".lora_B.weight", DType.BF16, I, R, (o, r) -> 1 + o + 10 * r);
+    List<LoraSlice> slices =
+        load(files, model(GateUp.INTERLEAVED, 1)).slices(1, Projection.GATE_UP, 0);
+    assertThat(slices).hasSize(1);
+    LoraSlice slice = slices.getFirst();
+    assertThat(slice.rank()).isEqualTo(R);
+    assertThat(slice.a().type()).isEqualTo(DType.BF16);
+    assertThat(slice.scale()).isEqualTo(4);
+    assertThat(slice.a().get(1, 3)).isEqualTo(13);
+    for (int o = 0; o < I; o++) {
+      assertThat(slice.b().get(2 * o + parity, 1)).isEqualTo(11 + o);
+      assertThat(slice.b().get(2 * o + 1 - parity, 1)).isZero();
+    }
+  }
+
+  /** Scales and types that differ are folded into float32. */
   @Test
-  void gateAndUpApartDoNotFitInterleavedColumns() throws IOException {
-    requireRefused(
-        expert(new AdapterFiles(), EXPERTS + "0.", "up_proj"),
-        model(GateUp.INTERLEAVED, 1),
-        EXPERTS + "0.up_proj.lora_A.weight",
-        "gate and up must be one pair where the model interleaves their columns",
-        "UP");
+  void gateAndUpOfDifferentScalesAreInterleavedInFloat32() throws IOException {
+    String gate = EXPERTS + "0.gate_proj";
+    String up = EXPERTS + "0.up_proj";
+    AdapterFiles files =
+        new AdapterFiles()
+            .config("alpha_pattern", "{\"up_proj\": 2}")
+            .config("rank_pattern", "{\"up_proj\": 1}")
+            .tensor(gate + ".lora_A.weight", DType.F16, R, H, (r, h) -> 10 * r + h)
+            .tensor(gate + ".lora_B.weight", DType.F16, I, R, (o, r) -> 1 + o + 10 * r)
+            .tensor(up + ".lora_A.weight", DType.BF16, 1, H, (r, h) -> 100 + h)
+            .tensor(up + ".lora_B.weight", DType.BF16, I, 1, (o, r) -> 50 + o);
+    LoraSlice slice =
+        load(files, model(GateUp.INTERLEAVED, 1)).slices(1, Projection.GATE_UP, 0).getFirst();
+    assertThat(slice.rank()).isEqualTo(R + 1);
+    assertThat(slice.scale()).isEqualTo(1);
+    assertThat(slice.a().type()).isEqualTo(DType.F32);
+    assertThat(slice.a().get(R, 4)).isEqualTo(104);
+    assertThat(slice.b().get(2, 1)).isEqualTo(4 * 12);
+    assertThat(slice.b().get(3, R)).isEqualTo(2 * 51);
+    assertThat(slice.b().get(2, R)).isZero();
+    assertThat(slice.b().get(3, 1)).isZero();
   }
 
   @Test
@@ -415,6 +453,55 @@ final class PeftAdapterTest {
     }
   }
 
+  /** NaN in all that the second of two shards does not need: reading any of it is an error. */
+  @Test
+  void aShardReadsItsPartOfTheFileAlone() throws IOException {
+    String attention = "base_model.model.model.layers.1.self_attn.q_proj.";
+    MoeModel whole =
+        new MoeModel(H, 4, 2, GateUp.HALVES, List.of(1))
+            .withDense(
+                List.of(new DenseModule("model.layers.1.self_attn.q_proj", H, 8, Split.OUTPUT)));
+    AdapterFiles files =
+        new AdapterFiles()
+            .tensor(EXPERTS + "0.up_proj.lora_A.weight", DType.F32, R, H, (i, j) -> Double.NaN)
+            .tensor(EXPERTS + "0.up_proj.lora_B.weight", DType.F32, 4, R, (i, j) -> 1)
+            .tensor(EXPERTS + "1.up_proj.lora_A.weight", DType.F32, R, H, (i, j) -> 1)
+            .tensor(
+                EXPERTS + "1.up_proj.lora_B.weight",
+                DType.F32,
+                4,
+                R,
+                (i, j) -> i < 2 ? Double.NaN : i)
+            .tensor(
+                EXPERTS + "1.down_proj.lora_A.weight",
+                DType.F32,
+                R,
+                4,
+                (i, j) -> j < 2 ? Double.NaN : j)
+            .tensor(EXPERTS + "1.down_proj.lora_B.weight", DType.F32, H, R, (i, j) -> 1)
+            .tensor(attention + "lora_A.weight", DType.F32, R, H, (i, j) -> 1)
+            .tensor(attention + "lora_B.weight", DType.F32, 8, R, (i, j) -> i < 4 ? Double.NaN : i);
+    Shard second = new Shard(1, 2);
+    try (PeftAdapter adapter = PeftAdapter.open(files.write(directory))) {
+      LoraAdapter part = adapter.toLoraAdapter(whole, second, ExpertMap.of(-1, 0));
+      part.requireFits(whole.shard(second));
+      assertThat(part.slices(1, Projection.GATE_UP, 0)).isEmpty();
+      LoraSlice up = part.slices(1, Projection.GATE_UP, 1).getFirst();
+      assertThat(up.firstColumn()).isEqualTo(2);
+      assertThat(up.columns()).isEqualTo(2);
+      assertThat(up.b().get(0, 0)).isEqualTo(2);
+      LoraSlice down = part.slices(1, Projection.DOWN, 1).getFirst();
+      assertThat(down.a().columns()).isEqualTo(2);
+      assertThat(down.a().get(0, 1)).isEqualTo(3);
+      LoraSlice q = part.slices("model.layers.1.self_attn.q_proj").getFirst();
+      assertThat(q.columns()).isEqualTo(4);
+      assertThat(q.b().get(3, 1)).isEqualTo(7);
+      assertThatThrownBy(() -> adapter.toLoraAdapter(whole))
+          .isInstanceOf(AdapterFormatException.class)
+          .hasMessageContaining("must be finite");
+    }
+  }
+
   @Test
   void bothHalvesMustBeThere() throws IOException {
     requireRefused(
@@ -462,7 +549,7 @@ final class PeftAdapterTest {
         new AdapterFiles().pair(EXPERTS + "0.up_proj", R, H, I).pair(draft + "0.up_proj", R, H, I),
         MODEL,
         draft + "0.up_proj.lora_A.weight",
-        "the experts of layer 1 must be model.layers.1.mlp.experts",
+        "the experts of layer 1 must be model.layers.1.mlp.experts, as others",
         "mtp.layers.1.mlp.experts");
   }
 
@@ -488,7 +575,7 @@ final class PeftAdapterTest {
         "base_model.model.model.layers.1.mlp.experts.0.up_proj.lora_magnitude_vector.weight",
         "base_model.model.model.layers.1.mlp.experts.0.up_proj.lora_B.bias",
         "base_model.model.model.layers.1.mlp.experts.0.wi.lora_A.weight",
-        "base_model.model.transformer.blocks.1.ffn.experts.mlp.lora_A.weight",
+        "base_model.model.transformer.blocks.1.ffn.experts.mlp.x.lora_A.weight",
       })
   void aTensorOfExpertsThatCannotBeUsedIsNamed(String tensor) throws IOException {
     AdapterFiles files =
@@ -497,38 +584,61 @@ final class PeftAdapterTest {
     assertThat(refusal(files, MODEL).value()).isEqualTo(tensor);
   }
 
+  /** Linear layers outside the routed experts, under their own names or the model's. */
   @Test
-  void tensorsOfOtherModulesAreReportedOnce() throws IOException {
+  void linearLayersOfOtherModulesAreDelivered() throws IOException {
     String attention = "base_model.model.model.layers.1.self_attn.q_proj";
+    String shared = "base_model.model.model.layers.1.mlp.shared_expert.up_proj";
     AdapterFiles files =
         new AdapterFiles()
-            .pair(attention, R, H, H)
+            .config("rank_pattern", "{\"shared_expert.up_proj\": 3}")
+            .tensor(attention + ".lora_A.weight", DType.BF16, R, H, (r, h) -> 10 * r + h)
+            .tensor(attention + ".lora_B.weight", DType.BF16, 7, R, (o, r) -> 1 + 10 * r + o)
             .pair(EXPERTS + "0.up_proj", R, H, I)
-            .entry("base_model.model.lm_head.weight", "I64", "[1]", new byte[8])
-            .zeros("base_model.model.model.layers.1.mlp.shared_expert.up_proj.lora_A.weight", R, H);
-    Logger logger = (Logger) LoggerFactory.getLogger(PeftAdapter.class);
-    ListAppender<ILoggingEvent> log = new ListAppender<>();
-    log.start();
-    logger.addAppender(log);
+            .pair(shared, 3, H, 4);
+    String q = attention.replace("base_model.model.", "");
+    String up = shared.replace("base_model.model.", "");
     try (PeftAdapter adapter = PeftAdapter.open(files.write(directory))) {
-      adapter.toLoraAdapter(MODEL);
-      adapter.toLoraAdapter(MODEL);
-      assertThat(adapter.ignoredTensors())
-          .containsExactly(
-              attention + ".lora_A.weight",
-              attention + ".lora_B.weight",
-              "base_model.model.lm_head.weight",
-              "base_model.model.model.layers.1.mlp.shared_expert.up_proj.lora_A.weight");
-      assertThat(adapter.entries()).hasSize(1);
-    } finally {
-      logger.detachAppender(log);
+      assertThat(adapter.denseEntries())
+          .extracting(PeftAdapter.DenseEntry::module)
+          .containsExactly(up, q);
+      LoraAdapter lora = adapter.toLoraAdapter(MODEL);
+      assertThat(lora.modules()).containsExactlyInAnyOrder(q, up);
+      LoraSlice slice = lora.slices(q).getFirst();
+      assertThat(slice.scale()).isEqualTo(4);
+      assertThat(slice.a().get(1, 4)).isEqualTo(14);
+      assertThat(slice.b().get(6, 1)).isEqualTo(17);
+      assertThat(lora.slices(up).getFirst().scale()).isEqualTo(8f / 3);
+      MoeModel listing =
+          MODEL.withDense(List.of(new DenseModule("layers.1.self_attn.q_proj", H, 7)));
+      assertThat(adapter.toLoraAdapter(listing).modules())
+          .containsExactlyInAnyOrder("layers.1.self_attn.q_proj", up);
+      assertThat(adapter.ignoredTensors()).isEmpty();
     }
-    assertThat(log.list)
-        .singleElement()
-        .extracting(ILoggingEvent::getFormattedMessage)
-        .isEqualTo(
-            "%s: 4 tensors are not of routed experts and are not used, the first is %s"
-                .formatted(file(), attention + ".lora_A.weight"));
+  }
+
+  /** What is no pair of a linear layer is refused by name, or left out by option with a warning. */
+  @ParameterizedTest
+  @CsvSource({
+    "lm_head.weight, modules_to_save",
+    "model.layers.1.self_attn.q_proj.lora_B.bias, trained biases",
+    "model.layers.1.self_attn.q_proj.bias, trained biases",
+    "model.layers.1.self_attn.q_proj.lora_magnitude_vector.weight, DoRA",
+    "model.embed_tokens.lora_embedding_A, LoRA on an embedding",
+  })
+  void whatCannotBeAppliedIsRefusedOrLeftOut(String tensor, String reason) throws IOException {
+    String name = "base_model.model." + tensor;
+    AdapterFiles files =
+        new AdapterFiles()
+            .pair(EXPERTS + "0.up_proj", R, H, I)
+            .entry(name, "F32", "[4]", new byte[16]);
+    requireRefused(files, MODEL, name, reason, "[4]");
+    ReadOptions options = ReadOptions.NONE.withoutUnsupported();
+    try (PeftAdapter adapter = PeftAdapter.open(files.write(directory), options)) {
+      assertThat(adapter.ignoredTensors()).containsExactly(name);
+      assertThat(adapter.warnings()).anySatisfy(w -> assertThat(w).contains("left out", name));
+      assertThat(adapter.toLoraAdapter(MODEL).layers()).containsExactly(1);
+    }
   }
 
   @Test
@@ -540,9 +650,13 @@ final class PeftAdapterTest {
       assertThat(adapter.layout()).isEqualTo(Layout.PER_EXPERT);
       LoraAdapter lora = adapter.toLoraAdapter(MODEL);
       assertThat(lora.layers()).isEmpty();
-      assertThat(lora.maxRank()).isZero();
+      assertThat(lora.maxRank()).isEqualTo(R);
     }
     assertThat(load(new AdapterFiles(), MODEL).layers()).isEmpty();
+    try (PeftAdapter adapter = PeftAdapter.open(directory)) {
+      assertThat(adapter.warnings())
+          .containsExactly("the adapter holds no pair at all, so it changes nothing");
+    }
   }
 
   /** GraniteMoE: a module for each parameter of all experts. */
@@ -601,15 +715,15 @@ final class PeftAdapterTest {
         module + ".lora_A.weight",
         "a pair of several experts must be of a module that is known to hold experts",
         "model.layers.1.moe.gate_up");
-    String nested = "base_model.model.model.layers.1.moe.base_layer";
+    String nested = "base_model.model.model.layers.1.ffn.base_layer";
     requireRefused(
         new AdapterFiles()
-            .config("target_parameters", "[\"moe.w1\", \"moe.w2\"]")
+            .config("target_parameters", "[\"ffn.w1\", \"ffn.w2\"]")
             .pair(nested, 4 * R, H, 2 * I),
         MODEL,
         nested + ".lora_A.weight",
         "a pair of several experts",
-        "model.layers.1.moe");
+        "model.layers.1.ffn");
   }
 
   /** A parameter of two dimensions is a linear layer like any other. */
@@ -623,10 +737,9 @@ final class PeftAdapterTest {
             .config("rank_pattern", "{\"k_proj\": 6}")
             .pair(module, R, H, H)
             .pair(module.replace("q_proj", "k_proj"), 6, H, H)
-            .entry("x.lora_A.y", "F32", "[8]", new byte[32])
-            .pair("%s.q_proj".formatted("m".repeat(300)), 4 * R, H, H);
+            .pair("%s.q_proj".formatted("m".repeat(300)), R, H, H);
     try (PeftAdapter adapter = PeftAdapter.open(files.write(directory))) {
-      assertThat(adapter.ignoredTensors()).hasSize(7);
+      assertThat(adapter.denseEntries()).hasSize(3);
     }
   }
 

@@ -55,6 +55,23 @@ public final class AdapterFiles {
     return entry(name, type.name(), "[%d,%d]".formatted(rows, columns), bytes);
   }
 
+  /**
+   * Appends a tensor of three dimensions.
+   *
+   * @param element function of the row, counted over the first two dimensions, and the column
+   */
+  public AdapterFiles tensor3(String name, DType type, List<Integer> shape, Element element) {
+    int rows = shape.get(0) * shape.get(1);
+    byte[] bytes = new byte[rows * shape.get(2) * type.bytes()];
+    MemorySegment data = MemorySegment.ofArray(bytes);
+    for (int i = 0; i < rows; i++) {
+      for (int j = 0; j < shape.get(2); j++) {
+        type.set(data, (long) i * shape.get(2) + j, (float) element.at(i, j));
+      }
+    }
+    return entry(name, type.name(), shape.toString().replace(" ", ""), bytes);
+  }
+
   /** Appends a tensor of zeros. */
   public AdapterFiles zeros(String name, int rows, int columns) {
     return tensor(name, DType.F32, rows, columns, (i, j) -> 0);

@@ -118,6 +118,11 @@ public final class Tensors {
     return tensors;
   }
 
+  /** Whether there is such a tensor. */
+  public boolean has(String name) {
+    return tensors.containsKey(name);
+  }
+
   public Tensor get(String name) {
     Tensor tensor = tensors.get(name);
     if (tensor == null) {

@@ -20,7 +20,8 @@ import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
  * two elements a word, the first one lower, for bfloat16.
  *
  * @param x in, {@code [T, H]}, or {@code [P, H]} for a call with a row per pair
- * @param y in and out, {@code [P, yWidth]}
+ * @param y in and out, {@code [P, yWidth]}, or {@code [T, yWidth]} for {@link
+ *     EngineTasks#appendCombined}
  * @param yWidth columns of a row of {@code y}, at least the call's column offset and output width
  */
 public record EngineArrays(TornadoNativeArray x, TornadoNativeArray y, int yWidth) {
@@ -32,13 +33,43 @@ public record EngineArrays(TornadoNativeArray x, TornadoNativeArray y, int yWidt
    * @throws IllegalArgumentException naming the first rule that is broken
    */
   boolean requireFit(ProjectionWeights weights, ProjectionCall call, int maxTokens) {
+    boolean narrow = requireTypes(weights.config(), weights);
+    long pairs = (long) maxTokens * weights.config().expertsPerToken();
+    requireColumns(weights, call, narrow);
+    requireRows(weights, call, maxTokens, pairs);
+    return narrow;
+  }
+
+  /**
+   * The same for a call that adds up the pairs of a token, on float32 arrays.
+   *
+   * @throws IllegalArgumentException naming the first rule that is broken
+   */
+  void requireCombined(ProjectionWeights weights, ProjectionCall call, int maxTokens) {
+    if (!(x instanceof FloatArray && y instanceof FloatArray)) {
+      throw new IllegalArgumentException(
+          "x and y of a combined call must be FloatArrays, got %s and %s"
+              .formatted(x.getClass().getSimpleName(), y.getClass().getSimpleName()));
+    }
+    requireColumns(weights, call, false);
+    requireRows(weights, call, maxTokens, maxTokens);
+  }
+
+  private void requireRows(
+      ProjectionWeights weights, ProjectionCall call, int maxTokens, long yRows) {
     MoeLoraConfig config = weights.config();
-    boolean narrow = requireTypes(config, weights);
-    MoeModel model = config.model();
     long pairs = (long) maxTokens * config.expertsPerToken();
     requireAtLeast(
-        "x", x, (call.pairRows() ? pairs : maxTokens) * model.inputWidth(call.projection()));
-    int needed = call.columnOffset() + model.outputWidth(call.projection());
+        "x",
+        x,
+        (call.pairRows() ? pairs : maxTokens) * config.model().inputWidth(call.projection()));
+    requireAtLeast("y", y, yRows * yWidth);
+  }
+
+  private void requireColumns(ProjectionWeights weights, ProjectionCall call, boolean narrow) {
+    MoeModel model = weights.config().model();
+    // in int64: a column offset near 2^31 must not wrap to one that fits
+    long needed = (long) call.columnOffset() + model.outputWidth(call.projection());
     if (yWidth < needed) {
       throw new IllegalArgumentException(
           "yWidth must be at least columnOffset + output width = %d, got %d"
@@ -49,8 +80,6 @@ public record EngineArrays(TornadoNativeArray x, TornadoNativeArray y, int yWidt
           "yWidth and columnOffset of 16-bit arrays must be multiples of 4, got %d and %d"
               .formatted(yWidth, call.columnOffset()));
     }
-    requireAtLeast("y", y, pairs * yWidth);
-    return narrow;
   }
 
   private boolean requireTypes(MoeLoraConfig config, ProjectionWeights weights) {
@@ -74,7 +103,8 @@ public record EngineArrays(TornadoNativeArray x, TornadoNativeArray y, int yWidt
                 y.getClass().getSimpleName()));
   }
 
-  private static void requireAtLeast(String name, TornadoNativeArray array, long elements) {
+  /** Refuses an array of fewer elements. */
+  static void requireAtLeast(String name, TornadoNativeArray array, long elements) {
     long has = array instanceof IntArray ? 2L * array.getSize() : array.getSize();
     if (has < elements) {
       throw new IllegalArgumentException(

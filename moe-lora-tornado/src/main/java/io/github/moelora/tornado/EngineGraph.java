@@ -1,6 +1,5 @@
 package io.github.moelora.tornado;
 
-import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.TaskGraph;
 
 /**
@@ -8,11 +7,10 @@ import uk.ac.manchester.tornado.api.TaskGraph;
  *
  * @param graph the graph, of which the engine has not taken a snapshot yet
  * @param index position that the graph will have in the engine's execution plan, at least 0
- * @param scheduler the plan's scheduler; it receives the worker grids of the appended tasks
  * @param maxTokens most tokens of a step that runs the graph, in {@code [1,
  *     MoeLoraConfig.maxTokens]}; graphs for few tokens get kernels that suit few
  */
-public record EngineGraph(TaskGraph graph, int index, GridScheduler scheduler, int maxTokens) {
+public record EngineGraph(TaskGraph graph, int index, int maxTokens) {
 
   /**
    * @throws IllegalArgumentException if a number is outside its range

@@ -1,35 +1,38 @@
 package io.github.moelora.tornado;
 
+import io.github.moelora.GateUp;
 import io.github.moelora.MoeLora;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
-import io.github.moelora.StalePlanException;
 import io.github.moelora.Step;
 import io.github.moelora.tornado.choice.BlockChoice;
 import io.github.moelora.tornado.choice.Tiling;
 import io.github.moelora.tornado.engine.EngineChanges;
 import io.github.moelora.tornado.engine.EngineMemory;
+import io.github.moelora.tornado.engine.EnginePlans;
 import io.github.moelora.tornado.kernels.SmallKernels;
 import io.github.moelora.tornado.launch.LoopLaunch;
 import io.github.moelora.tornado.launch.NarrowArrays;
 import io.github.moelora.tornado.launch.NarrowLaunch;
+import io.github.moelora.tornado.launch.PairLaunch;
 import io.github.moelora.tornado.launch.Target;
 import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.SliceTable;
 import io.github.moelora.tornado.plan.HostPlan;
+import io.github.moelora.tornado.plan.PairPlan;
+import io.github.moelora.tornado.plan.PlanSource;
+import io.github.moelora.tornado.plan.SortedPlan;
 import io.github.moelora.tornado.step.TornadoBackend;
 import io.github.moelora.tornado.step.TornadoStep;
 import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
-import java.util.ArrayList;
-import java.util.HashSet;
 import java.util.List;
-import java.util.NavigableMap;
-import java.util.Set;
-import java.util.TreeMap;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.ImmutableTaskGraph;
 import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
@@ -43,50 +46,53 @@ import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
  * write the engine's device arrays, with no copy to the host between.
  *
  * <pre>{@code
- * EngineTasks tasks = EngineTasks.of(lora);                 // before any adapter is loaded
+ * EngineTasks lora = EngineTasks.of(moeLora);               // before any adapter is loaded
  * for (int i = 0; i < layers; i++) {
- *   EngineGraph layer = new EngineGraph(taskGraph[i], i, scheduler, maxTokens);
- *   ... tasks of the base model ...
- *   tasks.append(layer, ProjectionCall.gateUp(i), gateUpArrays);
+ *   EngineGraph layer = new EngineGraph(taskGraph[i], i, maxTokens);
+ *   ... tasks of the base model, its router among them ...
+ *   lora.route(layer, new EngineRouting(expertIds, routingWeights));
+ *   lora.append(layer, ProjectionCall.gateUp(i), gateUpArrays);
  *   ... activation, down projection ...
- *   tasks.append(layer, ProjectionCall.down(i), downArrays);
+ *   lora.append(layer, ProjectionCall.down(i), downArrays);
  * }
- * graphs.addAll(tasks.graphs());                            // after the engine's own
+ * graphs.addAll(lora.graphs());                             // after the engine's own
  * TornadoExecutionPlan plan = new TornadoExecutionPlan(graphs.toArray(ImmutableTaskGraph[]::new));
- * tasks.attach(plan, layers);
+ * lora.addGrids(scheduler);
+ * plan.withGridScheduler(scheduler);
+ * lora.attach(plan, layers);
  * for each step:
- *   step.plan(...);
- *   tasks.begin(step);                                      // then run the engine's graphs
+ *   lora.begin(tokens, adapterIds);                         // then run the engine's graphs
  * }</pre>
  *
- * <p>Weights, routing and scratch memory belong to graphs of our own in the engine's plan; the
+ * <p>Weights, plans and scratch memory belong to graphs of our own in the engine's plan; the
  * engine's graphs hold arrays of one element that are mapped to them. So the memory exists once
  * whatever the number of layers, and the graphs may run in any order: TornadoVM's {@code
  * consumeFromDevice} would take arrays only from the graph that ran last.
  *
- * <p>{@link MoeLora#load} and {@link MoeLora#unload} may be called by any thread at any time; the
- * device takes over at the next {@link #begin}. {@link Step#run} is refused. All methods of this
- * class are called by the thread that runs the engine's plan.
+ * <p>{@link MoeLora#load}, {@link MoeLora#unload} and {@link MoeLora#setEnabled} may be called by
+ * any thread at any time. A step has its slots to itself from {@link #begin} to the next one: what
+ * changes meanwhile waits on the host and goes to the device there. {@link Step#run} is refused.
+ * All methods of this class are called by the thread that runs the engine's plan.
  */
 public final class EngineTasks {
+  private static final Logger LOG = LoggerFactory.getLogger(EngineTasks.class);
+
+  private final MoeLora lora;
   private final MoeLoraConfig config;
   private final TornadoBackend backend;
-
-  /** Plans of routed experts, by the most tokens that they take. */
-  private final NavigableMap<Integer, HostPlan> routings = new TreeMap<>();
-
-  /** Plans of dense modules, by the most tokens that they take. */
-  private final NavigableMap<Integer, HostPlan> denseRoutings = new TreeMap<>();
-
   private final EngineMemory memory = new EngineMemory();
   private final EngineChanges changes = new EngineChanges(memory);
-  private final Set<Integer> graphsWithTasks = new HashSet<>();
-  private final Set<Integer> graphsWithPlan = new HashSet<>();
+  private final EnginePlans plans;
+  private final GridScheduler grids = new GridScheduler();
+  private final boolean[] active;
   private int appended;
 
-  private EngineTasks(MoeLoraConfig config, TornadoBackend backend) {
-    this.config = config;
+  private EngineTasks(MoeLora lora, TornadoBackend backend) {
+    this.lora = lora;
+    this.config = lora.config();
     this.backend = backend;
+    plans = new EnginePlans(config, backend, memory);
+    active = new boolean[config.slots()];
   }
 
   /**
@@ -100,14 +106,61 @@ public final class EngineTasks {
       throw new IllegalArgumentException(
           "lora must use the tornado backend, got " + lora.backendName());
     }
-    EngineTasks tasks = new EngineTasks(lora.config(), backend);
+    EngineTasks tasks = new EngineTasks(lora, backend);
     backend.embed(tasks.changes);
     return tasks;
   }
 
   /**
+   * Takes the tokens' adapters from an array of the engine on the device, in place of those that
+   * {@link #begin(int, int...)} brings; called before any {@link #route} and {@link #append}.
+   *
+   * @param adapterIds in, int32 {@code [T]}, slots in {@code [-1, L)}; tokens with others get no
+   *     delta, and {@link #begin} reports them
+   * @throws IllegalArgumentException if the array is too short
+   * @throws IllegalStateException if tasks were appended
+   */
+  public void useAdapterIds(IntArray adapterIds) {
+    if (adapterIds.getSize() < config.maxTokens()) {
+      throw new IllegalArgumentException(
+          "adapterIds must hold at least maxTokens = %d elements, got %d"
+              .formatted(config.maxTokens(), adapterIds.getSize()));
+    }
+    plans.useAdapterIds(adapterIds);
+  }
+
+  /**
+   * Lets a graph of the engine transfer what {@link #begin} says of a step, so that begin need not
+   * run a graph for that. The engine runs it before other graphs with our tasks; it may have some
+   * itself.
+   *
+   * @throws IllegalStateException after {@link #graphs}
+   */
+  public void transferStep(EngineGraph first) {
+    memory.requireNoGraphs();
+    plans.transferWith(first.graph(), first.index());
+  }
+
+  /**
+   * Names the arrays of a layer's router for the calls that are appended to the same graph from now
+   * on. Without it they read the plan of {@link #begin(Step)}.
+   *
+   * <p>Calls on float32 arrays read the router's arrays as they are. Before the first call on
+   * 16-bit arrays come tasks that sort the pairs: one for up to 1024 pairs, else three.
+   *
+   * @throws IllegalArgumentException if an array is too short for {@code layer.maxTokens()} tokens
+   * @throws IllegalStateException after {@link #graphs}
+   */
+  public void route(EngineGraph layer, EngineRouting routing) {
+    requireRoom(layer);
+    routing.requireFit(layer.maxTokens() * config.expertsPerToken());
+    plans.route(layer.index(), layer.maxTokens(), routing.expertIds(), routing.routingWeights());
+  }
+
+  /**
    * Appends the tasks of one projection or dense module, which do for every pair what {@link
-   * Step#run} does.
+   * Step#run} does: added in place, or with {@link ProjectionCall#deltaOnly} written to every
+   * element of the rows of live pairs, zero where there is no delta.
    *
    * @param to graph of the engine that gets the tasks
    * @param call what to compute
@@ -116,28 +169,146 @@ public final class EngineTasks {
    * @throws IllegalStateException after {@link #graphs}
    */
   public void append(EngineGraph to, ProjectionCall call, EngineArrays arrays) {
-    HostPlan routing = routing(to, call.isDense());
-    if (graphsWithPlan.contains(to.index())) {
-      throw new IllegalStateException(
-          "the graph that transfers the plan must not have tasks of ours, got index " + to.index());
-    }
+    requireRoom(to);
     ProjectionWeights owner = backend.weights(call);
     boolean narrow = arrays.requireFit(owner, call, to.maxTokens());
-    ProjectionWeights handles = owner.handles();
-    DevicePlan reads = routing.handles().withSizes(new IntArray(Sizes.COUNT));
-    to.graph()
-        .transferToDevice(DataTransferMode.FIRST_EXECUTION, reads.sizes())
-        .transferToDevice(DataTransferMode.UNDER_DEMAND, handles.resident())
-        .transferToDevice(DataTransferMode.UNDER_DEMAND, reads.plan())
-        .transferToDevice(DataTransferMode.UNDER_DEMAND, memory.scratch());
+    EnginePlans.Source source = plans.source(to.index(), to.maxTokens(), call.isDense());
+    ProjectionWeights handles = map(to, owner);
+    IntArray sizes = sizes(to);
     String name = "lora" + appended++ + kind(call);
+    Target target = target(to);
     if (narrow) {
-      appendNarrow(to, name, call, (PackedWeights) handles, reads, arrays);
+      appendNarrow(to, name, call, (PackedWeights) handles, new Reads(source, sizes, arrays));
     } else {
-      appendFloats(to, name, call, handles, reads, arrays);
+      switch (source.plan()) {
+        case PairPlan pairs ->
+            appendPairs(target, name, call, handles, new Reads(source, sizes, arrays), pairs);
+        case HostPlan host ->
+            appendLoops(to, name, call, handles, new Reads(source, sizes, arrays), host);
+        case SortedPlan never -> throw new AssertionError("calls name pairs, which they sort");
+      }
     }
-    graphsWithTasks.add(to.index());
-    memory.map(to.index(), owner, handles, routing);
+  }
+
+  /**
+   * Appends the tasks of a projection whose result is combined: {@code y[t, offset + c] += sum_k
+   * w[t, k]? * delta[t * K + k, c]}, the pairs of a token added in their order. For engines whose
+   * down projection adds up its experts itself.
+   *
+   * @param to graph of the engine, which has a {@link #route}
+   * @param call adds; {@link ProjectionCall#withRoutedWeight} says whether the weights count
+   * @param arrays float32; x {@code [P, I]}, or {@code [T, H]} for a call without a row per pair; y
+   *     {@code [T, yWidth]}
+   * @throws IllegalArgumentException if an array has the wrong type or is too small, or the call is
+   *     on a dense module or for the delta alone
+   * @throws IllegalStateException without {@link #route}, or after {@link #graphs}
+   */
+  public void appendCombined(EngineGraph to, ProjectionCall call, EngineArrays arrays) {
+    requireRoom(to);
+    if (call.isDense() || !call.add()) {
+      throw new IllegalArgumentException(
+          "a combined call must add and be on routed experts, got " + call);
+    }
+    ProjectionWeights owner = backend.weights(call);
+    arrays.requireCombined(owner, call, to.maxTokens());
+    EnginePlans.Source source = plans.source(to.index(), to.maxTokens(), false);
+    if (!(source.plan() instanceof PairPlan pairs)) {
+      throw new IllegalStateException("route must come before a combined call");
+    }
+    ProjectionWeights handles = map(to, owner);
+    IntArray sizes = sizes(to);
+    appendPairs(
+        target(to),
+        "lora" + appended++ + "Combined",
+        call,
+        handles,
+        new Reads(source, sizes, arrays).combined(),
+        pairs);
+  }
+
+  /**
+   * Appends the tasks of gate and up with the activation that follows: {@code out[p, i] = act(base
+   * + delta)} in one pass, in place of the engine's own.
+   *
+   * @param to graph of the engine, which has a {@link #route}
+   * @param call on gate and up; whether it adds does not matter
+   * @param activation what the model has
+   * @param arrays float32; y {@code [P, yWidth]} is the base, and only read
+   * @param out out, float32 {@code [P, I]}: rows of live pairs are written
+   * @throws IllegalArgumentException if an array has the wrong type or is too small, or call and
+   *     activation do not fit
+   * @throws IllegalStateException without {@link #route}, or after {@link #graphs}
+   */
+  public void appendActivated(
+      EngineGraph to,
+      ProjectionCall call,
+      Activation activation,
+      EngineArrays arrays,
+      FloatArray out) {
+    requireRoom(to);
+    GateUp gateUp = config.model().gateUp();
+    if (call.isDense()
+        || call.projection() != Projection.GATE_UP
+        || activation.gated() != gateUp.gated()) {
+      throw new IllegalArgumentException(
+          "%s must be on gate and up of experts that have the activation's gate, got %s of %s"
+              .formatted(activation, call, gateUp));
+    }
+    ProjectionWeights owner = backend.weights(call);
+    if (arrays.requireFit(owner, call, to.maxTokens())) {
+      throw new IllegalArgumentException("x and y of an activated call must be FloatArrays");
+    }
+    int inner = config.model().intermediateSize();
+    EngineArrays.requireAtLeast(
+        "out", out, (long) to.maxTokens() * config.expertsPerToken() * inner);
+    EnginePlans.Source source = plans.source(to.index(), to.maxTokens(), false);
+    if (!(source.plan() instanceof PairPlan pairs)) {
+      throw new IllegalStateException("route must come before an activated call");
+    }
+    ProjectionWeights handles = map(to, owner);
+    Reads reads = new Reads(source, sizes(to), arrays);
+    Target target = target(to);
+    PairLaunch.Call numbers = numbers(target, call, handles, reads, pairs);
+    int number = activation.number();
+    PairLaunch.appendActivated(
+        target,
+        "lora" + appended++ + "Activated",
+        handles,
+        numbers,
+        pairArrays(reads, pairs),
+        switch (gateUp) {
+          case UP_ONLY -> new PairLaunch.Activated(out, 1, 0, number);
+          case HALVES -> new PairLaunch.Activated(out, 1, inner, number);
+          case INTERLEAVED -> new PairLaunch.Activated(out, 2, 1, number);
+        });
+  }
+
+  private void requireRoom(EngineGraph to) {
+    memory.requireNoGraphs();
+    if (to.maxTokens() > config.maxTokens()) {
+      throw new IllegalArgumentException(
+          "maxTokens must be at most %d as in the config, got %d"
+              .formatted(config.maxTokens(), to.maxTokens()));
+    }
+  }
+
+  private ProjectionWeights map(EngineGraph to, ProjectionWeights owner) {
+    ProjectionWeights handles = owner.handles();
+    to.graph()
+        .transferToDevice(DataTransferMode.UNDER_DEMAND, handles.resident())
+        .transferToDevice(DataTransferMode.UNDER_DEMAND, memory.scratch());
+    memory.map(to.index(), owner, handles);
+    return handles;
+  }
+
+  private static IntArray sizes(EngineGraph to) {
+    IntArray sizes = new IntArray(Sizes.COUNT);
+    to.graph().transferToDevice(DataTransferMode.FIRST_EXECUTION, sizes);
+    return sizes;
+  }
+
+  private Target target(EngineGraph to) {
+    return new Target(to.graph(), to.graph().getTaskGraphName(), grids);
   }
 
   private static String kind(ProjectionCall call) {
@@ -147,51 +318,114 @@ public final class EngineTasks {
     return call.projection() == Projection.GATE_UP ? "GateUp" : "Down";
   }
 
-  private void appendFloats(
+  /** What a call reads beside its weights. */
+  private record Reads(
+      EnginePlans.Source source, IntArray sizes, EngineArrays arrays, boolean isCombined) {
+    Reads(EnginePlans.Source source, IntArray sizes, EngineArrays arrays) {
+      this(source, sizes, arrays, false);
+    }
+
+    Reads combined() {
+      return new Reads(source, sizes, arrays, true);
+    }
+  }
+
+  private void appendPairs(
+      Target target,
+      String name,
+      ProjectionCall call,
+      ProjectionWeights handles,
+      Reads reads,
+      PairPlan pairs) {
+    PairLaunch.Call numbers = numbers(target, call, handles, reads, pairs);
+    PairLaunch.append(target, name, handles, numbers, pairArrays(reads, pairs));
+  }
+
+  /** Makes room for a call on pairs, and gives its numbers. */
+  private PairLaunch.Call numbers(
+      Target target, ProjectionCall call, ProjectionWeights handles, Reads reads, PairPlan pairs) {
+    plans.use(reads.source(), target.graph());
+    MoeLoraConfig layer = handles.config();
+    int zStride = SliceTable.maxStack(layer);
+    memory.needScratch(Math.multiplyExact(pairs.maxPairs(), zStride));
+    Sizes.write(reads.sizes(), layer, call, reads.arrays().yWidth());
+    return new PairLaunch.Call(
+        pairs.maxPairs(),
+        layer.expertsPerToken(),
+        zStride,
+        layer.model().outputWidth(call.projection()),
+        reads.source().takeErrors(),
+        reads.isCombined());
+  }
+
+  private PairLaunch.Arrays pairArrays(Reads reads, PairPlan pairs) {
+    return new PairLaunch.Arrays(
+        pairs.step(),
+        pairs.expertIds(),
+        pairs.routingWeights(),
+        reads.sizes(),
+        (FloatArray) reads.arrays().x(),
+        memory.scratch(),
+        (FloatArray) reads.arrays().y());
+  }
+
+  private void appendLoops(
       EngineGraph to,
       String name,
       ProjectionCall call,
       ProjectionWeights handles,
-      DevicePlan reads,
-      EngineArrays arrays) {
+      Reads reads,
+      HostPlan host) {
+    plans.use(host, to.graph(), to.index());
     MoeLoraConfig layer = handles.config();
-    int rows = routing(to, call.isDense()).rows();
     int zStride = SliceTable.maxStack(layer);
-    memory.needScratch(Math.multiplyExact(rows, zStride));
-    Sizes.write(reads.sizes(), layer, call, arrays.yWidth());
+    memory.needScratch(Math.multiplyExact(host.rows(), zStride));
+    Sizes.write(reads.sizes(), layer, call, reads.arrays().yWidth());
     LoopLaunch.append(
         to.graph(),
         name,
         handles,
-        new LoopLaunch.Bounds(rows, zStride, layer.model().outputWidth(call.projection())),
+        new LoopLaunch.Bounds(host.rows(), zStride, layer.model().outputWidth(call.projection())),
         new LoopLaunch.Arrays(
-            reads, (FloatArray) arrays.x(), memory.scratch(), (FloatArray) arrays.y()));
+            host.handles().withSizes(reads.sizes()),
+            (FloatArray) reads.arrays().x(),
+            memory.scratch(),
+            (FloatArray) reads.arrays().y()));
   }
 
   private void appendNarrow(
-      EngineGraph to,
-      String name,
-      ProjectionCall call,
-      PackedWeights handles,
-      DevicePlan reads,
-      EngineArrays arrays) {
+      EngineGraph to, String name, ProjectionCall call, PackedWeights handles, Reads reads) {
     MoeLoraConfig layer = handles.config();
-    HostPlan routing = routing(to, call.isDense());
+    EngineArrays arrays = reads.arrays();
     BlockChoice choice = call.isDense() ? new BlockChoice(layer, true, null) : backend.choice();
     Tiling tiling = choice.ofGraph(to.maxTokens(), call.projection());
-    memory.needScratch(tiling.zElements(layer, routing.maxActiveBlocks()));
+    PlanSource source = reads.source().plan();
+    DevicePlan plan;
+    int blocks;
+    if (source instanceof PairPlan pairs) {
+      MoeLoraConfig limits = layer.withMaxTokens(to.maxTokens());
+      SortedPlan sorted = plans.sorted(reads.source(), target(to), limits, tiling.rows());
+      plan = sorted.reads(reads.sizes(), pairs);
+      blocks = sorted.maxActiveBlocks();
+    } else {
+      HostPlan host = (HostPlan) source;
+      plans.use(host, to.graph(), to.index());
+      plan = host.handles().withSizes(reads.sizes());
+      blocks = host.maxActiveBlocks();
+    }
+    memory.needScratch(tiling.zElements(layer, blocks));
     NarrowLaunch.writeSizes(reads.sizes(), layer, call, arrays.yWidth(), tiling);
     if (!call.add()) {
       int columns = layer.model().outputWidth(call.projection());
-      appendZero(to, name + "Zero", reads, arrays.y(), routing.maxPairs(), columns);
+      appendZero(to, name + "Zero", plan, arrays.y(), source.maxPairs(), columns);
     }
     NarrowLaunch.append(
-        new Target(to.graph(), to.graph().getTaskGraphName(), to.scheduler()),
+        target(to),
         name,
         layer,
         handles,
         tiling,
-        new NarrowArrays(reads, (HalfFloatArray) arrays.x(), memory.scratch(), arrays.y()));
+        new NarrowArrays(plan, (HalfFloatArray) arrays.x(), memory.scratch(), arrays.y()));
   }
 
   /** The narrow kernels only add, so a delta alone is added to zeros. */
@@ -221,61 +455,22 @@ public final class EngineTasks {
   }
 
   /**
-   * Lets a graph of the engine transfer the plans of steps up to its {@code maxTokens}, those of
-   * dense modules too where the model lists some, so that {@link #begin} need not run a graph for
-   * that. The engine runs it before the graphs with our tasks; itself it must have none.
-   *
-   * @throws IllegalStateException if the graph has tasks of ours, or after {@link #graphs}
-   */
-  public void transferPlan(EngineGraph first) {
-    transferPlan(first, routing(first, false));
-    if (!config.model().dense().isEmpty()) {
-      transferPlan(first, routing(first, true));
-    }
-  }
-
-  private void transferPlan(EngineGraph first, HostPlan routing) {
-    if (graphsWithTasks.contains(first.index())) {
-      throw new IllegalStateException(
-          "the graph that transfers the plan must not have tasks of ours, got index "
-              + first.index());
-    }
-    first.graph().transferToDevice(DataTransferMode.EVERY_EXECUTION, routing.transferred());
-    routing.leaveTransferToEngine();
-    graphsWithPlan.add(first.index());
-    memory.mapTransfer(first.index(), routing);
-  }
-
-  private HostPlan routing(EngineGraph graph, boolean dense) {
-    memory.requireNoGraphs();
-    int tokens = graph.maxTokens();
-    if (tokens > config.maxTokens()) {
-      throw new IllegalArgumentException(
-          "maxTokens must be at most %d as in the config, got %d"
-              .formatted(config.maxTokens(), tokens));
-    }
-    if (dense) {
-      // the plan is of no width, so any module will do
-      MoeLoraConfig layer = config.ofDense(config.model().dense().getFirst());
-      int largeBlock = backend.denseChoice().largeBlock();
-      return denseRoutings.computeIfAbsent(
-          tokens, most -> new HostPlan("lora_dense_plan_", layer, most, largeBlock));
-    }
-    return routings.computeIfAbsent(
-        tokens, most -> new HostPlan("lora_plan_", config, most, backend.choice().largeBlock()));
-  }
-
-  /**
-   * The graphs that hold weights, plans and scratch memory; called once, after the last {@link
-   * #append}. The engine puts them into its execution plan, in this order and next to each other.
+   * The graphs that hold weights, plans and scratch memory; called once, after the last task was
+   * appended. The engine puts them into its execution plan, in this order and next to each other.
    * It never runs them itself.
    *
    * @throws IllegalStateException if there are no tasks, or at a second call
    */
   public List<ImmutableTaskGraph> graphs() {
-    List<HostPlan> plans = new ArrayList<>(routings.values());
-    plans.addAll(denseRoutings.values());
-    return memory.graphs(plans);
+    return memory.graphs(plans.graphs());
+  }
+
+  /**
+   * Enters the worker grids of all tasks into the scheduler of the engine's plan; called after the
+   * last task was appended and before the plan runs, also after the graphs' snapshots.
+   */
+  public void addGrids(GridScheduler scheduler) {
+    grids.keySet().forEach(task -> scheduler.addWorkerGrid(task, grids.get(task)));
   }
 
   /**
@@ -291,48 +486,69 @@ public final class EngineTasks {
   }
 
   /**
-   * Begins a step: brings loaded and unloaded adapters to the device, then the step's plan. The
-   * engine then runs its graphs, each with {@code withGraph}; the first of them must not consume
-   * anything from the device, because TornadoVM looks for it in the graph that ran last.
+   * Begins a step, and ends the one before: brings loaded and unloaded adapters to the device, then
+   * the step's tokens. It may come between any two graphs of the engine. Graphs of ours run only if
+   * something changed. A slot that was unloaded or disabled gives no delta; nothing is refused for
+   * that.
+   *
+   * @param tokens {@code T}, in {@code [0, maxTokens]}; graphs for fewer tokens do nothing
+   * @param adapterIds in, {@code [T]}, slots in {@code [-1, L)}; -1 is no adapter; none after
+   *     {@link #useAdapterIds}
+   * @return pairs with an expert or adapter out of range that the device has met since the last
+   *     begin, each once for each layer that routed it; they got no delta, and a warning is logged
+   * @throws IllegalArgumentException naming the first argument outside its range
+   * @throws IllegalStateException before {@link #attach}, or after the instance was closed
+   */
+  public int begin(int tokens, int... adapterIds) {
+    memory.requireAttached();
+    plans.requireStep(tokens, adapterIds);
+    changes.apply(backend.weights(), slot -> false, 0);
+    for (int slot = 0; slot < active.length; slot++) {
+      active[slot] = lora.isActive(slot);
+    }
+    plans.write(tokens, adapterIds, active);
+    return report();
+  }
+
+  /**
+   * Begins a step that is routed on the host. It runs with the adapters of its plan: a slot that it
+   * names and that changed since keeps, for this step, what it held then.
    *
    * @param step planned, of the same instance
-   * @throws StalePlanException if a slot named by the plan has changed since
+   * @return as {@link #begin(int, int...)}
    * @throws IllegalArgumentException if the step is of another instance, or has more tokens than
    *     any graph takes
    * @throws IllegalStateException before {@link #attach}, without a plan, or after the instance was
    *     closed
    */
-  public void begin(Step step) {
+  public int begin(Step step) {
     memory.requireAttached();
     if (!(step.backendStep() instanceof TornadoStep tornadoStep)
         || tornadoStep.backend() != backend) {
       throw new IllegalArgumentException("step must be of the instance that the tasks are of");
     }
-    changes.apply(backend.weights());
-    // after the changes: it waits for a load that has just handed one over
-    step.requireFresh();
-    requireTokens(routings, step.routing());
-    if (!denseRoutings.isEmpty()) {
-      requireTokens(denseRoutings, step.denseRouting());
-      transfer(denseRoutings, step.denseRouting());
-    }
-    transfer(routings, step.routing());
+    step.requirePlanned();
+    Routing experts = step.routing();
+    Routing tokens = config.model().dense().isEmpty() ? experts : step.denseRouting();
+    plans.requireFits(experts, tokens);
+    changes.apply(
+        backend.weights(),
+        slot -> experts.namesSlot(slot) || tokens.namesSlot(slot),
+        tornadoStep.slotVersion());
+    plans.write(experts, tokens);
+    return report();
   }
 
-  private static void requireTokens(NavigableMap<Integer, HostPlan> plans, Routing routing) {
-    if (!plans.isEmpty() && routing.tokens() > plans.lastKey()) {
-      throw new IllegalArgumentException(
-          "the step must have at most %d tokens, as the largest graph, got %d"
-              .formatted(plans.lastKey(), routing.tokens()));
+  private int report() {
+    int errors = plans.newErrors();
+    if (errors > 0) {
+      LOG.warn(
+          "{} pairs had an expert not in [-1, {}) or a slot not in [-1, {}) and got no delta: see"
+              + " what the router and adapterIds hold on the device",
+          errors,
+          config.model().experts(),
+          config.slots());
     }
-  }
-
-  private void transfer(NavigableMap<Integer, HostPlan> plans, Routing routing) {
-    for (HostPlan each : plans.values()) {
-      each.write(routing);
-      if (!each.engineTransfers()) {
-        memory.transfer(each);
-      }
-    }
+    return errors;
   }
 }

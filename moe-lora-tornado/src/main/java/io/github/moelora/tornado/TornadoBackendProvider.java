@@ -7,12 +7,13 @@ import io.github.moelora.spi.BackendProvider;
 import io.github.moelora.spi.Tunable;
 import io.github.moelora.spi.Tuner;
 import io.github.moelora.tornado.choice.Tuning;
+import io.github.moelora.tornado.device.ChosenDevice;
 import io.github.moelora.tornado.device.DeviceTraits;
+import io.github.moelora.tornado.device.Devices;
 import io.github.moelora.tornado.step.TornadoBackend;
 import io.github.moelora.tornado.tune.TornadoTuner;
 import io.github.moelora.tornado.weights.PackedWeights;
-import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
-import uk.ac.manchester.tornado.api.common.TornadoDevice;
+import java.util.List;
 
 /** Offers the TornadoVM backend, where the JVM runs with an SDK's flags and a device is there. */
 public final class TornadoBackendProvider implements BackendProvider, Tunable {
@@ -43,7 +44,7 @@ public final class TornadoBackendProvider implements BackendProvider, Tunable {
           "start the JVM with -D" + BAILOUT + "=False");
     }
     try {
-      return new Availability.Usable(describe(TornadoExecutionPlan.getDevice(0, 0)), PRIORITY);
+      return new Availability.Usable(DeviceTraits.describe(Devices.first()), PRIORITY);
     } catch (RuntimeException | LinkageError e) {
       return new Availability.Unusable(
           "TornadoVM finds no device (%s)".formatted(e),
@@ -52,36 +53,30 @@ public final class TornadoBackendProvider implements BackendProvider, Tunable {
     }
   }
 
-  private static String describe(TornadoDevice device) {
-    boolean tensorCores = DeviceTraits.hasTensorCores(device);
-    return "%s, TornadoVM %s %s, %.1f GiB, %s"
-        .formatted(
-            device.getPhysicalDevice().getDeviceName().trim(),
-            DeviceTraits.version(),
-            device.getTornadoVMBackend(),
-            device.getMaxGlobalMemory() / (double) (1L << 30),
-            tensorCores ? "tensor cores" : "no tensor cores");
+  @Override
+  public List<String> devices() {
+    return probe() instanceof Availability.Usable
+        ? Devices.all().stream().map(DeviceTraits::describe).toList()
+        : List.of();
   }
 
   @Override
   public Backend open(MoeLoraConfig config) {
-    TornadoDevice device = requireDevice();
-    boolean tensorCores = DeviceTraits.hasTensorCores(device);
-    boolean packed = tensorCores && PackedWeights.suits(config);
-    Tuning tuning = Tuning.find(config, DeviceTraits.name(device), packed);
-    return new TornadoBackend(config, describe(device), tensorCores, tuning);
+    ChosenDevice device = requireDevice(config);
+    boolean packed = device.hasTensorCores() && PackedWeights.suits(config);
+    Tuning tuning = Tuning.find(config, DeviceTraits.name(device.device()), packed);
+    return new TornadoBackend(config, device, tuning);
   }
 
   @Override
   public Tuner newTuner(MoeLoraConfig config) {
-    TornadoDevice device = requireDevice();
-    return new TornadoTuner(config, device, describe(device));
+    return new TornadoTuner(config, requireDevice(config));
   }
 
-  private TornadoDevice requireDevice() {
+  private ChosenDevice requireDevice(MoeLoraConfig config) {
     if (probe() instanceof Availability.Unusable unusable) {
       throw new IllegalStateException(unusable.reason() + ". " + unusable.remedy());
     }
-    return TornadoExecutionPlan.getDevice(0, 0);
+    return ChosenDevice.of(Devices.find(config.device()));
   }
 }

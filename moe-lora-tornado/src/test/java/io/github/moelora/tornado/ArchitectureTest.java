@@ -33,9 +33,11 @@ class ArchitectureTest {
           .room("weights", "device", "layout", "kernels")
           .room("choice", "layout", "kernels")
           .room("launch", "layout", "kernels", "weights", "choice")
-          .room("plan", "layout", "kernels", "choice")
+          .room("plan", "layout", "kernels", "choice", "launch")
           .room("step", "device", "layout", "weights", "choice", "launch")
-          .room("engine", "layout", "kernels", "weights", "plan", "step")
+          .room(
+              "engine", "device", "layout", "kernels", "weights", "choice", "launch", "plan",
+              "step")
           .room("tune", "device", "layout", "kernels", "weights", "choice", "launch", "step")
           .room(
               "", "device", "layout", "kernels", "weights", "choice", "launch", "plan", "step",

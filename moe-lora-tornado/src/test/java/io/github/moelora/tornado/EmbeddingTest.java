@@ -13,7 +13,6 @@ import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
-import io.github.moelora.StalePlanException;
 import io.github.moelora.Step;
 import io.github.moelora.testkit.Seeds;
 import io.github.moelora.tornado.example.MoeLayers;
@@ -30,7 +29,6 @@ import org.assertj.core.api.ThrowableAssert.ThrowingCallable;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
-import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
@@ -75,44 +73,30 @@ class EmbeddingTest {
   @Test
   void manyStepsWithSwaps() {
     try (MoeLora lora = MoeLora.open(CONFIG, "tornado");
-        MoeLayers layers = new MoeLayers(lora, base);
-        Step step = lora.newStep();
-        Step other = lora.newStep()) {
-      check(layers, step, 7);
+        MoeLayers layers = new MoeLayers(lora, base)) {
+      check(layers, 7);
       load(lora, 0, adapter(4, false, 1));
       load(lora, 1, adapter(8, true, 1));
-      check(layers, step, 1);
-      check(layers, other, MAX_TOKENS);
-      check(layers, step, 0);
+      check(layers, 1);
+      check(layers, MAX_TOKENS);
+      check(layers, 0);
       load(lora, 2, adapter(3, false, 0.5));
-      check(layers, step, 17);
+      check(layers, 17);
       load(lora, 0, adapter(7, true, 0.7));
-      check(layers, step, MAX_TOKENS);
+      check(layers, MAX_TOKENS);
       lora.unload(1);
       slots[1] = null;
-      check(layers, other, 11);
+      check(layers, 11);
       lora.setEnabled(2, false);
       LoraAdapter disabled = slots[2];
       slots[2] = null;
-      check(layers, step, 12);
+      check(layers, 12);
       lora.setEnabled(2, true);
       slots[2] = disabled;
-      check(layers, step, 13);
+      check(layers, 13);
 
-      refusesStalePlan(lora, layers, step);
-      refusesWhatIsNotItsOwn(lora, layers, step);
+      refusesWhatIsNotItsOwn(lora, layers);
     }
-  }
-
-  private void refusesStalePlan(MoeLora lora, MoeLayers layers, Step step) {
-    plan(layers, step, new int[] {0, -1});
-    load(lora, 0, adapter(4, false, 1));
-    assertThatThrownBy(() -> layers.run(step)).isInstanceOf(StalePlanException.class);
-    check(layers, step, 9);
-    int[] others = {0, -1};
-    plan(layers, step, others);
-    load(lora, 1, adapter(4, false, 1));
-    runAndCheck(layers, step, others);
   }
 
   private void load(MoeLora lora, int slot, LoraAdapter adapter) {
@@ -157,7 +141,7 @@ class EmbeddingTest {
     return array;
   }
 
-  private void plan(MoeLayers layers, Step step, int[] adapterIds) {
+  private void plan(MoeLayers layers, int[] adapterIds) {
     int tokens = adapterIds.length;
     for (int i = 0; i < tokens * HIDDEN; i++) {
       layers.input.set(i, (float) random.nextGaussian() * 0.5f);
@@ -170,22 +154,17 @@ class EmbeddingTest {
         layers.routingWeights.set(t * PER_TOKEN + k, 0.25f + random.nextFloat());
       }
     }
-    step.plan(
-        tokens,
-        layers.expertIds.getSegment(),
-        layers.routingWeights.getSegment(),
-        MemorySegment.ofArray(adapterIds));
   }
 
-  private void check(MoeLayers layers, Step step, int tokens) {
+  private void check(MoeLayers layers, int tokens) {
     int[] adapterIds = random.ints(tokens, -1, SLOTS).toArray();
-    plan(layers, step, adapterIds);
-    runAndCheck(layers, step, adapterIds);
+    plan(layers, adapterIds);
+    runAndCheck(layers, adapterIds);
   }
 
-  private void runAndCheck(MoeLayers layers, Step step, int[] adapterIds) {
+  private void runAndCheck(MoeLayers layers, int[] adapterIds) {
     layers.x.init(Float.NaN);
-    layers.run(step);
+    layers.run(adapterIds.length, adapterIds);
     double[][] expected = forward(layers, adapterIds, true);
     double[][] without = forward(layers, adapterIds, false);
     double largest =
@@ -205,23 +184,27 @@ class EmbeddingTest {
     }
   }
 
-  private void refusesWhatIsNotItsOwn(MoeLora lora, MoeLayers layers, Step step) {
-    try (MoeLora second = MoeLora.open(CONFIG, "tornado");
-        Step foreign = second.newStep()) {
-      plan(layers, foreign, new int[] {-1});
-      assertThatThrownBy(() -> layers.run(foreign))
-          .isInstanceOf(IllegalArgumentException.class)
-          .hasMessage("step must be of the instance that the tasks are of");
-    }
+  private void refusesWhatIsNotItsOwn(MoeLora lora, MoeLayers layers) {
     assertThatThrownBy(() -> EngineTasks.of(lora))
         .isInstanceOf(IllegalStateException.class)
         .hasMessageContaining("has one already");
-    plan(layers, step, new int[] {1});
+    assertRefused(
+        () -> layers.run(MAX_TOKENS + 1, new int[MAX_TOKENS + 1]),
+        "tokens must be in [0, 24], got 25");
+    assertRefused(() -> layers.run(2, 0), "adapterIds must hold 2 elements, got 1");
+    assertRefused(() -> layers.run(2, 0, SLOTS), "adapterIds[1] must be in [-1, 3), got 3");
     Matrix x = matrix(1, HIDDEN, 1);
     Matrix y = matrix(PER_TOKEN, 2 * INNER, 1);
-    assertThatThrownBy(() -> step.run(ProjectionCall.gateUp(0), x, y))
-        .isInstanceOf(IllegalStateException.class)
-        .hasMessageContaining("engine's plan");
+    try (Step step = lora.newStep()) {
+      step.plan(
+          1,
+          layers.expertIds.getSegment(),
+          layers.routingWeights.getSegment(),
+          MemorySegment.ofArray(new int[] {1}));
+      assertThatThrownBy(() -> step.run(ProjectionCall.gateUp(0), x, y))
+          .isInstanceOf(IllegalStateException.class)
+          .hasMessageContaining("engine's plan");
+    }
   }
 
   @Test
@@ -229,8 +212,7 @@ class EmbeddingTest {
     try (MoeLora lora = MoeLora.open(CONFIG, "tornado");
         Step step = lora.newStep()) {
       EngineTasks tasks = EngineTasks.of(lora);
-      GridScheduler scheduler = new GridScheduler();
-      EngineGraph graph = new EngineGraph(new TaskGraph("engine"), 1, scheduler, 4);
+      EngineGraph graph = new EngineGraph(new TaskGraph("engine"), 1, 4);
       FloatArray x = new FloatArray(4 * HIDDEN);
       FloatArray y = new FloatArray(4 * PER_TOKEN * 2 * INNER);
       ProjectionCall call = ProjectionCall.gateUp(0);
@@ -249,24 +231,35 @@ class EmbeddingTest {
       assertRefused(
           () -> tasks.append(graph, call.withPairRows(true), new EngineArrays(x, y, 2 * INNER)),
           "x must hold at least 264 elements, got 132");
-      EngineGraph large = new EngineGraph(graph.graph(), 1, scheduler, MAX_TOKENS + 1);
+      EngineGraph large = new EngineGraph(graph.graph(), 1, MAX_TOKENS + 1);
       assertRefused(
           () -> tasks.append(large, call, new EngineArrays(x, y, 2 * INNER)),
           "maxTokens must be at most 24 as in the config, got 25");
       assertRefused(
-          () -> new EngineGraph(graph.graph(), -1, scheduler, 1),
-          "index must be at least 0, got -1");
+          () -> new EngineGraph(graph.graph(), -1, 1), "index must be at least 0, got -1");
       assertRefused(
-          () -> new EngineGraph(graph.graph(), 0, scheduler, 0),
-          "maxTokens must be at least 1, got 0");
-      tasks.transferPlan(new EngineGraph(new TaskGraph("first"), 0, scheduler, 4));
+          () -> new EngineGraph(graph.graph(), 0, 0), "maxTokens must be at least 1, got 0");
+      assertRefused(
+          () -> tasks.route(graph, new EngineRouting(new IntArray(8), new FloatArray(7))),
+          "routingWeights must hold at least maxTokens * expertsPerToken = 8 elements, got 7");
+      assertRefused(
+          () -> tasks.useAdapterIds(new IntArray(MAX_TOKENS - 1)),
+          "adapterIds must hold at least maxTokens = 24 elements, got 23");
       assertThatThrownBy(
               () ->
-                  tasks.append(
-                      new EngineGraph(graph.graph(), 0, scheduler, 4),
-                      call,
-                      new EngineArrays(x, y, 2 * INNER)))
-          .isInstanceOf(IllegalStateException.class);
+                  tasks.appendCombined(
+                      graph,
+                      ProjectionCall.down(0),
+                      new EngineArrays(
+                          new FloatArray(8 * INNER), new FloatArray(4 * HIDDEN), HIDDEN)))
+          .isInstanceOf(IllegalStateException.class)
+          .hasMessage("route must come before a combined call");
+      assertRefused(
+          () ->
+              tasks.appendCombined(
+                  graph, ProjectionCall.down(0).deltaOnly(), new EngineArrays(x, y, HIDDEN)),
+          "a combined call must add and be on routed experts, got "
+              + ProjectionCall.down(0).deltaOnly());
     }
     try (MoeLora lora = MoeLora.open(CONFIG, "tornado")) {
       lora.load(0, adapter(1, false, 1));

@@ -162,14 +162,13 @@ class EngineTasksTest {
               .transferToDevice(
                   DataTransferMode.EVERY_EXECUTION, graph.arrays().x(), graph.arrays().y());
       tasks.append(
-          new EngineGraph(engine, list.size(), scheduler, graph.maxTokens()),
-          graph.call(),
-          graph.arrays());
+          new EngineGraph(engine, list.size(), graph.maxTokens()), graph.call(), graph.arrays());
       list.add(
           engine.transferToHost(DataTransferMode.EVERY_EXECUTION, graph.arrays().y()).snapshot());
     }
     list.addAll(tasks.graphs());
     TornadoExecutionPlan plan = new TornadoExecutionPlan(list.toArray(ImmutableTaskGraph[]::new));
+    tasks.addGrids(scheduler);
     if (!scheduler.keySet().isEmpty()) {
       plan.withGridScheduler(scheduler);
     }

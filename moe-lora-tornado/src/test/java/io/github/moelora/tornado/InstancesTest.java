@@ -7,16 +7,15 @@ import io.github.moelora.LoraAdapter;
 import io.github.moelora.MoeLora;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.MoeModel;
+import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Step;
 import io.github.moelora.testkit.Problem;
 import io.github.moelora.testkit.Seeds;
-import io.github.moelora.tornado.weights.FloatWeights;
-import java.lang.management.ManagementFactory;
-import java.nio.charset.StandardCharsets;
-import java.nio.file.Path;
+import io.github.moelora.tornado.layout.PoolSizes;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
@@ -68,7 +67,8 @@ class InstancesTest {
             .route()
             .dealAdapters();
     long elements = 256L * 10 * (2 * 640 + 640);
-    assertThat(elements).isGreaterThan(FloatWeights.STAGED);
+    int pool = PoolSizes.floats(problem.config(), Projection.GATE_UP);
+    assertThat(elements).isGreaterThan(2L * PoolSizes.staged(pool, problem.config().slots()));
     try (MoeLora lora = MoeLora.open(problem.config(), "tornado")) {
       problem.check(lora, CALLS);
     }
@@ -116,16 +116,7 @@ class InstancesTest {
   /** With device memory for one instance, many can still follow one another. */
   @Test
   void closingFreesDeviceMemory() throws Exception {
-    List<String> command = new ArrayList<>();
-    command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
-    command.addAll(ManagementFactory.getRuntimeMXBean().getInputArguments());
-    command.add("-Dtornado.device.memory=24MB");
-    command.add("-cp");
-    command.add(System.getProperty("java.class.path"));
-    command.add(Successive.class.getName());
-    Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
-    String output = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
-    assertThat(process.waitFor()).as(output).isZero();
+    String output = OwnJvm.run(Successive.class, Map.of(), "-Dtornado.device.memory=24MB");
     assertThat(output).contains("opened and closed 6 times");
   }
 

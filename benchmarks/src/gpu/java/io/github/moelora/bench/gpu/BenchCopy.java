@@ -10,6 +10,7 @@ import uk.ac.manchester.tornado.api.WorkerGrid;
 import uk.ac.manchester.tornado.api.WorkerGrid1D;
 import uk.ac.manchester.tornado.api.annotations.Parallel;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
+import uk.ac.manchester.tornado.api.enums.TornadoVMBackendType;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 import uk.ac.manchester.tornado.api.types.arrays.LongArray;
 
@@ -49,6 +50,13 @@ final class BenchCopy {
    */
   record Rate(double bytesPerSecond, boolean correct) {}
 
+  /** Lets a plan capture its graphs, which all backends but OpenCL can. */
+  static void capture(TornadoExecutionPlan plan) {
+    if (plan.getDevice(0).getTornadoVMBackend() != TornadoVMBackendType.OPENCL) {
+      plan.withCUDAGraph();
+    }
+  }
+
   static Rate measure() {
     LongArray from = new LongArray(ELEMENTS);
     LongArray to = new LongArray(ELEMENTS);
@@ -70,7 +78,7 @@ final class BenchCopy {
         new TornadoExecutionPlan(load.snapshot(), one.snapshot(), many.snapshot());
     try {
       plan.withGridScheduler(scheduler);
-      plan.withCUDAGraph();
+      capture(plan);
       plan.withGraph(0).execute();
       TornadoExecutionResult result = plan.withGraph(1).execute();
       result.transferToHost(to);

@@ -1,6 +1,7 @@
 package io.github.moelora.bench.gpu;
 
 import io.github.moelora.DType;
+import io.github.moelora.Projection;
 import io.github.moelora.cli.Options;
 import io.github.moelora.spi.Availability;
 import io.github.moelora.tornado.TornadoBackendProvider;
@@ -59,6 +60,27 @@ final class BenchGpu implements Callable<Integer> {
 
   @Option(names = "--types", split = ",", paramLabel = "TYPE", description = "bf16, fp16 or both.")
   private List<String> types = List.of("bf16", "fp16");
+
+  /** Kernels to measure. */
+  enum Kernels {
+    tuned,
+    portable
+  }
+
+  @Option(
+      names = "--kernels",
+      paramLabel = "KIND",
+      description =
+          "tuned: the narrow kernels, on the CUDA backend alone; portable: the plain loops on"
+              + " float32, on any.")
+  private Kernels kind = Kernels.tuned;
+
+  @Option(
+      names = "--layer",
+      description =
+          "Measure whole layers instead: plan on the device, gate/up and down in one graph, as an"
+              + " engine has them; --cases then names shapes whose models are meant.")
+  private boolean layer;
 
   @Option(names = "--seed", paramLabel = "N", description = "Seed of all random numbers.")
   private long seed = 1;
@@ -138,8 +160,14 @@ final class BenchGpu implements Callable<Integer> {
                 Collectors.toMap(type -> type, BenchGpu::dtype, (a, b) -> a, LinkedHashMap::new));
     Options.requireAtLeastOne("--ranks", ranks);
     Options.requireAtLeastOne("--tokens", tokens);
+    if (vllm != null && kind == Kernels.portable) {
+      throw new IllegalArgumentException("--vllm is compared with --kernels tuned alone");
+    }
     if (vllm != null && !Files.isReadable(vllm)) {
       throw new IllegalArgumentException("--vllm must be a readable file, got " + vllm);
+    }
+    if (layer) {
+      return measureLayers(shapes, dtypes);
     }
     open();
     boolean complete = true;
@@ -158,6 +186,32 @@ final class BenchGpu implements Callable<Integer> {
     return complete ? exitCode() : 1;
   }
 
+  /** Measures layers; a shape for each model, because both projections are in a layer. */
+  private int measureLayers(List<BenchShape> shapes, Map<String, DType> dtypes) throws IOException {
+    if (vllm != null || plot != null) {
+      throw new IllegalArgumentException("--layer takes no --vllm and no --plot");
+    }
+    System.err.println(device(kind).device());
+    LayerTable table = new LayerTable();
+    for (var type : dtypes.entrySet()) {
+      for (BenchShape shape : shapes) {
+        if (shape.projection() == Projection.DOWN) {
+          continue;
+        }
+        for (int rank : ranks) {
+          try (BenchLayer each = new BenchLayer(shape, rank, type.getValue(), tokens, seed)) {
+            table.add(shape.name(), type.getKey(), type.getValue(), rank, each.measure());
+          }
+          if (json != null) {
+            Files.writeString(json, table.json());
+          }
+        }
+      }
+    }
+    System.out.print(table);
+    return table.valid() ? 0 : 1;
+  }
+
   private static DType dtype(String type) {
     return switch (type.toLowerCase(Locale.ROOT)) {
       case "bf16" -> DType.BF16;
@@ -166,14 +220,16 @@ final class BenchGpu implements Callable<Integer> {
     };
   }
 
-  private static Availability.Usable device() {
+  private static Availability.Usable device(Kernels kind) {
     Availability availability = new TornadoBackendProvider().probe();
     if (!(availability instanceof Availability.Usable usable)) {
       throw new IllegalArgumentException("the device cannot be used: " + availability);
     }
-    if (!DeviceTraits.hasTensorCores(TornadoExecutionPlan.getDevice(0, 0))) {
+    if (kind == Kernels.tuned
+        && !DeviceTraits.hasTensorCores(TornadoExecutionPlan.getDevice(0, 0))) {
       throw new IllegalArgumentException(
-          "the narrow kernels need TornadoVM's CUDA backend, got " + usable.device());
+          "--kernels tuned needs TornadoVM's CUDA backend, and --kernels portable any, got "
+              + usable.device());
     }
     return usable;
   }
@@ -184,7 +240,7 @@ final class BenchGpu implements Callable<Integer> {
 
   /** Measures the copy, after which the report can take cells. */
   private void open() throws IOException {
-    Availability.Usable usable = device();
+    Availability.Usable usable = device(kind);
     BenchCopy.Rate copy = BenchCopy.measure();
     System.err.printf(
         Locale.ROOT,
@@ -207,7 +263,10 @@ final class BenchGpu implements Callable<Integer> {
   /** Whether it came to an end; an error is printed, and the other shapes go on. */
   private boolean measure(BenchShape shape, int rank, String name, DType type) throws IOException {
     long start = System.nanoTime();
-    try (BenchKernels kernels = new BenchKernels(shape, rank, type, tokens, seed)) {
+    try (BenchSubject kernels =
+        kind == Kernels.tuned
+            ? new BenchKernels(shape, rank, type, tokens, seed)
+            : new BenchLoops(shape, rank, type, tokens, seed)) {
       for (int count : tokens) {
         BenchReport.Cell cell = cell(kernels, kernels.batch(count), name);
         report = report.withCell(cell);
@@ -224,10 +283,10 @@ final class BenchGpu implements Callable<Integer> {
     return true;
   }
 
-  private BenchReport.Cell cell(BenchKernels kernels, Batch batch, String type) {
+  private BenchReport.Cell cell(BenchSubject kernels, Batch batch, String type) {
     int chosen = kernels.chosenBlockSize(batch);
     List<BenchReport.Variant> variants = new ArrayList<>();
-    for (BenchKernels.Result result : kernels.measure(batch)) {
+    for (BenchSubject.Result result : kernels.measure(batch)) {
       variants.add(
           new BenchReport.Variant(
               result.blockSize(),

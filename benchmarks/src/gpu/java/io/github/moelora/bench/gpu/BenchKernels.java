@@ -4,11 +4,11 @@ import io.github.moelora.DType;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
-import io.github.moelora.reference.Reference;
 import io.github.moelora.spi.PlanFormat;
 import io.github.moelora.tornado.choice.OneShotTiling;
 import io.github.moelora.tornado.choice.SplitTiling;
 import io.github.moelora.tornado.choice.Tiling;
+import io.github.moelora.tornado.device.ChosenDevice;
 import io.github.moelora.tornado.launch.NarrowArrays;
 import io.github.moelora.tornado.launch.NarrowLaunch;
 import io.github.moelora.tornado.launch.Target;
@@ -16,15 +16,13 @@ import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.step.TornadoBackend;
 import io.github.moelora.tornado.tune.CapturedTimer;
 import io.github.moelora.tornado.weights.PackedWeights;
+import io.github.moelora.tornado.weights.ProjectionWeights;
 import io.github.moelora.workload.Batch;
-import io.github.moelora.workload.Bits;
 import io.github.moelora.workload.Check;
 import io.github.moelora.workload.RandomAdapters;
 import io.github.moelora.workload.Workload;
 import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
@@ -46,15 +44,7 @@ import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
  * x, y. A graph uploads a slot, one loads a batch, and captured graphs compute it once or many
  * times.
  */
-final class BenchKernels implements AutoCloseable {
-  /** Random numbers that x is windows of. */
-  private static final int POOL = 1 << 23;
-
-  private static final int SAMPLES = 6;
-
-  /** Content of y before a run repeats after this many elements. */
-  private static final int Y_PERIOD = 13;
-
+final class BenchKernels implements BenchSubject {
   /** Every repeat is compiled on its own. */
   private static final int REPEATS = 9;
 
@@ -70,15 +60,6 @@ final class BenchKernels implements AutoCloseable {
   /** A captured graph. */
   private record Key(Tiling tiling, int repeats) {}
 
-  /**
-   * Time of one block size.
-   *
-   * @param blockSize rows of a block
-   * @param time of shrink and expand
-   * @param worstError largest error of a checked element, as a share of what it may be
-   */
-  record Result(int blockSize, CapturedTimer.Time time, double worstError) {}
-
   private final BenchShape shape;
   private final Workload.Sizes sizes;
   private final DType type;
@@ -86,7 +67,6 @@ final class BenchKernels implements AutoCloseable {
   private final TornadoBackend backend;
   private final PackedWeights weights;
   private final Arena arena = Arena.ofShared();
-  private final Matrix pool;
   private final List<LoraAdapter> adapters = new ArrayList<>();
   private final List<Tiling> tilings;
   private final DevicePlan routing;
@@ -94,6 +74,7 @@ final class BenchKernels implements AutoCloseable {
   private final FloatArray z;
   private final TornadoNativeArray y;
   private final IntArray flag = new IntArray(16);
+  private final BenchOperands operands;
   private final Map<Key, Integer> graphs = new HashMap<>();
   private final TornadoExecutionPlan plan;
 
@@ -107,10 +88,10 @@ final class BenchKernels implements AutoCloseable {
     int maxTokens = Collections.max(tokens);
     sizes = shape.sizes(maxTokens, rank, type);
     MoeLoraConfig config = sizes.config();
-    backend = new TornadoBackend(config, "benchmark", true);
+    backend = new TornadoBackend(config, ChosenDevice.first(), null);
     weights = (PackedWeights) backend.weights(0, shape.projection());
     SplittableRandom random = new SplittableRandom(seed);
-    pool = Bits.random(arena, random, type, 1, POOL);
+    Matrix pool = BenchOperands.pool(arena, random, type);
     RandomAdapters randomAdapters = new RandomAdapters(arena, random, sizes);
     for (int slot = 0; slot < shape.adapters(); slot++) {
       adapters.add(randomAdapters.next("adapter" + slot, List.of(shape.projection())));
@@ -123,10 +104,15 @@ final class BenchKernels implements AutoCloseable {
     z = new FloatArray(zElements(config));
     y = PackedWeights.words(type, Math.multiplyExact(pairs, shape.outputWidth()));
     flag.init(0);
+    operands =
+        new BenchOperands(shape, pool, List.copyOf(adapters), x.getSegment(), y.getSegment());
     plan = makePlan(config);
     for (int slot = 0; slot < adapters.size(); slot++) {
-      weights.pack(adapters.get(slot)).stage(slot);
-      plan.withGraph(UPLOAD).execute();
+      ProjectionWeights.Packed packed = weights.pack(adapters.get(slot));
+      packed.stage(slot);
+      do {
+        plan.withGraph(UPLOAD).execute();
+      } while (packed.stageNext());
     }
   }
 
@@ -207,27 +193,30 @@ final class BenchKernels implements AutoCloseable {
     return keys;
   }
 
-  BenchShape shape() {
+  @Override
+  public BenchShape shape() {
     return shape;
   }
 
-  Workload.Sizes sizes() {
+  @Override
+  public Workload.Sizes sizes() {
     return sizes;
   }
 
-  Batch batch(int tokens) {
+  @Override
+  public Batch batch(int tokens) {
     return shape.batch(tokens, seed + tokens);
   }
 
-  /** Rows of a block that the backend takes for a batch. */
-  int chosenBlockSize(Batch batch) {
+  @Override
+  public int chosenBlockSize(Batch batch) {
     return backend.blockSize(batch.pairs(), batch.distinctExperts());
   }
 
-  /** Times every block size that suits a batch, each after a check of its result. */
-  List<Result> measure(Batch batch) {
-    fillX(batch);
-    List<Sample> samples = samples(batch);
+  @Override
+  public List<Result> measure(Batch batch) {
+    operands.fillX(batch);
+    List<BenchOperands.Sample> samples = operands.samples(batch);
     List<Result> results = new ArrayList<>();
     for (Tiling tiling : tilings(batch)) {
       int blockSize = tiling.rows();
@@ -238,7 +227,7 @@ final class BenchKernels implements AutoCloseable {
           shape.call(),
           shape.outputWidth(),
           tiling);
-      fillY(batch);
+      operands.fillY(batch);
       plan.withGraph(LOAD).execute();
       int one = graph(tiling, 1);
       TornadoExecutionResult result = plan.withGraph(one).execute();
@@ -246,7 +235,7 @@ final class BenchKernels implements AutoCloseable {
       Check check = new Check();
       samples.forEach(sample -> sample.check(check));
       // a sum over all repeats may overflow, and must not start from what the last one left
-      fillY(batch);
+      operands.fillY(batch);
       plan.withGraph(LOAD).execute();
       CapturedTimer.Time time =
           new CapturedTimer(plan, WARM_UP_NANOS).measure(one, graph(tiling, REPEATS), REPEATS);
@@ -273,108 +262,6 @@ final class BenchKernels implements AutoCloseable {
       throw new IllegalStateException("no graph of %d repeats of %s".formatted(repeats, tiling));
     }
     return index;
-  }
-
-  private void fillX(Batch batch) {
-    long bytes = (long) shape.inputRows(batch.tokens()) * shape.inputWidth() * type.bytes();
-    MemorySegment to = x.getSegment();
-    long at = 0;
-    while (at < bytes) {
-      long count = Math.min(bytes - at, pool.data().byteSize());
-      MemorySegment.copy(pool.data(), 0, to, at, count);
-      at += count;
-    }
-  }
-
-  private void fillY(Batch batch) {
-    long bytes = (long) batch.pairs() * shape.outputWidth() * type.bytes();
-    MemorySegment to = y.getSegment();
-    for (int i = 0; i < Y_PERIOD; i++) {
-      type.set(to, i, before(i));
-    }
-    long filled = (long) Y_PERIOD * type.bytes();
-    while (filled < bytes) {
-      long count = Math.min(filled, bytes - filled);
-      MemorySegment.copy(to, 0, to, filled, count);
-      filled += count;
-    }
-  }
-
-  /** Element of y before a run; exact in every type. */
-  private static float before(long index) {
-    return index % Y_PERIOD * 0.25f;
-  }
-
-  /** What some rows of y, spread over the batch, must hold. */
-  private List<Sample> samples(Batch batch) {
-    int count = Math.min(batch.tokens(), SAMPLES);
-    List<Sample> samples = new ArrayList<>();
-    for (int i = 0; i < count; i++) {
-      int token = count == 1 ? 0 : (int) ((long) i * (batch.tokens() - 1) / (count - 1));
-      samples.add(sample(batch, token));
-    }
-    return samples;
-  }
-
-  private Sample sample(Batch batch, int token) {
-    int perToken = shape.preset().expertsPerToken();
-    int width = shape.outputWidth();
-    int first = token * perToken;
-    int xRows = shape.inputRows(1);
-    Matrix inputs =
-        new Matrix(
-            x.getSegment(),
-            type,
-            xRows,
-            shape.inputWidth(),
-            (long) token * xRows * shape.inputWidth(),
-            shape.inputWidth(),
-            1);
-    Matrix outputs =
-        Matrix.of(MemorySegment.ofArray(new short[perToken * width]), type, perToken, width);
-    for (int p = 0; p < perToken; p++) {
-      for (int c = 0; c < width; c++) {
-        outputs.set(p, c, before((long) (first + p) * width + c));
-      }
-    }
-    return new Sample(
-        first,
-        Reference.compute(
-            new Reference.Inputs(
-                shape.preset().model(),
-                shape.call(),
-                new ArrayList<>(adapters),
-                Arrays.copyOfRange(batch.expertIds(), first, first + perToken),
-                Arrays.copyOfRange(batch.routingWeights(), first, first + perToken),
-                new int[] {batch.adapterIds()[token]},
-                inputs,
-                outputs)));
-  }
-
-  /** Expected rows of y from {@code firstPair} on. */
-  private final class Sample {
-    private final int firstPair;
-    private final Reference.Result expected;
-
-    Sample(int firstPair, Reference.Result expected) {
-      this.firstPair = firstPair;
-      this.expected = expected;
-    }
-
-    /** Compares the rows of y with them. */
-    void check(Check check) {
-      int width = shape.outputWidth();
-      Matrix rows =
-          new Matrix(
-              y.getSegment(),
-              type,
-              expected.values().length,
-              width,
-              (long) firstPair * width,
-              width,
-              1);
-      check.compare(expected, rows);
-    }
   }
 
   @Override

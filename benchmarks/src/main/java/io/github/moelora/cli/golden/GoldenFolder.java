@@ -4,10 +4,10 @@ import com.fasterxml.jackson.core.JsonLocation;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import io.github.moelora.workload.Workload.Place;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.List;
-import org.jspecify.annotations.Nullable;
 
 /** A folder of golden data: its manifest tells which kind it holds. */
 public final class GoldenFolder {
@@ -19,23 +19,23 @@ public final class GoldenFolder {
    * Replays all cases of a folder.
    *
    * @param given a folder that holds {@code manifest.json}
-   * @param backend name of the backend that computes, or null for the best usable one
+   * @param place backend and device that compute
    * @throws IllegalArgumentException if the manifest is not JSON or of no known kind
    */
-  public static List<GoldenCase> replay(Path given, @Nullable String backend) throws IOException {
+  public static List<GoldenCase> replay(Path given, Place place) throws IOException {
     // by its absolute path, so that it has a name and siblings
     Path folder = given.toAbsolutePath().normalize();
     JsonNode manifest = manifest(folder);
     if (manifest.has("adapters")) {
       try (GoldenModel model = GoldenModel.open(folder, manifest)) {
-        return model.replay(backend);
+        return model.replay(place);
       }
     }
     if (manifest.has("base_model")) {
       return HostileAdapters.replay(folder, manifest);
     }
     if (manifest.has("cases")) {
-      return KernelCases.replay(folder, manifest, backend);
+      return KernelCases.replay(folder, manifest, place);
     }
     throw new IllegalArgumentException(
         "%s must have adapters or cases, got neither".formatted(folder.resolve("manifest.json")));

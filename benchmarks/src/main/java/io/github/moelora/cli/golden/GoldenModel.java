@@ -16,6 +16,7 @@ import io.github.moelora.peft.PeftAdapter;
 import io.github.moelora.reference.Reference;
 import io.github.moelora.workload.Bits;
 import io.github.moelora.workload.Check;
+import io.github.moelora.workload.Workload.Place;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -106,7 +107,7 @@ final class GoldenModel implements AutoCloseable {
     return model;
   }
 
-  List<GoldenCase> replay(@Nullable String backend) throws IOException {
+  List<GoldenCase> replay(Place place) throws IOException {
     List<GoldenCase> cases = new ArrayList<>();
     List<String> names = new ArrayList<>();
     List<LoraAdapter> adapters = new ArrayList<>();
@@ -117,7 +118,8 @@ final class GoldenModel implements AutoCloseable {
         LoraAdapter adapter;
         try {
           files.add(PeftAdapter.open(folder.resolve(name)));
-          adapter = files.getLast().toLoraAdapter(model);
+          // the data tell routed experts only
+          adapter = files.getLast().toLoraAdapter(model).withoutUnlisted(model);
         } catch (AdapterFormatException e) {
           cases.add(
               new GoldenCase(
@@ -126,10 +128,10 @@ final class GoldenModel implements AutoCloseable {
         }
         names.add(name);
         adapters.add(adapter);
-        cases.add(replayAlone(name, adapter, files.getLast(), backend));
+        cases.add(replayAlone(name, adapter, files.getLast(), place));
       }
       if (!adapters.isEmpty()) {
-        cases.add(replayMixed(names, adapters, backend));
+        cases.add(replayMixed(names, adapters, place));
       }
       return cases;
     } finally {
@@ -143,13 +145,12 @@ final class GoldenModel implements AutoCloseable {
     return types.size() == 1 ? types.getFirst() : DType.F32;
   }
 
-  private GoldenCase replayAlone(
-      String name, LoraAdapter adapter, PeftAdapter file, @Nullable String backend) {
+  private GoldenCase replayAlone(String name, LoraAdapter adapter, PeftAdapter file, Place place) {
     int[] slots = new int[tokens];
     Check deltas = new Check();
     double routed = -1;
     double block = -1;
-    try (Replay replay = new Replay(List.of(adapter), type(file), backend)) {
+    try (Replay replay = new Replay(List.of(adapter), type(file), place)) {
       for (int layer : model.layers()) {
         replay.layer(layer, slots, List.of(name), deltas);
         if (tensors.has(name(layer, "routed_out64", name)) && hasBaseWeights(layer)) {
@@ -173,14 +174,13 @@ final class GoldenModel implements AutoCloseable {
     return new GoldenCase(directory, name, worst, note.toString());
   }
 
-  private GoldenCase replayMixed(
-      List<String> names, List<LoraAdapter> adapters, @Nullable String backend) {
+  private GoldenCase replayMixed(List<String> names, List<LoraAdapter> adapters, Place place) {
     int[] slots = new int[tokens];
     for (int t = 0; t < tokens; t++) {
       slots[t] = t % 5 == 4 ? -1 : t % names.size();
     }
     Check check = new Check();
-    try (Replay replay = new Replay(adapters, DType.F32, backend)) {
+    try (Replay replay = new Replay(adapters, DType.F32, place)) {
       for (int layer : model.layers()) {
         replay.layer(layer, slots, names, check);
       }
@@ -202,7 +202,7 @@ final class GoldenModel implements AutoCloseable {
     return tensors.has(name(layer, "block_out", name))
         && tensors.has(name(layer, "block_out", "base"))
         && tensors.has(name(layer, "routed_out64", "base"))
-        && file.ignoredTensors().stream().allMatch(tensor -> tensor.contains("attn"));
+        && file.denseEntries().stream().allMatch(entry -> entry.module().contains("attn"));
   }
 
   /** Error of the routed experts' output, relative to its largest value. */
@@ -245,7 +245,7 @@ final class GoldenModel implements AutoCloseable {
     private final MoeLora lora;
     private final Step step;
 
-    Replay(List<LoraAdapter> adapters, DType weightType, @Nullable String backend) {
+    Replay(List<LoraAdapter> adapters, DType weightType, Place place) {
       this.adapters = adapters;
       int rank = adapters.stream().mapToInt(LoraAdapter::maxRank).max().orElse(1);
       MoeLoraConfig config =
@@ -253,7 +253,7 @@ final class GoldenModel implements AutoCloseable {
               .withMaxTokens(tokens)
               .withMaxRank(Math.max(1, rank))
               .withWeightType(weightType);
-      lora = backend == null ? MoeLora.open(config) : MoeLora.open(config, backend);
+      lora = place.open(config);
       for (int slot = 0; slot < adapters.size(); slot++) {
         lora.load(slot, adapters.get(slot));
       }

@@ -15,6 +15,7 @@ import io.github.moelora.Step;
 import io.github.moelora.reference.Reference;
 import io.github.moelora.workload.Bits;
 import io.github.moelora.workload.Check;
+import io.github.moelora.workload.Workload.Place;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -66,21 +67,20 @@ final class KernelCases {
     call = manifest.path("add_inputs").asBoolean() ? gateUp : gateUp.deltaOnly();
   }
 
-  static List<GoldenCase> replay(Path folder, JsonNode manifest, @Nullable String backend)
-      throws IOException {
+  static List<GoldenCase> replay(Path folder, JsonNode manifest, Place place) throws IOException {
     List<GoldenCase> cases = new ArrayList<>();
     for (JsonNode item : manifest.path("cases")) {
       String name = item.path("name").asText();
       try (GoldenTensors tensors = GoldenTensors.open(folder.resolve(name + ".safetensors"))) {
         cases.add(
             new KernelCases(tensors, item)
-                .replay(String.valueOf(folder.getFileName()), name, backend));
+                .replay(String.valueOf(folder.getFileName()), name, place));
       }
     }
     return cases;
   }
 
-  private GoldenCase replay(String directory, String name, @Nullable String backend) {
+  private GoldenCase replay(String directory, String name, Place place) {
     DType type = tensors.matrix("lora_a").type();
     int rank = tensors.size("lora_a", 3);
     MoeLoraConfig config =
@@ -91,7 +91,7 @@ final class KernelCases {
     int[] enabled = tensors.ints("adapter_enabled");
     List<@Nullable LoraAdapter> adapters = new ArrayList<>();
     try (Arena arena = Arena.ofShared();
-        MoeLora lora = backend == null ? MoeLora.open(config) : MoeLora.open(config, backend);
+        MoeLora lora = place.open(config);
         Step step = lora.newStep()) {
       for (int slot = 0; slot < slots; slot++) {
         LoraAdapter adapter = adapter(slot);

@@ -48,6 +48,10 @@ public final class NamePattern {
   private final String text;
   private final boolean suffix;
   private final boolean plain;
+
+  /** What every match ends with; may be empty. */
+  private final String tail;
+
   private final NameRegex regex;
   private final Budget budget;
 
@@ -55,6 +59,7 @@ public final class NamePattern {
     this.text = text;
     this.suffix = suffix;
     this.plain = PLAIN.matcher(text).matches();
+    this.tail = tail(text);
     this.regex = regex;
     this.budget = budget;
   }
@@ -77,6 +82,26 @@ public final class NamePattern {
     return new NamePattern(regex, true, compile("(.*\\.)?(" + regex + ")$", regex), budget);
   }
 
+  /**
+   * The literal characters at the end of an expression. Those of one branch of an alternative, of
+   * an escape, or under a flag that ignores case are not what every match ends with.
+   */
+  private static String tail(String text) {
+    if (text.contains("|") || text.contains("(?")) {
+      return "";
+    }
+    int from = text.length();
+    while (from > 0 && isLiteral(text.charAt(from - 1))) {
+      from--;
+    }
+    boolean escaped = from > 0 && text.charAt(from - 1) == '\\';
+    return escaped ? "" : text.substring(from);
+  }
+
+  private static boolean isLiteral(char c) {
+    return c == '_' || (c < 0x80 && Character.isLetterOrDigit(c));
+  }
+
   private static NameRegex compile(String regex, String text) {
     if (text.length() > MAX_LENGTH) {
       throw new PatternSyntaxException("longer than " + MAX_LENGTH, text, -1);
@@ -92,6 +117,10 @@ public final class NamePattern {
   public boolean matches(String name) {
     if (plain) {
       return matchesPlain(name);
+    }
+    if (!name.endsWith(tail)) {
+      budget.spend(1);
+      return false;
     }
     return regex.matches(name, 0, !suffix, budget);
   }

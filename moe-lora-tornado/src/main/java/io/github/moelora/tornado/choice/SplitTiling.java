@@ -188,7 +188,7 @@ public record SplitTiling(
     return 2 * chunk * ranks
         + 4 * rows * ranks
         + 4 * rows * MmaExpand.sumsStride(chunk)
-        + 16
+        + 640
         + 12 * rows;
   }
 

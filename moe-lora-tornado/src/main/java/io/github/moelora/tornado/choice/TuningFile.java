@@ -1,20 +1,16 @@
 package io.github.moelora.tornado.choice;
 
-import com.fasterxml.jackson.core.JsonFactory;
-import com.fasterxml.jackson.core.JsonParser;
-import com.fasterxml.jackson.core.JsonProcessingException;
-import com.fasterxml.jackson.core.JsonToken;
-import com.fasterxml.jackson.core.StreamReadFeature;
 import io.github.moelora.DType;
 import io.github.moelora.GateUp;
 import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.json.Json;
 import io.github.moelora.tornado.kernels.OneShot;
+import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -32,9 +28,6 @@ public final class TuningFile {
 
   /** Largest number of a shape, and of pairs. */
   private static final int MAX_SIZE = 1 << 30;
-
-  private static final JsonFactory JSON =
-      JsonFactory.builder().enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION).build();
 
   private TuningFile() {}
 
@@ -172,60 +165,22 @@ public final class TuningFile {
       throw new IllegalArgumentException(
           "%s must name a readable file, got %s".formatted(Tuning.PROPERTY, file));
     }
+    byte[] content;
     try {
       long bytes = Files.size(file);
       if (bytes > MAX_BYTES) {
         throw new IllegalArgumentException(
             "%s must be at most %d bytes, got %d".formatted(file, MAX_BYTES, bytes));
       }
-      try (JsonParser parser = JSON.createParser(Files.readString(file))) {
-        if (parser.nextToken() != JsonToken.START_OBJECT) {
-          throw new IllegalArgumentException("%s must hold a JSON object".formatted(file));
-        }
-        Map<String, @Nullable Object> object = object(parser);
-        if (parser.nextToken() != null) {
-          throw new IllegalArgumentException("%s must end after its object".formatted(file));
-        }
-        return object;
-      }
-    } catch (JsonProcessingException e) {
-      throw new IllegalArgumentException(
-          "%s must be JSON: %s (line %d)"
-              .formatted(
-                  file,
-                  e.getOriginalMessage().lines().findFirst().orElse(""),
-                  e.getLocation() == null ? 0 : e.getLocation().getLineNr()),
-          e);
+      content = Files.readAllBytes(file);
     } catch (IOException e) {
       throw new IllegalArgumentException("%s cannot be read: %s".formatted(file, e), e);
     }
-  }
-
-  private static Map<String, @Nullable Object> object(JsonParser parser) throws IOException {
-    Map<String, @Nullable Object> object = new LinkedHashMap<>();
-    while (parser.nextToken() != JsonToken.END_OBJECT) {
-      String name = parser.currentName();
-      parser.nextToken();
-      object.put(name, value(parser));
+    try {
+      return Json.object(new ByteArrayInputStream(content));
+    } catch (IOException e) {
+      throw new IllegalArgumentException("%s must be JSON: %s".formatted(file, Json.explain(e)), e);
     }
-    return object;
-  }
-
-  private static @Nullable Object value(JsonParser parser) throws IOException {
-    return switch (parser.currentToken()) {
-      case START_OBJECT -> object(parser);
-      case START_ARRAY -> {
-        List<@Nullable Object> array = new ArrayList<>();
-        while (parser.nextToken() != JsonToken.END_ARRAY) {
-          array.add(value(parser));
-        }
-        yield array;
-      }
-      case VALUE_STRING -> parser.getText();
-      case VALUE_NUMBER_INT, VALUE_NUMBER_FLOAT -> parser.getDoubleValue();
-      case VALUE_TRUE, VALUE_FALSE -> parser.getBooleanValue();
-      case null, default -> null;
-    };
   }
 
   /** An object of the file, and where it stands. */
@@ -258,8 +213,10 @@ public final class TuningFile {
     }
 
     double number(String name, int least, int most) {
-      if (fields.get(name) instanceof Double value && value >= least && value <= most) {
-        return value;
+      if (fields.get(name) instanceof Number number
+          && number.doubleValue() >= least
+          && number.doubleValue() <= most) {
+        return number.doubleValue();
       }
       throw refusal(
           name, least == most ? "be " + least : "be a number in [%d, %d]".formatted(least, most));

@@ -17,6 +17,34 @@ public final class DeviceTraits {
         .formatted(device.getPhysicalDevice().getDeviceName().trim(), device.getTornadoVMBackend());
   }
 
+  /** One line for people: device, TornadoVM's version and backend, memory, which kernels run. */
+  public static String describe(TornadoDevice device) {
+    return "%s, TornadoVM %s %s, %.1f GiB, %s"
+        .formatted(
+            device.getPhysicalDevice().getDeviceName().trim(),
+            version(),
+            device.getTornadoVMBackend(),
+            device.getMaxGlobalMemory() / (double) (1L << 30),
+            kernels(device.getTornadoVMBackend()));
+  }
+
+  /**
+   * Which kernels run on a backend, and why. PTX has {@code mma} too, but <a
+   * href="https://github.com/beehive-lab/TornadoVM/blob/v5.2.0-jdk25/tornado-drivers/ptx/src/main/java/uk/ac/manchester/tornado/drivers/ptx/graal/compiler/plugins/PTXGraphBuilderPlugins.java#L862">not
+   * for bfloat16</a>, and stores its sums <a
+   * href="https://github.com/beehive-lab/TornadoVM/blob/v5.2.0-jdk25/tornado-drivers/ptx/src/main/java/uk/ac/manchester/tornado/drivers/ptx/graal/lir/PTXLIRStmt.java#L3288">to
+   * global memory</a> alone, where the kernels here need them in local memory.
+   */
+  static String kernels(TornadoVMBackendType backend) {
+    return switch (backend) {
+      case CUDA -> "tensor cores";
+      case PTX ->
+          "portable kernels, no tensor cores (TornadoVM's PTX backend has no bfloat16 mma and keeps"
+              + " sums of mma out of local memory)";
+      default -> "portable kernels, no tensor cores (TornadoVM's CUDA backend has them)";
+    };
+  }
+
   /**
    * Whether kernels may use {@code mma}: on the CUDA backend, which takes devices of compute
    * capability 8.0 and later for it.

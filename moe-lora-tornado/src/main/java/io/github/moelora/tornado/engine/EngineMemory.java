@@ -1,17 +1,22 @@
 package io.github.moelora.tornado.engine;
 
+import io.github.moelora.tornado.device.ChosenDevice;
+import io.github.moelora.tornado.device.PinnedArrays;
 import io.github.moelora.tornado.kernels.SmallKernels;
-import io.github.moelora.tornado.plan.HostPlan;
 import io.github.moelora.tornado.weights.ProjectionWeights;
 import java.util.ArrayList;
 import java.util.Collection;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.ImmutableTaskGraph;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
+import uk.ac.manchester.tornado.api.TornadoExecutionResult;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 
 /**
@@ -28,15 +33,24 @@ public final class EngineMemory {
   /** Those with tasks, by the name of their upload graph. */
   private final Map<String, ProjectionWeights> weights = new LinkedHashMap<>();
 
-  private final List<Mapping> mappings = new ArrayList<>();
+  private final Set<Mapping> mappings = new LinkedHashSet<>();
   private final FloatArray scratchHandle = new FloatArray(1);
-  private int scratchFloats;
+  private FloatArray scratch = scratchHandle;
+  private int scratchFloats = 1;
+  private int plansNamed;
 
   /** Names of our graphs, in order; empty until {@link #graphs}. */
   private final List<String> ownGraphs = new ArrayList<>();
 
+  private List<ImmutableTaskGraph> snapshots = List.of();
+  private final Map<String, TornadoExecutionResult> results = new HashMap<>();
+
+  /**
+   * Runs our graphs. A plan of their own, because TornadoVM lets a graph consume arrays only from
+   * the graph of its plan that ran last: so ours may run between any two of the engine's.
+   */
   private @Nullable TornadoExecutionPlan plan;
-  private int firstGraph;
+
   private volatile boolean closed;
 
   /** The array of one element that stands for scratch memory in the engine's graphs. */
@@ -54,30 +68,35 @@ public final class EngineMemory {
   }
 
   /**
-   * Maps what the tasks of a projection read.
+   * Maps what the tasks of a projection read, but for the plan.
    *
    * @param engineGraph position of their graph in the engine's plan
    * @param owner has the memory
    * @param handles of {@code owner}, in the engine's graph
-   * @param hostPlan the plan that the tasks read
    */
-  public void map(
-      int engineGraph, ProjectionWeights owner, ProjectionWeights handles, HostPlan hostPlan) {
+  public void map(int engineGraph, ProjectionWeights owner, ProjectionWeights handles) {
     weights.put(owner.uploadName(), owner);
     map(engineGraph, handles.resident(), owner.resident(), owner.uploadName());
-    map(engineGraph, hostPlan.handles().plan(), hostPlan.transferred(), hostPlan.name());
     mappings.add(new Mapping(scratchHandle, engineGraph, scratchHandle, SCRATCH));
   }
 
-  /** Maps the arrays of a plan that a graph of the engine transfers. */
-  public void mapTransfer(int engineGraph, HostPlan hostPlan) {
-    map(engineGraph, hostPlan.transferred(), hostPlan.transferred(), hostPlan.name());
-  }
-
-  private void map(int engineGraph, Object[] handles, Object[] arrays, String owner) {
+  /**
+   * Maps arrays, once however often it is asked.
+   *
+   * @param engineGraph position of a graph in the engine's plan
+   * @param handles arrays of one element in that graph
+   * @param arrays of ours, in the same order
+   * @param owner name of our graph that has them
+   */
+  public void map(int engineGraph, Object[] handles, Object[] arrays, String owner) {
     for (int i = 0; i < handles.length; i++) {
       mappings.add(new Mapping(handles[i], engineGraph, arrays[i], owner));
     }
+  }
+
+  /** A number for the tasks of a plan, none twice. */
+  int nextPlan() {
+    return plansNamed++;
   }
 
   /** Whether tasks read weights. */
@@ -102,26 +121,22 @@ public final class EngineMemory {
    *
    * @throws IllegalStateException if there are no tasks, or at a second call
    */
-  public List<ImmutableTaskGraph> graphs(Collection<HostPlan> plans) {
+  public List<ImmutableTaskGraph> graphs(Collection<TaskGraph> plans) {
     requireOpen();
     if (weights.isEmpty() || !ownGraphs.isEmpty()) {
       throw new IllegalStateException("graphs() must be called once, after append");
     }
     List<TaskGraph> list = new ArrayList<>();
     weights.values().forEach(each -> list.add(each.uploadGraph()));
-    FloatArray scratch = new FloatArray(scratchFloats);
-    mappings.replaceAll(
-        each ->
-            each.owner().equals(SCRATCH)
-                ? new Mapping(each.handle(), each.engineGraph(), scratch, SCRATCH)
-                : each);
+    scratch = new FloatArray(scratchFloats);
     list.add(
         new TaskGraph(SCRATCH)
             .task("clear", SmallKernels::clear, scratch)
             .persistOnDevice(scratch));
-    plans.forEach(each -> list.add(each.graph()));
+    list.addAll(plans);
     list.forEach(graph -> ownGraphs.add(graph.getTaskGraphName()));
-    return list.stream().map(TaskGraph::snapshot).toList();
+    snapshots = list.stream().map(TaskGraph::snapshot).toList();
+    return snapshots;
   }
 
   /**
@@ -136,19 +151,22 @@ public final class EngineMemory {
     if (ownGraphs.isEmpty() || plan != null) {
       throw new IllegalStateException("attach must be called once, after graphs()");
     }
+    TornadoExecutionPlan own =
+        new TornadoExecutionPlan(snapshots.toArray(ImmutableTaskGraph[]::new));
+    ChosenDevice.of(enginePlan.getDevice(first)).use(own);
     for (int i = 0; i < ownGraphs.size(); i++) {
-      enginePlan.withGraph(first + i).execute();
+      results.put(ownGraphs.get(i), own.withGraph(i).execute());
     }
     for (Mapping mapping : mappings) {
+      PinnedArrays.keep(enginePlan.getDevice(first), mapping.handle());
       enginePlan.mapOnDeviceMemoryRegion(
           mapping.handle(),
-          mapping.array(),
+          mapping.array() == scratchHandle ? scratch : mapping.array(),
           0,
           first + ownGraphs.indexOf(mapping.owner()),
           mapping.engineGraph());
     }
-    plan = enginePlan;
-    firstGraph = first;
+    plan = own;
   }
 
   /**
@@ -163,9 +181,14 @@ public final class EngineMemory {
     }
   }
 
-  /** Runs the graph of ours that brings a plan to the device. */
-  public void transfer(HostPlan hostPlan) {
-    run(hostPlan.name());
+  /** Brings an array that a graph of ours has under demand to the host. */
+  public void read(String graph, Object array) {
+    TornadoExecutionResult result = results.get(graph);
+    if (plan != null && result != null) {
+      // a result brings arrays of the graphs that its plan has selected last
+      plan.withGraph(ownGraphs.indexOf(graph));
+      result.transferToHost(array);
+    }
   }
 
   /** Runs the graph of ours that stores what weights have staged. */
@@ -173,12 +196,13 @@ public final class EngineMemory {
     run(owner.uploadName());
   }
 
-  private void run(String graph) {
+  /** Runs a graph of ours. */
+  public void run(String graph) {
     if (plan == null) {
       throw new IllegalStateException("attach must be called before begin");
     }
     try {
-      plan.withGraph(firstGraph + ownGraphs.indexOf(graph)).execute();
+      results.put(graph, plan.withGraph(ownGraphs.indexOf(graph)).execute());
     } catch (RuntimeException e) {
       // what is on the device is unknown now
       closed = true;

@@ -199,7 +199,7 @@ public final class MmaExpand {
       int groups) {
     float[] sums = ctx.allocateFloatLocalArray(MmaTiles.floats(rows, chunk));
     FloatArray allSums = LocalTile.floats(sums);
-    float[] factors = ctx.allocateFloatLocalArray(rows);
+    float[] factors = ctx.allocateFloatLocalArray(MmaTiles.lines(rows));
     int tid = ctx.localIdx;
     int targets = YTargets.count(rows, chunk);
     int[] item = new int[ExpandItem.INTS];

@@ -23,7 +23,15 @@ final class MmaTiles {
 
   /** Floats of the sums on chip. */
   static int floats(int rows, int chunk) {
-    return ArrayHeaders.LOCAL_FLOATS + rows * stride(chunk);
+    return lines(ArrayHeaders.LOCAL_FLOATS + rows * stride(chunk));
+  }
+
+  /**
+   * Words on chip for an array of so many: whole lines of 128 bytes, so that the tiles that the
+   * compiler puts behind it begin at a line, and their fragments in banks of their own.
+   */
+  static int lines(int words) {
+    return (words + 31) & -32;
   }
 
   /** Floats of a row of sums; rows and groups of columns begin in different banks. */

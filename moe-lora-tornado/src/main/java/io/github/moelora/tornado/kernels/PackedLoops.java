@@ -113,7 +113,12 @@ public final class PackedLoops {
 
   /** The 16-bit element {@code index} after the {@code first} longs, finite. */
   private static float element(LongArray pool, int first, int index, int bf16) {
-    int bits = (int) (pool.get(first + (index >> 2)) >>> ((index & 3) << 4)) & 0xffff;
+    return number(pool.get(first + (index >> 2)), index & 3, bf16);
+  }
+
+  /** One of the four 16-bit elements of a long, finite. */
+  static float number(long four, int index, int bf16) {
+    int bits = (int) (four >>> (index << 4)) & 0xffff;
     float value;
     if (bf16 != 0) {
       value = BFloat16.bf16ToFloat((short) bits);
@@ -121,8 +126,8 @@ public final class PackedLoops {
       // in arithmetic, because no device function takes the bits of a float16
       int exponent = (bits >> 10) & 31;
       int fraction = (bits & 1023) + (exponent > 0 ? 1024 : 0);
-      int shift = Math.max(exponent, 1) - 25;
-      value = shift < 0 ? fraction / (float) (1 << -shift) : fraction * (float) (1 << shift);
+      // a power of two, whose bits are its exponent's
+      value = fraction * BFloat16.bf16ToFloat((short) ((Math.max(exponent, 1) + 102) << 7));
       value = (bits & 0x8000) != 0 ? -value : value;
     }
     return value;

@@ -24,6 +24,21 @@ public final class SmallKernels {
     }
   }
 
+  /**
+   * The same for a graph that only transfers a step. It writes back the counts of errors, because
+   * TornadoVM brings to the host only what a task of the graph may have changed.
+   *
+   * @param step in
+   * @param errors in and out, not negative
+   * @param out out: words of the step, of no use
+   */
+  public static void readStep(IntArray step, IntArray errors, IntArray out) {
+    for (@Parallel int i = 0; i < errors.getSize(); i++) {
+      errors.set(i, Math.max(errors.get(i), 0));
+      out.set(i, step.get(0));
+    }
+  }
+
   /** Makes the scratch array live on the device. */
   public static void clear(FloatArray scratch) {
     for (@Parallel int i = 0; i < scratch.getSize(); i++) {

@@ -79,8 +79,8 @@ final class YTargets {
       int tid,
       int rows,
       int chunk) {
-    int[] from = ctx.allocateIntLocalArray(rows);
-    int[] used = ctx.allocateIntLocalArray(1);
+    int[] from = ctx.allocateIntLocalArray(MmaTiles.lines(rows));
+    int[] used = ctx.allocateIntLocalArray(MmaTiles.lines(1));
     if (ZRows.isFirst(item, tid, rows)) {
       int row = ZRows.row(item, tid, rows);
       int pairs = item[ExpandItem.PAIRS];

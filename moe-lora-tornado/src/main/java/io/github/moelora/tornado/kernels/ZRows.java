@@ -106,7 +106,7 @@ final class ZRows {
       int maxSteps,
       int rows,
       int chunk) {
-    float[] ofRow = ctx.allocateFloatLocalArray(rows);
+    float[] ofRow = ctx.allocateFloatLocalArray(MmaTiles.lines(rows));
     int row = row(item, tid, rows);
     int batch = batch(rows, chunk, maxSteps);
     int threads = MmaExpand.THREADS / rows;

@@ -30,6 +30,28 @@ public final class SliceTable {
   /** Ints of one (slot, expert). */
   public static final int INTS = LoraAdapter.MAX_SLICES * FIELDS;
 
+  /** Entries of one slot, put aside. */
+  public static final class Saved {
+    private final int[] slices;
+    private final float[] scales;
+
+    private Saved(int localExperts) {
+      slices = new int[localExperts * INTS];
+      scales = new float[localExperts * LoraAdapter.MAX_SLICES];
+    }
+
+    /**
+     * Corrects the offsets of weights that have moved.
+     *
+     * @param field {@link #A} or {@link #B}
+     */
+    public void rebase(int field, int by) {
+      for (int at = 0; at < slices.length; at += FIELDS) {
+        slices[at + field] += slices[at + RANK] > 0 ? by : 0;
+      }
+    }
+  }
+
   private final int localExperts;
   private final IntArray slices;
   private final FloatArray scales;
@@ -55,6 +77,13 @@ public final class SliceTable {
     return new SliceTable(localExperts, new IntArray(1), new FloatArray(1));
   }
 
+  /** What a table takes on the device. */
+  public static DeviceBytes bytes(MoeLoraConfig config) {
+    long sites = Math.max(1, (long) config.slots() * config.expertMap().localExperts());
+    return DeviceBytes.array(sites * INTS, Integer.BYTES)
+        .plus(DeviceBytes.array(sites * LoraAdapter.MAX_SLICES, Float.BYTES));
+  }
+
   /** Most ranks of all slices of an expert. */
   public static int maxStack(MoeLoraConfig config) {
     return LoraAdapter.MAX_SLICES * config.maxRank();
@@ -66,6 +95,50 @@ public final class SliceTable {
 
   public FloatArray scales() {
     return scales;
+  }
+
+  /** Slots of the table. */
+  public int slots() {
+    return localExperts == 0 ? 0 : slices.getSize() / INTS / localExperts;
+  }
+
+  /** Room for {@link #save}. */
+  public Saved newSaved() {
+    return new Saved(localExperts);
+  }
+
+  /** Copies the entries of a slot. */
+  public void save(int slot, Saved to) {
+    for (int i = 0; i < to.slices.length; i++) {
+      to.slices[i] = slices.get(slot * localExperts * INTS + i);
+    }
+    for (int i = 0; i < to.scales.length; i++) {
+      to.scales[i] = scales.get(slot * to.scales.length + i);
+    }
+  }
+
+  /** Brings back the entries of a slot; {@link #updateSummary} must follow. */
+  public void restore(int slot, Saved from) {
+    for (int i = 0; i < from.slices.length; i++) {
+      slices.set(slot * localExperts * INTS + i, from.slices[i]);
+    }
+    for (int i = 0; i < from.scales.length; i++) {
+      scales.set(slot * from.scales.length + i, from.scales[i]);
+    }
+  }
+
+  /**
+   * Corrects the offsets of a slot whose weights have moved.
+   *
+   * @param field {@link #A} or {@link #B}
+   */
+  public void rebase(int slot, int field, int by) {
+    int first = slot * localExperts * INTS;
+    for (int at = first; at < first + localExperts * INTS; at += FIELDS) {
+      if (slices.get(at + RANK) > 0) {
+        slices.set(at + field, slices.get(at + field) + by);
+      }
+    }
   }
 
   /** Removes the slices of one (slot, expert). */

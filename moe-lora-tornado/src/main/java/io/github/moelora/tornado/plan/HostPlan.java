@@ -15,7 +15,7 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
  * The arrays through which plans of up to {@code maxTokens} tokens travel to an engine's graphs.
  * TornadoVM transfers whole arrays, so graphs for few tokens have small ones of their own.
  */
-public final class HostPlan {
+public final class HostPlan implements PlanSource {
   private final String name;
   private final int maxTokens;
   private final int maxPairs;
@@ -26,7 +26,6 @@ public final class HostPlan {
   private final PlanArrays hostArrays;
   private final DevicePlan handles = DevicePlan.handles();
   private final IntArray pairs = new IntArray(1);
-  private boolean engineTransfers;
 
   /**
    * @param prefix of the name of the graph that owns the arrays
@@ -49,6 +48,7 @@ public final class HostPlan {
     return name;
   }
 
+  @Override
   public int maxPairs() {
     return maxPairs;
   }
@@ -82,16 +82,20 @@ public final class HostPlan {
     return new TaskGraph(name())
         .transferToDevice(DataTransferMode.EVERY_EXECUTION, arrays.plan())
         .task("readPairs", SmallKernels::readPairs, arrays.counts(), pairs)
-        .persistOnDevice(arrays.plan());
+        .persistOnDevice(arrays.plan())
+        // named, so that closing the plan frees its device memory and its pinned host memory
+        .persistOnDevice(pairs);
   }
 
-  /** Notes that a graph of the engine transfers the arrays. */
-  public void leaveTransferToEngine() {
-    engineTransfers = true;
-  }
-
-  public boolean engineTransfers() {
-    return engineTransfers;
+  /**
+   * Leaves a plan without any work.
+   *
+   * @return whether there was another
+   */
+  public boolean clear() {
+    boolean had = arrays.counts().get(PlanFormat.PAIRS) > 0;
+    arrays.counts().init(0);
+    return had;
   }
 
   /** Takes over a plan; one that is too large becomes a plan without any work. */

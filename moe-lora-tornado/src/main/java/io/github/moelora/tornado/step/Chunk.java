@@ -4,6 +4,7 @@ import io.github.moelora.Matrix;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
 import io.github.moelora.spi.PlanFormat;
+import io.github.moelora.tornado.layout.DeviceBytes;
 import io.github.moelora.tornado.layout.DevicePlan;
 import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.TaskGraph;
@@ -20,6 +21,9 @@ sealed interface Chunk permits FloatChunk, NarrowChunk {
   int rows();
 
   DevicePlan routing();
+
+  /** What the chunk takes on the device. */
+  DeviceBytes bytes();
 
   /** Whether this chunk can take such a call. */
   boolean accepts(ProjectionCall call, Matrix x, Matrix y, int blockSize);

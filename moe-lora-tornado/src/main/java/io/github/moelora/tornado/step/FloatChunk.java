@@ -6,6 +6,7 @@ import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.tornado.launch.LoopLaunch;
+import io.github.moelora.tornado.layout.DeviceBytes;
 import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.SliceTable;
@@ -50,6 +51,11 @@ final class FloatChunk implements Chunk {
   @Override
   public DevicePlan routing() {
     return routing;
+  }
+
+  @Override
+  public DeviceBytes bytes() {
+    return DeviceBytes.of(x, z, delta).plus(DeviceBytes.of(routing.all()));
   }
 
   @Override
@@ -138,6 +144,7 @@ final class FloatChunk implements Chunk {
         weights,
         new LoopLaunch.Bounds(rows, SliceTable.maxStack(config), outputWidth),
         new LoopLaunch.Arrays(routing, x, z, delta));
-    return graph.transferToHost(DataTransferMode.EVERY_EXECUTION, delta);
+    // named, so that closing the plan frees its device memory and its pinned host memory
+    return graph.persistOnDevice(z).transferToHost(DataTransferMode.EVERY_EXECUTION, delta);
   }
 }

@@ -7,6 +7,7 @@ import io.github.moelora.tornado.choice.Tiling;
 import io.github.moelora.tornado.launch.NarrowArrays;
 import io.github.moelora.tornado.launch.NarrowLaunch;
 import io.github.moelora.tornado.launch.Target;
+import io.github.moelora.tornado.layout.DeviceBytes;
 import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.weights.PackedWeights;
 import java.lang.foreign.MemorySegment;
@@ -63,6 +64,11 @@ final class NarrowChunk implements Chunk {
   @Override
   public DevicePlan routing() {
     return routing;
+  }
+
+  @Override
+  public DeviceBytes bytes() {
+    return DeviceBytes.of(x, z, y).plus(DeviceBytes.of(routing.all()));
   }
 
   @Override
@@ -133,6 +139,7 @@ final class NarrowChunk implements Chunk {
         weights,
         tiling,
         new NarrowArrays(routing, x, z, y));
-    return graph.transferToHost(DataTransferMode.EVERY_EXECUTION, y);
+    // named, so that closing the plan frees its device memory and its pinned host memory
+    return graph.persistOnDevice(z).transferToHost(DataTransferMode.EVERY_EXECUTION, y);
   }
 }

@@ -8,7 +8,10 @@ import io.github.moelora.Routing;
 import io.github.moelora.tornado.choice.BlockChoice;
 import io.github.moelora.tornado.choice.Tiling;
 import io.github.moelora.tornado.choice.Tuning;
+import io.github.moelora.tornado.device.ChosenDevice;
 import io.github.moelora.tornado.device.DeviceTraits;
+import io.github.moelora.tornado.device.FirstUse;
+import io.github.moelora.tornado.layout.DeviceBytes;
 import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
 import java.util.ArrayList;
@@ -44,13 +47,20 @@ public final class ProjectionGraphs implements AutoCloseable {
   private final ProjectionWeights weights;
   private final List<Chunk> chunks;
   private final TornadoExecutionPlan plan;
+  private final boolean[] compiled;
+  private boolean used;
   private @Nullable TornadoExecutionResult lastResult;
 
   /**
+   * Takes nothing on the device yet.
+   *
    * @param tuning measured choices, null for the built-in ones
    */
   public ProjectionGraphs(
-      MoeLoraConfig config, ProjectionWeights weights, @Nullable Tuning tuning) {
+      MoeLoraConfig config,
+      ProjectionWeights weights,
+      @Nullable Tuning tuning,
+      ChosenDevice device) {
     this.config = config;
     this.weights = weights;
     chunks = chunks(config, weights, tuning);
@@ -62,17 +72,31 @@ public final class ProjectionGraphs implements AutoCloseable {
       graphs.add(chunks.get(i).graph(name, scheduler).snapshot());
     }
     plan = new TornadoExecutionPlan(graphs.toArray(ImmutableTaskGraph[]::new));
+    compiled = new boolean[graphs.size()];
+    device.use(plan);
     if (weights instanceof PackedWeights) {
       plan.withGridScheduler(scheduler);
     }
-    if (DeviceTraits.hasGraphCapture(plan.getDevice(0))) {
+    if (DeviceTraits.hasGraphCapture(device.device())) {
       // swaps are rare and large, so their graph is not captured
       for (int i = 1; i < graphs.size(); i++) {
         plan.withGraph(i).withCUDAGraph();
       }
     }
-    // puts the empty table on the device
-    store();
+  }
+
+  /** Whether weights, or an empty table, have gone to the device. */
+  boolean isStored() {
+    return compiled[0];
+  }
+
+  /** What chunks take on the device once each has been used. */
+  DeviceBytes chunkBytes() {
+    DeviceBytes sum = DeviceBytes.NONE;
+    for (Chunk chunk : chunks) {
+      sum = sum.plus(chunk.bytes());
+    }
+    return sum;
   }
 
   /** From the most to the least wanted. */
@@ -119,7 +143,13 @@ public final class ProjectionGraphs implements AutoCloseable {
   }
 
   private void execute(int graph) {
-    lastResult = plan.withGraph(graph).execute();
+    if (compiled[graph]) {
+      lastResult = plan.withGraph(graph).execute();
+    } else {
+      used = true;
+      FirstUse.run(() -> lastResult = plan.withGraph(graph).execute());
+      compiled[graph] = true;
+    }
   }
 
   /** Graphs that run a chunk, each compiled at its first use. */
@@ -189,7 +219,10 @@ public final class ProjectionGraphs implements AutoCloseable {
 
   @Override
   public void close() {
-    // of the selected graphs alone, and the last one to run is selected
-    plan.withAllGraphs().freeDeviceMemory();
+    // without a run there is no memory, and TornadoVM fails to free it
+    if (used) {
+      // of the selected graphs alone, and the last one to run is selected
+      plan.withAllGraphs().freeDeviceMemory();
+    }
   }
 }

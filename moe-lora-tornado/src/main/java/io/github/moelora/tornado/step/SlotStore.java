@@ -13,6 +13,9 @@ public interface SlotStore {
    */
   void change(int slot, List<ProjectionWeights.Packed> packed);
 
+  /** Number of the last change, for plans that know which slots they were made for. */
+  long version();
+
   /** Frees what it holds, and refuses what comes after. */
   void close();
 }

@@ -11,15 +11,16 @@ import io.github.moelora.spi.Backend;
 import io.github.moelora.spi.BackendStep;
 import io.github.moelora.tornado.choice.BlockChoice;
 import io.github.moelora.tornado.choice.Tuning;
+import io.github.moelora.tornado.device.ChosenDevice;
+import io.github.moelora.tornado.device.DeviceMemory;
+import io.github.moelora.tornado.layout.DeviceBytes;
 import io.github.moelora.tornado.weights.FloatWeights;
 import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
 import io.github.moelora.tornado.weights.WeightSite;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
-import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 
 /**
  * Runs projections on a TornadoVM device, with x from and y to the host. Weights go to the device
@@ -27,7 +28,8 @@ import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
  */
 public final class TornadoBackend implements Backend {
   private final MoeLoraConfig config;
-  private final String device;
+  private final ChosenDevice device;
+  private final DeviceMemory memory;
   private final BlockChoice choice;
   private final List<ProjectionWeights> weights = new ArrayList<>();
 
@@ -40,51 +42,56 @@ public final class TornadoBackend implements Backend {
   private boolean closed;
 
   /**
-   * @param tensorCores whether the narrow kernels can run
-   */
-  public TornadoBackend(MoeLoraConfig config, String device, boolean tensorCores) {
-    this(config, device, tensorCores, null);
-  }
-
-  /**
-   * @param tensorCores whether the narrow kernels can run
+   * Reserves the memory of the weights on the device, and takes it when weights first go there.
+   *
    * @param tuning measured choices, null for the built-in ones
+   * @throws IllegalStateException if the device has less left
    */
-  public TornadoBackend(
-      MoeLoraConfig config, String device, boolean tensorCores, @Nullable Tuning tuning) {
+  public TornadoBackend(MoeLoraConfig config, ChosenDevice device, @Nullable Tuning tuning) {
     this.config = config;
     this.device = device;
+    memory = new DeviceMemory(device.device());
+    boolean tensorCores = device.hasTensorCores();
     boolean packed = tensorCores && PackedWeights.suits(config);
-    if (packed) {
-      PackedWeights.Staging staging = PackedWeights.Staging.of(config);
-      // of modules whose widths the narrow kernels do not take
-      FloatArray denseStaging =
-          config.model().dense().isEmpty() ? new FloatArray(1) : FloatWeights.newStaging(config);
-      addWeights(
-          site ->
-              PackedWeights.suits(site.config())
-                  ? new PackedWeights(site, staging)
-                  : new FloatWeights(site, denseStaging));
-    } else {
-      FloatArray staging = FloatWeights.newStaging(config);
-      addWeights(site -> new FloatWeights(site, staging));
+    List<WeightSite> sites = sites(config);
+    DeviceBytes needed = DeviceBytes.NONE;
+    for (WeightSite site : sites) {
+      needed =
+          needed.plus(
+              tensorCores && PackedWeights.suits(site.config())
+                  ? PackedWeights.bytes(site)
+                  : FloatWeights.bytes(site));
     }
-    choice = new BlockChoice(config, packed, tuning);
-    // of a layer of one choice; block sizes do not depend on its widths
-    denseChoice = new BlockChoice(config.ofDense(new DenseModule("any", 4, 4)), packed, null);
-    graphs = new OwnGraphs(weights, tuning);
-    store = graphs;
+    memory.take(needed.total(), needed.largest());
+    try {
+      for (WeightSite site : sites) {
+        weights.add(
+            tensorCores && PackedWeights.suits(site.config())
+                ? new PackedWeights(site)
+                : new FloatWeights(site));
+      }
+      choice = new BlockChoice(config, packed, tuning);
+      // of a layer of one choice; block sizes do not depend on its widths
+      denseChoice = new BlockChoice(config.ofDense(new DenseModule("any", 4, 4)), packed, null);
+      graphs = new OwnGraphs(weights, tuning, device, memory);
+      store = graphs;
+    } catch (RuntimeException | Error e) {
+      memory.close();
+      throw e;
+    }
   }
 
-  private void addWeights(Function<WeightSite, ProjectionWeights> factory) {
+  static List<WeightSite> sites(MoeLoraConfig config) {
+    List<WeightSite> sites = new ArrayList<>();
     for (int layer : config.model().layers()) {
       for (Projection projection : Projection.values()) {
-        weights.add(factory.apply(WeightSite.of(config, layer, projection)));
+        sites.add(WeightSite.of(config, layer, projection));
       }
     }
     for (int module = 0; module < config.model().dense().size(); module++) {
-      weights.add(factory.apply(WeightSite.ofDense(config, module)));
+      sites.add(WeightSite.ofDense(config, module));
     }
+    return sites;
   }
 
   /** Graphs of all projections, made at the first call. */
@@ -134,6 +141,11 @@ public final class TornadoBackend implements Backend {
     store = engine;
   }
 
+  /** See {@link SlotStore#version}. */
+  long slotVersion() {
+    return store.version();
+  }
+
   private boolean isEmbedded() {
     return store != graphs;
   }
@@ -160,11 +172,22 @@ public final class TornadoBackend implements Backend {
 
   @Override
   public String device() {
+    return device.description();
+  }
+
+  /** The device that weights are on. */
+  public ChosenDevice chosenDevice() {
     return device;
+  }
+
+  /** Bytes that are reserved for this instance on the device. */
+  public long reservedBytes() {
+    return memory.bytes();
   }
 
   @Override
   public PreparedAdapter prepare(int slot, LoraAdapter adapter) {
+    makeGraphs();
     List<ProjectionWeights.Packed> packed =
         weights.stream().map(each -> each.pack(adapter)).toList();
     return new PreparedAdapter() {
@@ -180,8 +203,21 @@ public final class TornadoBackend implements Backend {
     };
   }
 
+  /** Graphs are made and compiled before a change begins, which then cannot fail by that. */
+  private synchronized void makeGraphs() {
+    if (!closed && !isEmbedded()) {
+      graphs.all();
+    }
+  }
+
   private synchronized void change(int slot, List<ProjectionWeights.Packed> packed) {
+    for (int i = 0; i < packed.size(); i++) {
+      weights.get(i).requireRoom(slot, packed.get(i));
+    }
     store.change(slot, packed);
+    for (int i = 0; i < weights.size(); i++) {
+      weights.get(i).promise(slot, packed.isEmpty() ? null : packed.get(i));
+    }
   }
 
   @Override
@@ -198,14 +234,18 @@ public final class TornadoBackend implements Backend {
     if (isEmbedded()) {
       throw new IllegalStateException("the adapters are in an engine's plan: run that");
     }
-    graphs().get(index(call)).run(routing, call, x, y);
+    graphs.run(index(call), routing, call, x, y);
   }
 
   @Override
   public synchronized void close() {
     if (!closed) {
       closed = true;
-      store.close();
+      try {
+        store.close();
+      } finally {
+        memory.close();
+      }
     }
   }
 }

@@ -11,6 +11,7 @@ import org.jspecify.annotations.Nullable;
 public final class TornadoStep implements BackendStep {
   private final TornadoBackend backend;
   private final BlockRule denseRule = new DenseRule();
+  private long slotVersion;
   private @Nullable Routing expertPlan;
   private @Nullable Routing densePlan;
 
@@ -21,6 +22,11 @@ public final class TornadoStep implements BackendStep {
   /** The backend whose step this is. */
   public TornadoBackend backend() {
     return backend;
+  }
+
+  /** The slots as the last plan found them: see {@link SlotStore#version}. */
+  public long slotVersion() {
+    return slotVersion;
   }
 
   @Override
@@ -41,11 +47,13 @@ public final class TornadoStep implements BackendStep {
   @Override
   public void planned(Routing plan) {
     expertPlan = plan;
+    slotVersion = backend.slotVersion();
   }
 
   @Override
   public void plannedDense(Routing plan) {
     densePlan = plan;
+    slotVersion = backend.slotVersion();
   }
 
   @Override

@@ -6,6 +6,8 @@ import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
 import io.github.moelora.tornado.choice.OneShotTiling;
 import io.github.moelora.tornado.choice.Tiling;
+import io.github.moelora.tornado.device.ChosenDevice;
+import io.github.moelora.tornado.device.DeviceTraits;
 import io.github.moelora.tornado.kernels.SmallKernels;
 import io.github.moelora.tornado.launch.NarrowArrays;
 import io.github.moelora.tornado.launch.NarrowLaunch;
@@ -56,18 +58,18 @@ final class KernelTimer implements TuningTimer {
   /**
    * @param plans arrays that plans are written to; their sizes are not used
    * @param tilings the kernels to time
-   * @param capture whether graphs can be captured
+   * @param device to measure on
    */
   KernelTimer(
       MoeLoraConfig config,
       PackedWeights weights,
       DevicePlan plans,
       List<Tiling> tilings,
-      boolean capture) {
+      ChosenDevice device) {
     this.config = config;
     this.weights = weights;
     this.tilings = tilings;
-    this.capture = capture;
+    capture = DeviceTraits.hasGraphCapture(device.device());
     boolean gateUp = weights.projection() == Projection.GATE_UP;
     call = gateUp ? ProjectionCall.gateUp(weights.layer()) : ProjectionCall.down(weights.layer());
     routing = plans.withSizes(new IntArray(Sizes.COUNT));
@@ -99,6 +101,7 @@ final class KernelTimer implements TuningTimer {
             .snapshot());
     addKernels(graphs, scheduler, new NarrowArrays(routing, x, z, y), resident.toArray());
     plan = new TornadoExecutionPlan(graphs.toArray(ImmutableTaskGraph[]::new));
+    device.use(plan);
     plan.withGridScheduler(scheduler);
     if (capture) {
       for (int i = FIRST_KERNEL; i < graphs.size(); i++) {

@@ -6,6 +6,7 @@ import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
 import io.github.moelora.tornado.choice.OneShotTiling;
+import io.github.moelora.tornado.device.ChosenDevice;
 import io.github.moelora.tornado.step.ProjectionGraphs;
 import io.github.moelora.tornado.weights.ProjectionWeights;
 import java.lang.foreign.Arena;
@@ -30,8 +31,9 @@ final class RunTimer implements TuningTimer {
   private final Matrix x;
   private final Matrix y;
 
-  RunTimer(MoeLoraConfig config, ProjectionWeights weights) {
-    plan = new ProjectionGraphs(config, weights, null);
+  RunTimer(MoeLoraConfig config, ProjectionWeights weights, ChosenDevice device) {
+    plan = new ProjectionGraphs(config, weights, null, device);
+    plan.store();
     boolean gateUp = weights.projection() == Projection.GATE_UP;
     call = gateUp ? ProjectionCall.gateUp(weights.layer()) : ProjectionCall.down(weights.layer());
     int xRows = call.pairRows() ? config.maxPairs() : config.maxTokens();

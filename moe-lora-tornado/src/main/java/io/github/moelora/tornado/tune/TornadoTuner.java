@@ -12,6 +12,7 @@ import io.github.moelora.tornado.choice.BlockChoice;
 import io.github.moelora.tornado.choice.OneShotTiling;
 import io.github.moelora.tornado.choice.Tuning;
 import io.github.moelora.tornado.choice.TuningFile;
+import io.github.moelora.tornado.device.ChosenDevice;
 import io.github.moelora.tornado.device.DeviceTraits;
 import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.step.ProjectionGraphs;
@@ -24,7 +25,6 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
-import uk.ac.manchester.tornado.api.common.TornadoDevice;
 
 /** Times both projections of the first layer, for every block size and split. */
 public final class TornadoTuner implements Tuner {
@@ -56,16 +56,15 @@ public final class TornadoTuner implements Tuner {
   private boolean closed;
 
   /**
-   * @param description of the device, for people
+   * @param device to measure on
    */
-  public TornadoTuner(MoeLoraConfig config, TornadoDevice device, String description) {
+  public TornadoTuner(MoeLoraConfig config, ChosenDevice device) {
     this.config = config;
-    deviceName = DeviceTraits.name(device);
+    deviceName = DeviceTraits.name(device.device());
     shape = Tuning.Shape.of(config);
-    boolean tensorCores = DeviceTraits.hasTensorCores(device);
-    packed = tensorCores && PackedWeights.suits(config);
+    packed = device.hasTensorCores() && PackedWeights.suits(config);
     blockSizes = BlockChoice.blockSizes(config, packed);
-    backend = new TornadoBackend(config, description, tensorCores);
+    backend = new TornadoBackend(config, device, null);
     int pairs = config.maxPairs();
     plans =
         DevicePlan.of(
@@ -81,8 +80,8 @@ public final class TornadoTuner implements Tuner {
                   packedWeights,
                   plans,
                   BlockChoice.kernels(config, projection, null),
-                  DeviceTraits.hasGraphCapture(device))
-              : new RunTimer(config, weights));
+                  device)
+              : new RunTimer(config, weights, device));
     }
     active = new boolean[config.slots()];
     planner = new HostPlanner(config, new SizeInTurn());

@@ -1,18 +1,19 @@
 package io.github.moelora.tornado.weights;
 
-import io.github.moelora.DenseModule;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.LoraSlice;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
-import io.github.moelora.Projection;
 import io.github.moelora.tornado.device.Rounding;
 import io.github.moelora.tornado.kernels.FloatLoops;
+import io.github.moelora.tornado.kernels.PoolMoves;
+import io.github.moelora.tornado.layout.DeviceBytes;
 import io.github.moelora.tornado.layout.PoolSizes;
 import io.github.moelora.tornado.layout.SliceTable;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
@@ -23,44 +24,38 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
  * [O, R]}.
  */
 public final class FloatWeights implements ProjectionWeights {
-  /**
-   * Most elements of the staging array, 16 MiB: TornadoVM transfers whole arrays, so a large one
-   * would make small adapters dear.
-   */
-  public static final int STAGED = 1 << 22;
-
   private final WeightSite site;
   private final MoeLoraConfig config;
-  private final Projection projection;
-  private final int slotElements;
   private final SliceTable table;
   private final FloatArray pool;
   private final FloatArray staging;
-  private final IntArray range = new IntArray(2);
+  private final SlotPools slots;
 
   /**
-   * @param staging of {@link #newStaging}, shared by all
    * @throws IllegalArgumentException if the pool exceeds an array of 2^31 - 1 elements
    */
-  public FloatWeights(WeightSite site, FloatArray staging) {
+  public FloatWeights(WeightSite site) {
     this.site = site;
-    this.config = site.config();
-    this.projection = site.projection();
-    this.slotElements = slotElements(config, projection);
-    this.table = new SliceTable(config);
-    this.pool = new FloatArray(PoolSizes.all(config, slotElements, 0, 1));
-    this.staging = staging;
-    range.init(0);
+    config = site.config();
+    table = new SliceTable(config);
+    int size = PoolSizes.floats(config, site.projection());
+    pool = new FloatArray(size);
+    staging = new FloatArray(PoolSizes.staged(size, config.slots()));
+    slots =
+        new SlotPools(
+            site,
+            table,
+            new SlotPools.Part(
+                new SlotPool(config.slots(), size), staging.getSize(), SliceTable.A, SliceTable.B));
   }
 
   private FloatWeights(FloatWeights owner) {
     site = owner.site;
     config = owner.config;
-    projection = owner.projection;
-    slotElements = owner.slotElements;
     table = owner.table.handles();
     pool = new FloatArray(1);
     staging = owner.staging;
+    slots = owner.slots;
   }
 
   @Override
@@ -68,25 +63,13 @@ public final class FloatWeights implements ProjectionWeights {
     return new FloatWeights(this);
   }
 
-  /** Staging array for any projection and dense module. */
-  public static FloatArray newStaging(MoeLoraConfig config) {
-    int elements = 0;
-    for (Projection projection : Projection.values()) {
-      elements = Math.max(elements, slotElements(config, projection));
-    }
-    for (DenseModule module : config.model().dense()) {
-      elements = Math.max(elements, slotElements(config.ofDense(module), Projection.GATE_UP));
-    }
-    return new FloatArray(Math.min(elements, STAGED));
-  }
-
-  /** Weights that a slot can hold: two slices of the largest rank for every local expert. */
-  private static int slotElements(MoeLoraConfig config, Projection projection) {
-    long expert =
-        (long) config.maxRank()
-            * (LoraAdapter.MAX_SLICES * config.model().inputWidth(projection)
-                + config.model().outputWidth(projection));
-    return PoolSizes.slot(config, expert, 1);
+  /** What the weights of a site take on the device. */
+  public static DeviceBytes bytes(WeightSite site) {
+    int size = PoolSizes.floats(site.config(), site.projection());
+    return DeviceBytes.array(size, Float.BYTES)
+        .plus(DeviceBytes.array(PoolSizes.staged(size, site.config().slots()), Float.BYTES))
+        .plus(SlotPools.bytes(1))
+        .plus(SliceTable.bytes(site.config()));
   }
 
   @Override
@@ -103,9 +86,19 @@ public final class FloatWeights implements ProjectionWeights {
     return pool;
   }
 
+  /** Where the next piece of weights waits for the upload. */
+  public FloatArray staging() {
+    return staging;
+  }
+
   /** Where the staged weights belong, as the kernel of {@link #uploadGraph} reads it. */
   public IntArray range() {
-    return range;
+    return slots.range();
+  }
+
+  /** What moves within the pool instead, as the kernel of {@link #uploadGraph} reads it. */
+  public IntArray moves() {
+    return slots.moves();
   }
 
   @Override
@@ -117,8 +110,16 @@ public final class FloatWeights implements ProjectionWeights {
   public TaskGraph uploadGraph() {
     return new TaskGraph(uploadName())
         .transferToDevice(
-            DataTransferMode.EVERY_EXECUTION, staging, range, table.slices(), table.scales())
-        .task("store", FloatLoops::storeSlot, staging, range, pool)
+            DataTransferMode.EVERY_EXECUTION,
+            staging,
+            range(),
+            moves(),
+            table.slices(),
+            table.scales())
+        // room alone: the pool lives on the device
+        .transferToDevice(DataTransferMode.UNDER_DEMAND, pool)
+        .task("lift", PoolMoves::liftFloats, pool, moves(), staging)
+        .task("store", FloatLoops::storeSlot, staging, range(), pool)
         .persistOnDevice(resident());
   }
 
@@ -127,7 +128,8 @@ public final class FloatWeights implements ProjectionWeights {
     int count = 0;
     for (int e = 0; e < config.expertMap().localExperts(); e++) {
       for (LoraSlice slice : slices(adapter, e)) {
-        count += slice.rank() * (slice.a().columns() + slice.columns());
+        int widths = Math.addExact(slice.a().columns(), slice.columns());
+        count = Math.addExact(count, Math.multiplyExact(slice.rank(), widths));
       }
     }
     float[] packed = new float[count];
@@ -138,26 +140,60 @@ public final class FloatWeights implements ProjectionWeights {
         at = copy(slice.b(), packed, at);
       }
     }
-    return new Packed() {
-      private int slot;
-      private int next;
+    return new PackedFloats(adapter, packed);
+  }
 
-      @Override
-      public void stage(int intoSlot) {
-        slot = intoSlot;
+  private final class PackedFloats implements Packed {
+    private final LoraAdapter adapter;
+    private final float[] packed;
+    private final int[] elements;
+    private int slot;
+
+    PackedFloats(LoraAdapter adapter, float[] packed) {
+      this.adapter = adapter;
+      this.packed = packed;
+      elements = new int[] {packed.length};
+    }
+
+    @Override
+    public String adapter() {
+      return adapter.name();
+    }
+
+    @Override
+    public int[] elements() {
+      return elements;
+    }
+
+    @Override
+    public void stage(int intoSlot) {
+      slot = intoSlot;
+      slots.begin(slot, elements);
+      stagePiece();
+    }
+
+    @Override
+    public boolean stageNext() {
+      boolean left = !slots.isLast();
+      if (left) {
+        stagePiece();
+      }
+      return left;
+    }
+
+    private void stagePiece() {
+      slots.next();
+      MemorySegment.copy(
+          packed,
+          slots.sentCount(0) > 0 ? slots.sentFrom(0) : 0,
+          staging.getSegment(),
+          ValueLayout.JAVA_FLOAT,
+          0,
+          slots.sentCount(0));
+      if (slots.isLast()) {
         enter(slot, adapter);
-        next = stagePart(slot, packed, 0);
       }
-
-      @Override
-      public boolean stageNext() {
-        boolean left = next < packed.length;
-        if (left) {
-          next = stagePart(slot, packed, next);
-        }
-        return left;
-      }
-    };
+    }
   }
 
   private int copy(Matrix matrix, float[] out, int from) {
@@ -174,17 +210,8 @@ public final class FloatWeights implements ProjectionWeights {
     return site.slices(adapter, localExpert);
   }
 
-  /** Stages as much as fits, and returns where the rest begins. */
-  private int stagePart(int slot, float[] packed, int from) {
-    int count = Math.min(staging.getSize(), packed.length - from);
-    MemorySegment.copy(packed, from, staging.getSegment(), ValueLayout.JAVA_FLOAT, 0, count);
-    range.set(0, slot * slotElements + from);
-    range.set(1, count);
-    return from + count;
-  }
-
   private void enter(int slot, LoraAdapter adapter) {
-    int at = slot * slotElements;
+    int at = slots.offset(0, slot);
     for (int e = 0; e < config.expertMap().localExperts(); e++) {
       table.clear(slot, e);
       List<LoraSlice> list = slices(adapter, e);
@@ -200,10 +227,31 @@ public final class FloatWeights implements ProjectionWeights {
 
   @Override
   public void stageEmpty(int slot) {
-    range.set(1, 0);
-    for (int e = 0; e < config.expertMap().localExperts(); e++) {
-      table.clear(slot, e);
-    }
-    table.updateSummary();
+    slots.stageEmpty(slot);
+  }
+
+  @Override
+  public void requireRoom(int slot, Packed packed) {
+    slots.requireRoom(slot, packed, Float.BYTES);
+  }
+
+  @Override
+  public void promise(int slot, @Nullable Packed packed) {
+    slots.promise(slot, packed == null ? null : packed.elements());
+  }
+
+  @Override
+  public void release(int slot) {
+    slots.release(slot);
+  }
+
+  @Override
+  public void settle() {
+    slots.settle();
+  }
+
+  @Override
+  public boolean stageRevert() {
+    return slots.revert();
   }
 }

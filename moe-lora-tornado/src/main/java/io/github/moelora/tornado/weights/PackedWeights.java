@@ -1,7 +1,6 @@
 package io.github.moelora.tornado.weights;
 
 import io.github.moelora.DType;
-import io.github.moelora.DenseModule;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.LoraSlice;
 import io.github.moelora.MoeLoraConfig;
@@ -10,12 +9,15 @@ import io.github.moelora.tornado.device.Rounding;
 import io.github.moelora.tornado.kernels.MmaExpand;
 import io.github.moelora.tornado.kernels.MmaShrink;
 import io.github.moelora.tornado.kernels.PackedLoops;
+import io.github.moelora.tornado.kernels.PoolMoves;
+import io.github.moelora.tornado.layout.DeviceBytes;
 import io.github.moelora.tornado.layout.PackedLayout;
 import io.github.moelora.tornado.layout.PoolSizes;
 import io.github.moelora.tornado.layout.SliceTable;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
 import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
@@ -31,64 +33,74 @@ import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
  */
 public final class PackedWeights implements ProjectionWeights {
 
-  /**
-   * Where a slot's weights wait for the upload; large enough for any projection and dense module,
-   * and shared by all.
-   */
-  public record Staging(LongArray a, LongArray b) {
-    public static Staging of(MoeLoraConfig config) {
-      int a = 0;
-      int b = 0;
-      for (Projection projection : Projection.values()) {
-        a = Math.max(a, slotA(config, projection));
-        b = Math.max(b, slotB(config, projection));
-      }
-      for (DenseModule module : config.model().dense()) {
-        MoeLoraConfig layer = config.ofDense(module);
-        a = Math.max(a, slotA(layer, Projection.GATE_UP));
-        b = Math.max(b, slotB(layer, Projection.GATE_UP));
-      }
-      return new Staging(new LongArray(a), new LongArray(b));
-    }
-  }
+  /** Where the next piece of weights waits for the upload. */
+  private record Staging(LongArray a, LongArray b) {}
 
   private final WeightSite site;
   private final MoeLoraConfig config;
   private final Projection projection;
-  private final int slotA;
-  private final int slotB;
   private final SliceTable table;
   private final LongArray poolA;
   private final LongArray poolB;
   private final Staging staging;
-  private final IntArray range = new IntArray(4);
+  private final SlotPools slots;
 
   /**
    * @throws IllegalArgumentException if a pool exceeds an array of 2^31 - 17 longs
    */
-  public PackedWeights(WeightSite site, Staging staging) {
+  public PackedWeights(WeightSite site) {
     this.site = site;
-    this.config = site.config();
-    this.projection = site.projection();
-    this.staging = staging;
-    slotA = slotA(config, projection);
-    slotB = slotB(config, projection);
+    config = site.config();
+    projection = site.projection();
     table = new SliceTable(config);
-    poolA = new LongArray(PoolSizes.all(config, slotA, MmaShrink.SPARE, PackedLayout.LONG));
-    poolB = new LongArray(PoolSizes.all(config, slotB, MmaExpand.SPARE, PackedLayout.LONG));
-    range.init(0);
+    int sizeA = PoolSizes.packedA(config, projection, MmaShrink.SPARE);
+    int sizeB = PoolSizes.packedB(config, projection, MmaExpand.SPARE);
+    poolA = new LongArray(sizeA);
+    poolB = new LongArray(sizeB);
+    staging =
+        new Staging(new LongArray(stagedA(config, sizeA)), new LongArray(stagedB(config, sizeB)));
+    slots =
+        new SlotPools(
+            site,
+            table,
+            part(sizeA - MmaShrink.SPARE, staging.a(), SliceTable.A),
+            part(sizeB - MmaExpand.SPARE, staging.b(), SliceTable.B));
+  }
+
+  private static int stagedA(MoeLoraConfig config, int size) {
+    return PoolSizes.staged(size - MmaShrink.SPARE, config.slots());
+  }
+
+  private static int stagedB(MoeLoraConfig config, int size) {
+    return PoolSizes.staged(size - MmaExpand.SPARE, config.slots());
+  }
+
+  private SlotPools.Part part(int size, LongArray staged, int field) {
+    return new SlotPools.Part(new SlotPool(config.slots(), size), staged.getSize(), field);
   }
 
   private PackedWeights(PackedWeights owner) {
     site = owner.site;
     config = owner.config;
     projection = owner.projection;
-    slotA = owner.slotA;
-    slotB = owner.slotB;
     table = owner.table.handles();
     poolA = new LongArray(1);
     poolB = new LongArray(1);
     staging = owner.staging;
+    slots = owner.slots;
+  }
+
+  /** What the weights of a site take on the device. */
+  public static DeviceBytes bytes(WeightSite site) {
+    MoeLoraConfig config = site.config();
+    int sizeA = PoolSizes.packedA(config, site.projection(), MmaShrink.SPARE);
+    int sizeB = PoolSizes.packedB(config, site.projection(), MmaExpand.SPARE);
+    return DeviceBytes.array(sizeA, Long.BYTES)
+        .plus(DeviceBytes.array(sizeB, Long.BYTES))
+        .plus(DeviceBytes.array(stagedA(site.config(), sizeA), Long.BYTES))
+        .plus(DeviceBytes.array(stagedB(site.config(), sizeB), Long.BYTES))
+        .plus(SlotPools.bytes(2))
+        .plus(SliceTable.bytes(config));
   }
 
   @Override
@@ -106,23 +118,6 @@ public final class PackedWeights implements ProjectionWeights {
   /** An array of {@code elements} 16-bit elements, an even number, as words of two. */
   public static TornadoNativeArray words(DType type, int elements) {
     return type == DType.BF16 ? new IntArray(elements / 2) : new HalfFloatArray(elements);
-  }
-
-  private static int slotA(MoeLoraConfig config, Projection projection) {
-    return PoolSizes.slot(
-        config,
-        PackedLayout.sizeA(SliceTable.maxStack(config), config.model().inputWidth(projection))
-            / PackedLayout.LONG,
-        PackedLayout.LONG);
-  }
-
-  private static int slotB(MoeLoraConfig config, Projection projection) {
-    // each slice may end in a partly filled group
-    int columns = config.model().outputWidth(projection) + PackedLayout.GROUP;
-    return PoolSizes.slot(
-        config,
-        PackedLayout.sizeB(config.maxRank(), columns) / PackedLayout.LONG,
-        PackedLayout.LONG);
   }
 
   @Override
@@ -148,9 +143,24 @@ public final class PackedWeights implements ProjectionWeights {
     return poolB;
   }
 
+  /** Where the next piece of A waits for the upload. */
+  public LongArray stagingA() {
+    return staging.a();
+  }
+
+  /** Where the next piece of B waits for the upload. */
+  public LongArray stagingB() {
+    return staging.b();
+  }
+
   /** Where the staged weights belong, as the kernels of {@link #uploadGraph} read it. */
   public IntArray range() {
-    return range;
+    return slots.range();
+  }
+
+  /** What moves within the pools instead, as the kernels of {@link #uploadGraph} read it. */
+  public IntArray moves() {
+    return slots.moves();
   }
 
   @Override
@@ -165,11 +175,16 @@ public final class PackedWeights implements ProjectionWeights {
             DataTransferMode.EVERY_EXECUTION,
             staging.a(),
             staging.b(),
-            range,
+            range(),
+            moves(),
             table.slices(),
             table.scales())
-        .task("storeA", PackedLoops::store, staging.a(), range, poolA, 0)
-        .task("storeB", PackedLoops::store, staging.b(), range, poolB, 2)
+        // room alone: the pools live on the device
+        .transferToDevice(DataTransferMode.UNDER_DEMAND, poolA, poolB)
+        .task("liftA", PoolMoves::lift, poolA, moves(), staging.a(), 0)
+        .task("liftB", PoolMoves::lift, poolB, moves(), staging.b(), SlotPools.INTS)
+        .task("storeA", PackedLoops::store, staging.a(), range(), poolA, 0)
+        .task("storeB", PackedLoops::store, staging.b(), range(), poolB, SlotPools.INTS)
         .persistOnDevice(resident());
   }
 
@@ -179,9 +194,9 @@ public final class PackedWeights implements ProjectionWeights {
     int countB = 0;
     for (int e = 0; e < config.expertMap().localExperts(); e++) {
       List<LoraSlice> list = slices(adapter, e);
-      countA += PackedLayout.sizeA(stack(list), inputWidth());
+      countA = Math.addExact(countA, PackedLayout.sizeA(stack(list), inputWidth()));
       for (LoraSlice slice : list) {
-        countB += PackedLayout.sizeB(slice.rank(), slice.columns());
+        countB = Math.addExact(countB, PackedLayout.sizeB(slice.rank(), slice.columns()));
       }
     }
     short[] a = new short[countA];
@@ -199,7 +214,7 @@ public final class PackedWeights implements ProjectionWeights {
       }
       atA += PackedLayout.sizeA(stack(list), inputWidth());
     }
-    return slot -> stage(slot, adapter, a, b);
+    return new PackedShorts(adapter, a, b);
   }
 
   private void copyA(LoraSlice slice, short[] out, int at, int firstRank, int rankTiles) {
@@ -237,15 +252,72 @@ public final class PackedWeights implements ProjectionWeights {
     return site.slices(adapter, localExpert);
   }
 
-  private void stage(int slot, LoraAdapter adapter, short[] a, short[] b) {
-    MemorySegment.copy(a, 0, staging.a().getSegment(), ValueLayout.JAVA_SHORT, 0, a.length);
-    MemorySegment.copy(b, 0, staging.b().getSegment(), ValueLayout.JAVA_SHORT, 0, b.length);
-    int atA = slot * slotA;
-    int atB = slot * slotB;
-    range.set(0, atA);
-    range.set(1, a.length / PackedLayout.LONG);
-    range.set(2, atB);
-    range.set(3, b.length / PackedLayout.LONG);
+  private final class PackedShorts implements Packed {
+    private final LoraAdapter adapter;
+    private final short[] a;
+    private final short[] b;
+    private final int[] elements;
+    private int slot;
+
+    PackedShorts(LoraAdapter adapter, short[] a, short[] b) {
+      this.adapter = adapter;
+      this.a = a;
+      this.b = b;
+      elements = new int[] {a.length / PackedLayout.LONG, b.length / PackedLayout.LONG};
+    }
+
+    @Override
+    public String adapter() {
+      return adapter.name();
+    }
+
+    @Override
+    public int[] elements() {
+      return elements;
+    }
+
+    @Override
+    public void stage(int intoSlot) {
+      slot = intoSlot;
+      slots.begin(slot, elements);
+      stagePiece();
+    }
+
+    @Override
+    public boolean stageNext() {
+      boolean left = !slots.isLast();
+      if (left) {
+        stagePiece();
+      }
+      return left;
+    }
+
+    private void stagePiece() {
+      slots.next();
+      copy(a, 0, staging.a());
+      copy(b, 1, staging.b());
+      if (slots.isLast()) {
+        enter(slot, adapter);
+      }
+    }
+
+    private void copy(short[] weights, int part, LongArray to) {
+      int count = slots.sentCount(part);
+      if (count > 0) {
+        MemorySegment.copy(
+            weights,
+            slots.sentFrom(part) * PackedLayout.LONG,
+            to.getSegment(),
+            ValueLayout.JAVA_SHORT,
+            0,
+            count * PackedLayout.LONG);
+      }
+    }
+  }
+
+  private void enter(int slot, LoraAdapter adapter) {
+    int atA = slots.offset(0, slot);
+    int atB = slots.offset(1, slot);
     for (int e = 0; e < config.expertMap().localExperts(); e++) {
       table.clear(slot, e);
       List<LoraSlice> list = slices(adapter, e);
@@ -261,10 +333,31 @@ public final class PackedWeights implements ProjectionWeights {
 
   @Override
   public void stageEmpty(int slot) {
-    range.init(0);
-    for (int e = 0; e < config.expertMap().localExperts(); e++) {
-      table.clear(slot, e);
-    }
-    table.updateSummary();
+    slots.stageEmpty(slot);
+  }
+
+  @Override
+  public void requireRoom(int slot, Packed packed) {
+    slots.requireRoom(slot, packed, Long.BYTES);
+  }
+
+  @Override
+  public void promise(int slot, @Nullable Packed packed) {
+    slots.promise(slot, packed == null ? null : packed.elements());
+  }
+
+  @Override
+  public void release(int slot) {
+    slots.release(slot);
+  }
+
+  @Override
+  public void settle() {
+    slots.settle();
+  }
+
+  @Override
+  public boolean stageRevert() {
+    return slots.revert();
   }
 }

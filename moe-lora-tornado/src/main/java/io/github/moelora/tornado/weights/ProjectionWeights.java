@@ -4,14 +4,18 @@ import io.github.moelora.LoraAdapter;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.Projection;
 import io.github.moelora.tornado.layout.SliceTable;
+import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.TaskGraph;
 
 /**
- * The weights of one projection of one layer, or of one dense module, for all slots: a pool on the
- * device with an equal share for each slot, and a table that tells the kernels what lies where.
+ * The weights of one projection of one layer, or of one dense module, for all slots: pools on the
+ * device of which each slot has as much as its adapter needs, and a table that tells the kernels
+ * what lies where.
  *
- * <p>The pool lives on the device alone. A slot changes through a staging array and a copy kernel,
- * so a swap moves that slot's weights and no others. Not thread-safe.
+ * <p>The pools live on the device alone. A slot changes through a staging array and a copy kernel,
+ * so a swap moves that slot's weights and, only where the free memory is in pieces too small,
+ * others' within the pool. What the slot had stays until {@link #settle}, where there is room for
+ * both. Not thread-safe.
  */
 public sealed interface ProjectionWeights permits FloatWeights, PackedWeights {
 
@@ -58,20 +62,53 @@ public sealed interface ProjectionWeights permits FloatWeights, PackedWeights {
   /** Stages an empty slot. */
   void stageEmpty(int slot);
 
-  /** Weights in the order of the pool. */
+  /**
+   * Refuses weights that do not fit beside what other slots hold or were promised; changes nothing.
+   *
+   * @throws IllegalStateException with what is needed and what is left
+   */
+  void requireRoom(int slot, Packed packed);
+
+  /**
+   * Promises a slot the memory for weights, so that others cannot take it.
+   *
+   * @param packed null to promise it nothing
+   */
+  void promise(int slot, @Nullable Packed packed);
+
+  /** Gives up what a slot has before several slots change at once; its table stays until staged. */
+  void release(int slot);
+
+  /** The slot's change has been stored: gives up what the slot had before. */
+  void settle();
+
+  /**
+   * Stages what the slot had before a change that failed; without one, the table alone.
+   *
+   * @return false if that is lost
+   */
+  boolean stageRevert();
+
+  /** Weights in the order of the pools. */
   interface Packed {
 
-    /** Stages the weights and the table's new entries; the upload graph then stores them. */
+    /** Name of the adapter. */
+    String adapter();
+
+    /** Elements that they take in each pool. */
+    int[] elements();
+
+    /**
+     * Stages the first piece of the weights, which the upload graph then stores. With the last
+     * piece, the table gets the slot's new entries.
+     */
     void stage(int slot);
 
     /**
-     * Stages what did not fit into the staging array, after the upload graph has stored what was
-     * there.
+     * Stages the next piece, after the upload graph has stored the last one.
      *
      * @return false if nothing was left
      */
-    default boolean stageNext() {
-      return false;
-    }
+    boolean stageNext();
   }
 }

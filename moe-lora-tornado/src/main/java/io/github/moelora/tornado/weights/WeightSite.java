@@ -36,6 +36,13 @@ public record WeightSite(
     return new WeightSite(config.ofDense(module), 0, Projection.GATE_UP, module, "dense_" + index);
   }
 
+  /** What messages call it. */
+  public String label() {
+    return module != null
+        ? "dense module " + module.name()
+        : "layer %d %s".formatted(layer, projection == Projection.GATE_UP ? "gate/up" : "down");
+  }
+
   /** The slices of an adapter on a local expert. */
   List<LoraSlice> slices(LoraAdapter adapter, int localExpert) {
     return module == null

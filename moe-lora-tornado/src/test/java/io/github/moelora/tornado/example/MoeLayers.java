@@ -39,34 +39,34 @@ public final class MoeLayers implements AutoCloseable {
     TaskGraph start = new TaskGraph("start").task("copy", MoeKernels::copy, input, x);
     start.transferToDevice(EVERY_EXECUTION, input, expertIds, routingWeights);
     lora = EngineTasks.of(adapters);
-    lora.transferPlan(new EngineGraph(start, 0, grids, tokens));
+    lora.transferStep(new EngineGraph(start, 0, tokens));
     list.add(start.persistOnDevice(x, expertIds, routingWeights).snapshot());
     for (Base base : layers) {
       int i = list.size() - 1;
-      TaskGraph layer = new TaskGraph("layer_" + i);
-      layer.consumeFromDevice(x, expertIds, routingWeights);
+      TaskGraph layer = new TaskGraph("layer_" + i).consumeFromDevice(x, expertIds, routingWeights);
       layer.transferToDevice(FIRST_EXECUTION, base.up(), base.down());
       layer.task(
           "up", MoeKernels::project, expertIds, base.up(), x, gateUp, hidden, 2 * inner, perToken);
-      EngineGraph to = new EngineGraph(layer, i + 1, grids, tokens);
+      EngineGraph to = new EngineGraph(layer, i + 1, tokens);
+      lora.route(to, new EngineRouting(expertIds, routingWeights));
       lora.append(to, ProjectionCall.gateUp(i), new EngineArrays(x, gateUp, 2 * inner));
       layer.task("activate", MoeKernels::activate, gateUp, active, inner);
       layer.task("down", MoeKernels::project, expertIds, base.down(), active, y, inner, hidden, 1);
-      ProjectionCall down = ProjectionCall.down(i).withRoutedWeight(false);
-      lora.append(to, down, new EngineArrays(active, y, hidden));
       layer.task("combine", MoeKernels::combine, routingWeights, y, x, hidden, perToken);
-      list.add(layer.snapshot());
+      lora.appendCombined(to, ProjectionCall.down(i), new EngineArrays(active, x, hidden));
+      list.add(layer.persistOnDevice(gateUp, active, y).snapshot());
     }
     graphs = list.size();
     list.addAll(lora.graphs());
     plan = new TornadoExecutionPlan(list.toArray(ImmutableTaskGraph[]::new));
+    lora.addGrids(grids);
     plan.withGridScheduler(grids);
     lora.attach(plan, graphs);
   }
 
-  /** Runs all layers on what {@link #input} and the routing arrays hold; the result is in x. */
-  public void run(Step step) {
-    lora.begin(step);
+  /** Runs all layers on {@link #input} and the routing arrays; the result is in x. */
+  public void run(int tokens, int... adapterIds) {
+    lora.begin(tokens, adapterIds);
     for (int i = 0; i < graphs - 1; i++) {
       plan.withGraph(i).execute();
     }

@@ -16,6 +16,7 @@ import io.github.moelora.tornado.launch.NarrowLaunch;
 import io.github.moelora.tornado.launch.Target;
 import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.weights.PackedWeights;
+import io.github.moelora.tornado.weights.ProjectionWeights;
 import io.github.moelora.tornado.weights.WeightSite;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -96,24 +97,26 @@ final class EmulatedProjection {
   }
 
   private static PackedWeights load(Problem problem, MoeLoraConfig config, ProjectionCall call) {
-    PackedWeights.Staging staging = PackedWeights.Staging.of(config);
     PackedWeights weights =
-        new PackedWeights(WeightSite.of(config, call.layer(), call.projection()), staging);
+        new PackedWeights(WeightSite.of(config, call.layer(), call.projection()));
     weights.poolA().getSegment().fill(NAN);
     weights.poolB().getSegment().fill(NAN);
     for (int slot = 0; slot < problem.adapters().size(); slot++) {
       LoraAdapter adapter = problem.adapters().get(slot);
       if (adapter != null) {
-        weights.pack(adapter).stage(slot);
-        store(staging, weights);
+        ProjectionWeights.Packed packed = weights.pack(adapter);
+        packed.stage(slot);
+        do {
+          store(weights);
+        } while (packed.stageNext());
       }
     }
     return weights;
   }
 
-  private static void store(PackedWeights.Staging staging, PackedWeights weights) {
-    PackedLoops.store(staging.a(), weights.range(), weights.poolA(), 0);
-    PackedLoops.store(staging.b(), weights.range(), weights.poolB(), 2);
+  private static void store(PackedWeights weights) {
+    PackedLoops.store(weights.stagingA(), weights.range(), weights.poolA(), 0);
+    PackedLoops.store(weights.stagingB(), weights.range(), weights.poolB(), 2);
   }
 
   /** Blocks of pairs with the same adapter and expert, and one block without work behind them. */

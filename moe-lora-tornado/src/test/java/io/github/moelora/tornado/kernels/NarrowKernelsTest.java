@@ -1,11 +1,13 @@
 package io.github.moelora.tornado.kernels;
 
 import io.github.moelora.DType;
+import io.github.moelora.DenseModule;
 import io.github.moelora.GateUp;
 import io.github.moelora.MoeLora;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.MoeModel;
 import io.github.moelora.ProjectionCall;
+import io.github.moelora.Step;
 import io.github.moelora.testkit.Problem;
 import io.github.moelora.tornado.TestDevice;
 import java.util.List;
@@ -15,10 +17,45 @@ import org.junit.jupiter.params.provider.CsvSource;
 
 /** 16-bit weights and activations: the narrow kernels where the device has tensor cores. */
 class NarrowKernelsTest {
+  /** The last one's widths are none that the narrow kernels take. */
+  private static final List<DenseModule> DENSE =
+      List.of(
+          new DenseModule("q", 64, 132),
+          new DenseModule("o", 132, 64),
+          new DenseModule("head", 64, 5000),
+          new DenseModule("odd", 33, 35));
 
   @BeforeAll
   static void requireDevice() {
     TestDevice.require();
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1, 16, 21", "13, 40, 22", "60, 8, 23", "500, 64, 24"})
+  void denseModulesMatchTheReference(int tokens, int rank, long seed) {
+    // elsewhere these are the plain loops, which the contract test has covered
+    if (!TestDevice.hasTensorCores() && seed != 22) {
+      return;
+    }
+    MoeModel model = new MoeModel(64, 48, 3, GateUp.HALVES, List.of(0)).withDense(DENSE);
+    for (DType type : new DType[] {DType.BF16, DType.F16}) {
+      Problem problem =
+          new Problem(seed, model, tokens, 2)
+              .types(type, type, type)
+              .addAdapter(rank, false)
+              .addEmptySlot()
+              .addAdapter(1, true, 0.5)
+              .route();
+      try (MoeLora lora = MoeLora.open(problem.config(), "tornado");
+          Step step = lora.newStep()) {
+        problem.load(lora);
+        problem.planDense(step);
+        for (int module = 0; module < DENSE.size(); module++) {
+          problem.check(step, ProjectionCall.dense(module));
+          problem.check(step, ProjectionCall.dense(module).deltaOnly().withColumnOffset(3));
+        }
+      }
+    }
   }
 
   @ParameterizedTest

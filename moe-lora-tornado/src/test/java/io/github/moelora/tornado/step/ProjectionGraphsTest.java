@@ -41,9 +41,7 @@ class ProjectionGraphsTest {
             .withMaxRank(16)
             .withMaxTokens(2000)
             .withWeightType(DType.BF16);
-    PackedWeights weights =
-        new PackedWeights(
-            WeightSite.of(config, 0, Projection.GATE_UP), PackedWeights.Staging.of(config));
+    PackedWeights weights = new PackedWeights(WeightSite.of(config, 0, Projection.GATE_UP));
     Matrix x = matrix(48);
     Matrix y = matrix(72);
 

@@ -26,6 +26,7 @@ import io.github.moelora.tornado.choice.BlockChoice;
 import io.github.moelora.tornado.choice.OneShotTiling;
 import io.github.moelora.tornado.choice.Tuning;
 import io.github.moelora.tornado.choice.TuningFile;
+import io.github.moelora.tornado.device.ChosenDevice;
 import io.github.moelora.tornado.device.DeviceTraits;
 import io.github.moelora.tornado.step.TornadoBackend;
 import java.io.IOException;
@@ -132,7 +133,7 @@ class TuningTest {
   @Test
   void batchesThatNoRuleTakesGetTheBuiltInChoice() throws IOException {
     use(tuning(new Tuning.Rule(4, ANY, 16), new Tuning.Rule(40, 1.5, 1)));
-    TornadoBackend plain = new TornadoBackend(config(), "", TestDevice.hasTensorCores());
+    TornadoBackend plain = new TornadoBackend(config(), ChosenDevice.first(), null);
     try (MoeLora lora = MoeLora.open(config(), "tornado")) {
       TornadoBackend backend = (TornadoBackend) lora.backend();
       assertThat(backend.blockSize(4, 4)).isEqualTo(16);

@@ -1,0 +1,222 @@
+package io.github.moelora.bench.gpu;
+
+import io.github.moelora.DType;
+import io.github.moelora.LoraAdapter;
+import io.github.moelora.Matrix;
+import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.spi.PlanFormat;
+import io.github.moelora.tornado.device.ChosenDevice;
+import io.github.moelora.tornado.launch.LoopLaunch;
+import io.github.moelora.tornado.layout.DevicePlan;
+import io.github.moelora.tornado.layout.Sizes;
+import io.github.moelora.tornado.layout.SliceTable;
+import io.github.moelora.tornado.step.TornadoBackend;
+import io.github.moelora.tornado.tune.CapturedTimer;
+import io.github.moelora.tornado.weights.ProjectionWeights;
+import io.github.moelora.workload.Batch;
+import io.github.moelora.workload.Check;
+import io.github.moelora.workload.RandomAdapters;
+import io.github.moelora.workload.Workload;
+import java.lang.foreign.Arena;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.SplittableRandom;
+import uk.ac.manchester.tornado.api.ImmutableTaskGraph;
+import uk.ac.manchester.tornado.api.TaskGraph;
+import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
+import uk.ac.manchester.tornado.api.enums.DataTransferMode;
+import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
+import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+
+/**
+ * The portable kernels of one shape and rank on any backend: weights of a 16-bit type, widened to
+ * float32 as the backend widens them, x and y of float32, all on the device. Every batch size has
+ * graphs of its own, bounded by its rows, as an engine's graphs are.
+ */
+final class BenchLoops implements BenchSubject {
+  /** Every repeat is compiled on its own. */
+  private static final int REPEATS = 3;
+
+  /** Runs that take longer are timed alone: what a launch costs the host is nothing beside them. */
+  private static final long SLOW_NANOS = 20_000_000;
+
+  private static final int SLOW_RUNS = 3;
+  private static final int UPLOAD = 0;
+  private static final int LOAD = 1;
+
+  /** Positions of the graphs that compute a batch once and many times. */
+  private record Graphs(int one, int many) {}
+
+  private final BenchShape shape;
+  private final Workload.Sizes sizes;
+  private final long seed;
+  private final TornadoBackend backend;
+  private final ProjectionWeights weights;
+  private final Arena arena = Arena.ofShared();
+  private final DevicePlan routing;
+  private final FloatArray x;
+  private final FloatArray z;
+  private final FloatArray y;
+  private final IntArray flag = new IntArray(16);
+  private final BenchOperands operands;
+  private final Map<Integer, Graphs> graphs = new HashMap<>();
+  private final TornadoExecutionPlan plan;
+
+  /**
+   * @param type that the adapters' numbers are of
+   * @param tokens of all batches to come
+   */
+  BenchLoops(BenchShape shape, int rank, DType type, List<Integer> tokens, long seed) {
+    this.shape = shape;
+    this.seed = seed;
+    int maxTokens = Collections.max(tokens);
+    sizes = shape.sizes(maxTokens, rank, DType.F32);
+    MoeLoraConfig config = sizes.config();
+    backend = new TornadoBackend(config, ChosenDevice.first(), null);
+    weights = backend.weights(0, shape.projection());
+    SplittableRandom random = new SplittableRandom(seed);
+    RandomAdapters randomAdapters =
+        new RandomAdapters(arena, random, shape.sizes(maxTokens, rank, type));
+    List<LoraAdapter> adapters = new ArrayList<>();
+    for (int slot = 0; slot < shape.adapters(); slot++) {
+      adapters.add(randomAdapters.next("adapter" + slot, List.of(shape.projection())));
+    }
+    int pairs = config.maxPairs();
+    int rows = 1;
+    for (int count : tokens) {
+      rows = Math.max(rows, rows(batch(count)));
+    }
+    routing = DevicePlan.of(rows, pairs, pairs);
+    x = new FloatArray(shape.inputRows(maxTokens) * shape.inputWidth());
+    z = new FloatArray(Math.multiplyExact(rows, SliceTable.maxStack(config)));
+    y = new FloatArray(Math.multiplyExact(pairs, shape.outputWidth()));
+    flag.init(0);
+    Matrix pool = BenchOperands.pool(arena, random, DType.F32);
+    operands = new BenchOperands(shape, pool, adapters, x.getSegment(), y.getSegment());
+    plan = makePlan(config, tokens);
+    for (int slot = 0; slot < adapters.size(); slot++) {
+      ProjectionWeights.Packed packed = weights.pack(adapters.get(slot));
+      packed.stage(slot);
+      do {
+        plan.withGraph(UPLOAD).execute();
+      } while (packed.stageNext());
+    }
+  }
+
+  /** Rows that graphs for batches like this one compute. */
+  private int rows(Batch batch) {
+    MoeLoraConfig config = sizes.config().withMaxTokens(batch.tokens());
+    return PlanFormat.sortedCapacity(config, chosenBlockSize(batch));
+  }
+
+  /** Enters the graphs, and captures those of kernels where the backend can. */
+  private TornadoExecutionPlan makePlan(MoeLoraConfig config, List<Integer> tokens) {
+    List<Object> resident = new ArrayList<>(List.of(weights.resident()));
+    resident.addAll(List.of(routing.all()));
+    resident.addAll(List.of(x, y, z, flag));
+    List<ImmutableTaskGraph> list = new ArrayList<>();
+    list.add(weights.uploadGraph().snapshot());
+    list.add(
+        new TaskGraph("load")
+            .consumeFromDevice(weights.uploadName(), weights.resident())
+            .transferToDevice(DataTransferMode.EVERY_EXECUTION, routing.all())
+            .transferToDevice(DataTransferMode.EVERY_EXECUTION, x, y, z, flag)
+            .task("touch", BenchCopy::touch, flag)
+            .persistOnDevice(resident.toArray())
+            .snapshot());
+    for (int count : tokens) {
+      int one = list.size();
+      list.add(graph(config, count, 1, resident).snapshot());
+      list.add(graph(config, count, REPEATS, resident).snapshot());
+      graphs.put(count, new Graphs(one, one + 1));
+    }
+    TornadoExecutionPlan made = new TornadoExecutionPlan(list.toArray(ImmutableTaskGraph[]::new));
+    BenchCopy.capture(made);
+    return made;
+  }
+
+  private TaskGraph graph(MoeLoraConfig config, int tokens, int repeats, List<Object> resident) {
+    String name = "tokens%d_%d".formatted(tokens, repeats);
+    TaskGraph graph = new TaskGraph(name).consumeFromDevice("load", resident.toArray());
+    LoopLaunch.Bounds bounds =
+        new LoopLaunch.Bounds(
+            rows(batch(tokens)), SliceTable.maxStack(config), shape.outputWidth());
+    LoopLaunch.Arrays arrays = new LoopLaunch.Arrays(routing, x, z, y);
+    for (int i = 0; i < repeats; i++) {
+      LoopLaunch.append(graph, "t" + i, weights, bounds, arrays);
+    }
+    return graph
+        .persistOnDevice(resident.toArray())
+        .transferToHost(DataTransferMode.UNDER_DEMAND, y);
+  }
+
+  @Override
+  public BenchShape shape() {
+    return shape;
+  }
+
+  @Override
+  public Workload.Sizes sizes() {
+    return sizes;
+  }
+
+  @Override
+  public Batch batch(int tokens) {
+    return shape.batch(tokens, seed + tokens);
+  }
+
+  @Override
+  public int chosenBlockSize(Batch batch) {
+    return backend.blockSize(batch.pairs(), batch.distinctExperts());
+  }
+
+  @Override
+  public List<Result> measure(Batch batch) {
+    Graphs of = graphs.get(batch.tokens());
+    if (of == null) {
+      throw new IllegalArgumentException("no graph for %d tokens".formatted(batch.tokens()));
+    }
+    int blockSize = chosenBlockSize(batch);
+    operands.fillX(batch);
+    List<BenchOperands.Sample> samples = operands.samples(batch);
+    BenchBlocks.write(batch, shape.preset().model().experts(), routing, blockSize);
+    Sizes.write(
+        routing.sizes(),
+        shape.sizes(batch.tokens(), sizes.rank(), DType.F32).config(),
+        shape.call(),
+        shape.outputWidth());
+    operands.fillY(batch);
+    plan.withGraph(LOAD).execute();
+    plan.withGraph(of.one()).execute().transferToHost(y);
+    Check check = new Check();
+    samples.forEach(sample -> sample.check(check));
+    return List.of(new Result(blockSize, time(of), check.worst()));
+  }
+
+  /** Repeats add to y again and again, which float32 has room for. */
+  private CapturedTimer.Time time(Graphs of) {
+    long[] nanos = new long[SLOW_RUNS];
+    for (int i = 0; i < SLOW_RUNS; i++) {
+      long start = System.nanoTime();
+      plan.withGraph(of.one()).execute();
+      nanos[i] = System.nanoTime() - start;
+    }
+    Arrays.sort(nanos);
+    long median = nanos[SLOW_RUNS / 2];
+    return median > SLOW_NANOS
+        ? new CapturedTimer.Time(median, median)
+        : new CapturedTimer(plan, BenchKernels.WARM_UP_NANOS).measure(of.one(), of.many(), REPEATS);
+  }
+
+  @Override
+  public void close() {
+    // of the graph that names most arrays; freeing one in a second graph is an error
+    plan.withGraph(LOAD).freeDeviceMemory();
+    backend.close();
+    arena.close();
+  }
+}

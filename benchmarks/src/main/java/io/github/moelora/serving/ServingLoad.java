@@ -1,0 +1,218 @@
+package io.github.moelora.serving;
+
+import io.github.moelora.DType;
+import io.github.moelora.GateUp;
+import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.MoeModel;
+import io.github.moelora.cache.CacheLimits;
+import java.io.PrintWriter;
+import java.lang.foreign.Arena;
+import java.util.Locale;
+import java.util.concurrent.Callable;
+import java.util.stream.IntStream;
+import picocli.CommandLine;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Spec;
+
+/** Checks and times an adapter cache under load. */
+@Command(
+    name = "serving-load",
+    mixinStandardHelpOptions = true,
+    description = {
+      "First the cache under load, with every result compared with float64 and files that change;",
+      "then the same trace with all adapters in slots and with a quarter of that many slots, timed."
+    })
+public final class ServingLoad implements Callable<Integer> {
+  /** Live heap may differ by so much between two looks without anything having leaked. */
+  private static final long HEAP_NOISE = 24L << 20;
+
+  @Spec private CommandSpec spec;
+
+  @Option(names = "--backend", defaultValue = "cpu", description = "default ${DEFAULT-VALUE}")
+  private String backend;
+
+  @Option(names = "--adapters", defaultValue = "200", description = "default ${DEFAULT-VALUE}")
+  private int adapters;
+
+  @Option(names = "--slots", defaultValue = "8", description = "default ${DEFAULT-VALUE}")
+  private int slots;
+
+  @Option(
+      names = "--requests",
+      defaultValue = "80",
+      description = "at once, default ${DEFAULT-VALUE}")
+  private int requests;
+
+  @Option(
+      names = "--steps",
+      defaultValue = "10000",
+      description = "of the check, 0 to leave it out, default ${DEFAULT-VALUE}")
+  private int steps;
+
+  @Option(
+      names = "--timed-steps",
+      defaultValue = "2000",
+      description = "of each timed run, 0 to leave them out, default ${DEFAULT-VALUE}")
+  private int timedSteps;
+
+  @Option(
+      names = "--zipf",
+      defaultValue = "1.0",
+      description = "exponent of popularity, default ${DEFAULT-VALUE}")
+  private double zipf;
+
+  @Option(
+      names = "--mean-tokens",
+      defaultValue = "8",
+      description = "of a request, default ${DEFAULT-VALUE}")
+  private int meanTokens;
+
+  @Option(names = "--hidden", defaultValue = "32", description = "default ${DEFAULT-VALUE}")
+  private int hidden;
+
+  @Option(names = "--intermediate", defaultValue = "24", description = "default ${DEFAULT-VALUE}")
+  private int intermediate;
+
+  @Option(names = "--experts", defaultValue = "4", description = "default ${DEFAULT-VALUE}")
+  private int experts;
+
+  @Option(names = "--per-token", defaultValue = "2", description = "default ${DEFAULT-VALUE}")
+  private int perToken;
+
+  @Option(names = "--layers", defaultValue = "1", description = "default ${DEFAULT-VALUE}")
+  private int layers;
+
+  @Option(names = "--rank", defaultValue = "8", description = "default ${DEFAULT-VALUE}")
+  private int rank;
+
+  @Option(names = "--type", defaultValue = "F32", description = "${COMPLETION-CANDIDATES}")
+  private DType type;
+
+  @Option(names = "--seed", defaultValue = "1", description = "default ${DEFAULT-VALUE}")
+  private long seed;
+
+  /** Called by picocli. */
+  @SuppressWarnings("NullAway.Init") // picocli sets the fields
+  ServingLoad() {}
+
+  /** Starts the command. */
+  public static void main(String[] args) {
+    System.exit(new CommandLine(new ServingLoad()).execute(args));
+  }
+
+  @Override
+  public Integer call() throws Exception {
+    PrintWriter out = spec.commandLine().getOut();
+    MoeModel model =
+        new MoeModel(
+            hidden,
+            intermediate,
+            experts,
+            GateUp.HALVES,
+            IntStream.range(0, layers).boxed().toList());
+    boolean good = true;
+    try (Arena arena = Arena.ofShared()) {
+      LoadAdapters files = new LoadAdapters(arena, model, rank, type, seed);
+      if (steps > 0) {
+        good = check(out, model, files);
+      }
+      if (timedSteps > 0) {
+        time(out, model, files);
+      }
+    }
+    out.flush();
+    return good ? 0 : 1;
+  }
+
+  private MoeLoraConfig config(MoeModel model, int slotCount) {
+    return MoeLoraConfig.of(model, slotCount, perToken)
+        .withMaxTokens(requests)
+        .withMaxRank(rank)
+        .withWeightType(type);
+  }
+
+  private LoadRun.Result run(
+      MoeModel model, LoadAdapters files, int slotCount, int adapterCount, boolean check, int count)
+      throws Exception {
+    // half of the adapters fit into host memory
+    long bytes = adapterCount / 2 * files.file("a0@0").bytes();
+    LoadRun run =
+        new LoadRun(
+            config(model, slotCount),
+            backend,
+            requests,
+            CacheLimits.of(bytes).withMaxWaiting(requests),
+            check,
+            check ? 50 : 0);
+    Trace trace = new Trace(seed, adapterCount, zipf, meanTokens);
+    return run.run(files, files, trace, new LoadRun.Length(count / 5, count));
+  }
+
+  private boolean check(PrintWriter out, MoeModel model, LoadAdapters files) throws Exception {
+    LoadRun.Result result = run(model, files, slots, adapters, true, steps);
+    out.printf(
+        Locale.ROOT,
+        "check: %d adapters over %d slots, %d requests at once, %d steps after warm-up%n",
+        adapters,
+        slots,
+        requests,
+        result.steps());
+    out.printf(
+        Locale.ROOT,
+        "  %d results of %d tokens equal float64 of their adapter's version, 0 differ%n",
+        result.elements(),
+        result.tokens());
+    out.printf(Locale.ROOT, "  %s%n", result.stats());
+    out.printf(
+        Locale.ROOT,
+        "  acquire: median %.0f us, p99 %.0f us%n",
+        result.acquireMicros(0.5),
+        result.acquireMicros(0.99));
+    out.printf(
+        Locale.ROOT,
+        "  live heap %+.1f MiB, process %+.1f MiB since the warm-up%n",
+        result.heapGrowth() / 1048576.0,
+        result.residentGrowth() / 1048576.0);
+    if (result.heapGrowth() > HEAP_NOISE) {
+      out.printf(Locale.ROOT, "FAIL: live heap must not grow by more than %d bytes%n", HEAP_NOISE);
+      return false;
+    }
+    return true;
+  }
+
+  /** The same trace twice, with all adapters resident and with four for each slot. */
+  private void time(PrintWriter out, MoeModel model, LoadAdapters files) throws Exception {
+    int few = 4 * slots;
+    LoadRun.Result resident = run(model, files, few, few, false, timedSteps);
+    LoadRun.Result cached = run(model, files, slots, few, false, timedSteps);
+    out.printf(
+        Locale.ROOT,
+        "timed: %d adapters, %d requests at once, %d steps each%n",
+        few,
+        requests,
+        timedSteps);
+    printTimes(out, few + " slots", resident);
+    printTimes(out, slots + " slots", cached);
+    out.printf(
+        Locale.ROOT,
+        "  steps/s of %d slots are %.3f of those of %d, tokens/s %.3f%n",
+        slots,
+        cached.stepsPerSecond() / resident.stepsPerSecond(),
+        few,
+        cached.tokensPerSecond() / resident.tokensPerSecond());
+  }
+
+  private static void printTimes(PrintWriter out, String name, LoadRun.Result result) {
+    out.printf(
+        Locale.ROOT,
+        "  %-9s %8.0f steps/s %9.0f tokens/s, acquire median %.1f us, p99 %.1f us; %d loads%n",
+        name,
+        result.stepsPerSecond(),
+        result.tokensPerSecond(),
+        result.acquireMicros(0.5),
+        result.acquireMicros(0.99),
+        result.stats().loads());
+  }
+}

@@ -1,0 +1,315 @@
+package io.github.moelora.tornado.engine;
+
+import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.Routing;
+import io.github.moelora.spi.PlanFormat;
+import io.github.moelora.tornado.launch.Target;
+import io.github.moelora.tornado.plan.HostPlan;
+import io.github.moelora.tornado.plan.PairPlan;
+import io.github.moelora.tornado.plan.PlanSource;
+import io.github.moelora.tornado.plan.SortedPlan;
+import io.github.moelora.tornado.plan.StepInput;
+import io.github.moelora.tornado.step.TornadoBackend;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.NavigableMap;
+import java.util.Set;
+import java.util.TreeMap;
+import org.jspecify.annotations.Nullable;
+import uk.ac.manchester.tornado.api.TaskGraph;
+import uk.ac.manchester.tornado.api.enums.DataTransferMode;
+import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
+import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+
+/**
+ * Which plan each graph of an engine reads, and how a step gets to them. Used by the thread that
+ * runs the engine's plan.
+ */
+public final class EnginePlans {
+
+  /** What the calls of one graph read, until its next layer is routed. */
+  public static final class Source {
+    private final PlanSource plan;
+    private final int graph;
+    private final @Nullable StepInput input;
+    private @Nullable SortedPlan sorted;
+    private boolean errorsTaken;
+
+    private Source(PlanSource plan, int graph, @Nullable StepInput input) {
+      this.plan = plan;
+      this.graph = graph;
+      this.input = input;
+    }
+
+    /** Pairs that are routed on the device, or a plan from the host. */
+    public PlanSource plan() {
+      return plan;
+    }
+
+    /** Whether the next task counts ids out of range: the first of a layer does. */
+    public boolean takeErrors() {
+      boolean take = !errorsTaken;
+      errorsTaken = true;
+      return take;
+    }
+  }
+
+  private final MoeLoraConfig config;
+  private final TornadoBackend backend;
+  private final EngineMemory memory;
+  private final StepInput step;
+  private final @Nullable StepInput denseStep;
+
+  /** By position of the graph. */
+  private final Map<Integer, Source> routes = new HashMap<>();
+
+  private final Map<Integer, Source> denseSources = new HashMap<>();
+
+  /** By the most tokens that they take. */
+  private final NavigableMap<Integer, HostPlan> hostPlans = new TreeMap<>();
+
+  /** Positions of graphs of the engine that transfer steps. */
+  private final Set<Integer> transfers = new HashSet<>();
+
+  private final Map<String, SortedPlan> sortedPlans = new TreeMap<>();
+  private boolean idsOnDevice;
+  private boolean routed;
+  private int errors;
+
+  /**
+   * @param memory maps what the engine's graphs read
+   */
+  public EnginePlans(MoeLoraConfig config, TornadoBackend backend, EngineMemory memory) {
+    this.config = config;
+    this.backend = backend;
+    this.memory = memory;
+    step = new StepInput("lora_step", config, false);
+    boolean hasDense = !config.model().dense().isEmpty();
+    // a step is of no width, so any module will do
+    denseStep =
+        hasDense
+            ? new StepInput(
+                "lora_dense_step", config.ofDense(config.model().dense().getFirst()), true)
+            : null;
+  }
+
+  /**
+   * Takes adapter ids from an array of the engine on the device.
+   *
+   * @throws IllegalStateException if a graph was routed or has tasks
+   */
+  public void useAdapterIds(IntArray ids) {
+    if (routed || !transfers.isEmpty() || !hostPlans.isEmpty() || !denseSources.isEmpty()) {
+      throw new IllegalStateException("useAdapterIds must come before any task");
+    }
+    step.useAdapterIds(ids);
+    if (denseStep != null) {
+      denseStep.useAdapterIds(ids);
+    }
+    idsOnDevice = true;
+  }
+
+  /**
+   * Lets a graph of the engine transfer steps.
+   *
+   * @throws IllegalStateException if the graph was routed or has tasks
+   */
+  public void transferWith(TaskGraph graph, int index) {
+    if (routes.containsKey(index) || denseSources.containsKey(index)) {
+      throw new IllegalStateException(
+          "transferStep must come before tasks of its graph, got index " + index);
+    }
+    for (StepInput each : inputs()) {
+      graph.transferToDevice(DataTransferMode.EVERY_EXECUTION, each.transferred());
+      memory.map(index, each.transferred(), each.transferred(), each.name());
+    }
+    transfers.add(index);
+  }
+
+  private List<StepInput> inputs() {
+    return denseStep == null ? List.of(step) : List.of(step, denseStep);
+  }
+
+  /** Names the router's arrays for the calls of a graph that come next. */
+  public void route(int graph, int maxTokens, IntArray expertIds, FloatArray routingWeights) {
+    int pairs = maxTokens * config.expertsPerToken();
+    routed = true;
+    routes.put(
+        graph,
+        new Source(
+            new PairPlan(step.handles(transfers.contains(graph)), expertIds, routingWeights, pairs),
+            graph,
+            step));
+  }
+
+  /** What a call reads. */
+  public Source source(int graph, int maxTokens, boolean dense) {
+    if (dense && denseStep != null) {
+      StepInput input = denseStep;
+      return denseSources.computeIfAbsent(
+          graph,
+          index ->
+              new Source(input.onlyExpert(maxTokens, transfers.contains(index)), index, input));
+    }
+    Source route = routes.get(graph);
+    if (route != null) {
+      return route;
+    }
+    HostPlan host =
+        hostPlans.computeIfAbsent(
+            maxTokens,
+            most -> new HostPlan("lora_plan_", config, most, backend.choice().largeBlock()));
+    return new Source(host, graph, null);
+  }
+
+  /** Lets tasks read pairs. */
+  public void use(Source source, TaskGraph graph) {
+    StepInput input = source.input;
+    if (input != null) {
+      boolean transferring = transfers.contains(source.graph);
+      Object[] handles = input.allHandles(transferring);
+      graph.transferToDevice(DataTransferMode.UNDER_DEMAND, handles);
+      memory.map(source.graph, handles, input.allArrays(transferring), input.name());
+    }
+  }
+
+  /** Lets tasks read a plan from the host. */
+  public void use(HostPlan host, TaskGraph graph, int index) {
+    graph.transferToDevice(DataTransferMode.UNDER_DEMAND, host.handles().plan());
+    memory.map(index, host.handles().plan(), host.transferred(), host.name());
+  }
+
+  /**
+   * The block list of a layer; its tasks are appended at the first call.
+   *
+   * @param limits configuration of the layer, with the graph's most tokens
+   */
+  public SortedPlan sorted(Source source, Target target, MoeLoraConfig limits, int blockSize) {
+    SortedPlan plan = source.sorted;
+    if (plan == null) {
+      String kind = source.input == denseStep ? "dense_" : "";
+      String name = "lora_%ssorted_%d_%d".formatted(kind, limits.maxTokens(), blockSize);
+      plan = sortedPlans.computeIfAbsent(name, each -> new SortedPlan(each, limits, blockSize));
+      use(source, target.graph());
+      target.graph().transferToDevice(DataTransferMode.UNDER_DEMAND, plan.handles());
+      memory.map(source.graph, plan.handles(), plan.arrays(), plan.name());
+      plan.append(target, "lora%d".formatted(memory.nextPlan()), (PairPlan) source.plan);
+      source.sorted = plan;
+      source.errorsTaken = true;
+    }
+    return plan;
+  }
+
+  /** Our graphs for steps and plans. */
+  public List<TaskGraph> graphs() {
+    List<TaskGraph> graphs = new ArrayList<>();
+    inputs().forEach(each -> graphs.add(each.graph()));
+    sortedPlans.values().forEach(each -> graphs.add(each.graph()));
+    hostPlans.values().forEach(each -> graphs.add(each.graph()));
+    return graphs;
+  }
+
+  /**
+   * Refuses a step that is none.
+   *
+   * @throws IllegalArgumentException naming the first argument outside its range
+   */
+  public void requireStep(int tokens, int[] adapterIds) {
+    if (tokens < 0 || tokens > config.maxTokens()) {
+      throw new IllegalArgumentException(
+          "tokens must be in [0, %d], got %d".formatted(config.maxTokens(), tokens));
+    }
+    if (adapterIds.length < tokens && !idsOnDevice) {
+      throw new IllegalArgumentException(
+          "adapterIds must hold %d elements, got %d".formatted(tokens, adapterIds.length));
+    }
+    for (int t = 0; t < Math.min(tokens, adapterIds.length); t++) {
+      if (adapterIds[t] < -1 || adapterIds[t] >= config.slots()) {
+        throw new IllegalArgumentException(
+            "adapterIds[%d] must be in [-1, %d), got %d"
+                .formatted(t, config.slots(), adapterIds[t]));
+      }
+    }
+  }
+
+  /** Brings a step to the graphs that route on the device; those of the host's plans do nothing. */
+  public void write(int tokens, int[] adapterIds, boolean[] active) {
+    for (StepInput each : inputs()) {
+      if (each.write(tokens, adapterIds, active) && transfers.isEmpty()) {
+        memory.run(each.name());
+      }
+    }
+    for (HostPlan each : hostPlans.values()) {
+      if (each.clear()) {
+        memory.run(each.name());
+      }
+    }
+  }
+
+  /**
+   * Refuses plans that no graph takes.
+   *
+   * @throws IllegalArgumentException if there are more tokens than the largest graph takes
+   */
+  public void requireFits(Routing experts, Routing tokens) {
+    int most = Math.max(experts.tokens(), tokens.tokens());
+    if (!hostPlans.isEmpty() && most > hostPlans.lastKey()) {
+      throw new IllegalArgumentException(
+          "the step must have at most %d tokens, as the largest graph, got %d"
+              .formatted(hostPlans.lastKey(), most));
+    }
+  }
+
+  /**
+   * Brings plans of the host to the device.
+   *
+   * @param experts of routed experts
+   * @param tokens a plan that names the adapter of every token which has work
+   */
+  public void write(Routing experts, Routing tokens) {
+    int[] adapterIds = new int[tokens.tokens()];
+    Arrays.fill(adapterIds, PlanFormat.NO_WORK);
+    int perToken = tokens.tokens() == 0 ? 1 : tokens.pairs() / tokens.tokens();
+    for (int block = 0; block < tokens.activeBlocks(); block++) {
+      for (int i = 0; i < tokens.blockSize(); i++) {
+        int pair = tokens.sortedTokenId(block * tokens.blockSize() + i);
+        if (pair < tokens.pairs()) {
+          adapterIds[pair / perToken] = tokens.blockAdapter(block);
+        }
+      }
+    }
+    // the plan names only slots that took part when it was made
+    boolean[] all = new boolean[config.slots()];
+    Arrays.fill(all, true);
+    for (StepInput each : inputs()) {
+      if (each.write(tokens.tokens(), adapterIds, all) && transfers.isEmpty()) {
+        memory.run(each.name());
+      }
+    }
+    for (HostPlan each : hostPlans.values()) {
+      each.write(experts);
+      memory.run(each.name());
+    }
+  }
+
+  /** Pairs with ids out of range since the last call. */
+  public int newErrors() {
+    if (!routed && !idsOnDevice) {
+      return 0;
+    }
+    int total = 0;
+    for (StepInput each : inputs()) {
+      memory.read(each.name(), each.errors());
+      for (int i = 0; i < each.errors().getSize(); i++) {
+        total += each.errors().get(i);
+      }
+    }
+    int found = total - errors;
+    errors = total;
+    return found;
+  }
+}

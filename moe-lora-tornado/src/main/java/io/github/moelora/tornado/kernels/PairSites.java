@@ -1,0 +1,57 @@
+package io.github.moelora.tornado.kernels;
+
+import io.github.moelora.tornado.layout.StepWords;
+import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+
+/** Which weights a pair meets, from what the router and the step say of it. */
+final class PairSites {
+  /** No adapter, a slot that takes no part, or an expert that lives elsewhere. */
+  static final int NONE = -1;
+
+  /** An id that is no slot or no expert; it is never followed. */
+  static final int OUT_OF_RANGE = -2;
+
+  private PairSites() {}
+
+  /** Pairs of the step; none where it is larger than the graph that reads it. */
+  static int pairs(IntArray step, int maxPairs) {
+    int pairs = step.get(StepWords.TOKENS) * step.get(StepWords.EXPERTS_PER_TOKEN);
+    if (pairs > maxPairs) {
+      pairs = 0;
+    }
+    return pairs;
+  }
+
+  /**
+   * Slot and local expert of a pair as {@code slot * localExperts + expert}, {@link #NONE} or
+   * {@link #OUT_OF_RANGE}.
+   *
+   * @param step in, see {@link StepWords}
+   * @param adapterIds in, int32 {@code [T]}
+   * @param expertMap in, int32 {@code [E]}: the local expert or -1; read if the step says so
+   * @param expertIds in, int32 {@code [T, K]}
+   */
+  static int of(
+      IntArray step, IntArray adapterIds, IntArray expertMap, IntArray expertIds, int pair) {
+    int slot = adapterIds.get(pair / step.get(StepWords.EXPERTS_PER_TOKEN));
+    int expert = expertIds.get(pair);
+    int site = NONE;
+    if (slot < -1
+        || slot >= step.get(StepWords.SLOTS)
+        || expert < -1
+        || expert >= step.get(StepWords.EXPERTS)) {
+      site = OUT_OF_RANGE;
+    } else {
+      if (slot >= 0 && expert >= 0) {
+        int local = expert;
+        if (step.get(StepWords.MAPPED) != 0) {
+          local = expertMap.get(expert);
+        }
+        if (local >= 0 && step.get(StepWords.FIRST_SLOT + slot) != 0) {
+          site = slot * step.get(StepWords.LOCAL_EXPERTS) + local;
+        }
+      }
+    }
+    return site;
+  }
+}

@@ -1,0 +1,340 @@
+package io.github.moelora.tornado;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.within;
+
+import io.github.moelora.ExpertMap;
+import io.github.moelora.GateUp;
+import io.github.moelora.LoraAdapter;
+import io.github.moelora.LoraSlice;
+import io.github.moelora.Matrix;
+import io.github.moelora.MoeLora;
+import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.MoeModel;
+import io.github.moelora.Projection;
+import io.github.moelora.ProjectionCall;
+import io.github.moelora.testkit.Seeds;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Random;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import uk.ac.manchester.tornado.api.GridScheduler;
+import uk.ac.manchester.tornado.api.ImmutableTaskGraph;
+import uk.ac.manchester.tornado.api.TaskGraph;
+import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
+import uk.ac.manchester.tornado.api.enums.DataTransferMode;
+import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
+import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+
+/** Layers that route on the device: the seams of {@link EngineTasks} against float64 loops. */
+class EngineRoutingTest {
+  private static final int HIDDEN = 13;
+  private static final int INNER = 9;
+  private static final int EXPERTS = 5;
+  private static final int PER_TOKEN = 3;
+  private static final int SLOTS = 3;
+  private static final int TOKENS = 7;
+  private static final int PAIRS = TOKENS * PER_TOKEN;
+
+  /** Sums of at most 13 * 4 products of numbers around 1, of each some roundings of 2^-24. */
+  private static final double TOLERANCE = 2e-5;
+
+  private final long seed = Seeds.of("engine routing");
+  private final Random random = new Random(seed);
+  private final @Nullable LoraAdapter[] slots = new LoraAdapter[SLOTS];
+
+  private final FloatArray x = new FloatArray(TOKENS * HIDDEN);
+  private final FloatArray inner = new FloatArray(PAIRS * INNER);
+  private final IntArray expertIds = new IntArray(PAIRS);
+  private final FloatArray routingWeights = new FloatArray(PAIRS);
+  private final FloatArray added = new FloatArray(PAIRS * 2 * INNER);
+  private final FloatArray delta = new FloatArray(PAIRS * (2 * INNER + 1));
+  private final FloatArray base = new FloatArray(PAIRS * 2 * INNER);
+  private final FloatArray active = new FloatArray(PAIRS * INNER);
+  private final FloatArray combined = new FloatArray(TOKENS * HIDDEN);
+
+  @BeforeAll
+  static void requireDevice() {
+    TestDevice.require();
+  }
+
+  @Test
+  void seamsOfFreshStepsWithSwaps() {
+    MoeLoraConfig config = config(ExpertMap.identity(EXPERTS));
+    try (MoeLora lora = MoeLora.open(config, "tornado")) {
+      EngineTasks tasks = EngineTasks.of(lora);
+      TornadoExecutionPlan plan = plan(tasks);
+      check(tasks, plan, TOKENS, ids(TOKENS, SLOTS), config);
+      load(lora, 0, adapter(4, 1));
+      load(lora, 2, adapter(3, 0.6));
+      for (int tokens : new int[] {TOKENS, 1, 0, 5}) {
+        check(tasks, plan, tokens, ids(tokens, SLOTS), config);
+      }
+      load(lora, 0, adapter(2, 1));
+      check(tasks, plan, TOKENS, filled(TOKENS, 0), config);
+      // nothing is refused: a disabled slot gives no delta
+      lora.setEnabled(0, false);
+      LoraAdapter disabled = slots[0];
+      slots[0] = null;
+      check(tasks, plan, TOKENS, filled(TOKENS, 0), config);
+      lora.setEnabled(0, true);
+      slots[0] = disabled;
+      lora.unload(2);
+      slots[2] = null;
+      check(tasks, plan, TOKENS, ids(TOKENS, SLOTS), config);
+      plan.withAllGraphs().freeDeviceMemory();
+    }
+  }
+
+  @Test
+  void stepKeepsItsSlotsAndBeginComesAnywhere() {
+    MoeLoraConfig config = config(ExpertMap.identity(EXPERTS));
+    MoeLora lora = MoeLora.open(config, "tornado");
+    try (lora) {
+      EngineTasks tasks = EngineTasks.of(lora);
+      TornadoExecutionPlan plan = plan(tasks);
+      load(lora, 1, adapter(4, 1));
+      int[] adapters = filled(TOKENS, 1);
+      fill();
+      assertThat(tasks.begin(TOKENS, adapters)).isZero();
+      LoraAdapter next = adapter(3, 1);
+      lora.load(1, next);
+      run(plan, TOKENS, adapters, config);
+      // between two graphs, of which the second consumes what the first left on the device
+      plan.withGraph(0).execute();
+      tasks.begin(TOKENS, adapters);
+      slots[1] = next;
+      clear();
+      plan.withGraph(1).execute();
+      compare(TOKENS, adapters, config);
+    }
+    assertThatThrownBy(() -> lora.load(0, adapter(1, 1))).isInstanceOf(IllegalStateException.class);
+  }
+
+  @Test
+  void expertsElsewhereAndIdsOutOfRange() {
+    MoeLoraConfig config = config(ExpertMap.of(1, -1, 0, -1, 2));
+    try (MoeLora lora = MoeLora.open(config, "tornado")) {
+      EngineTasks tasks = EngineTasks.of(lora);
+      TornadoExecutionPlan plan = plan(tasks);
+      load(lora, 0, adapter(4, 1));
+      check(tasks, plan, TOKENS, filled(TOKENS, 0), config);
+      fill();
+      expertIds.set(0, EXPERTS);
+      expertIds.set(4, Integer.MAX_VALUE);
+      expertIds.set(PAIRS - 1, -7);
+      int[] adapters = filled(TOKENS, 0);
+      tasks.begin(TOKENS, adapters);
+      run(plan, TOKENS, adapters, config);
+      // counted once for the layer, whatever the number of calls
+      assertThat(tasks.begin(TOKENS, adapters)).isEqualTo(3);
+      assertThat(tasks.begin(TOKENS, adapters)).isZero();
+      plan.withAllGraphs().freeDeviceMemory();
+    }
+  }
+
+  private static MoeLoraConfig config(ExpertMap map) {
+    MoeModel model = new MoeModel(HIDDEN, INNER, EXPERTS, GateUp.HALVES, List.of(0));
+    return MoeLoraConfig.of(model, SLOTS, PER_TOKEN)
+        .withMaxTokens(TOKENS)
+        .withMaxRank(4)
+        .withExpertMap(map);
+  }
+
+  /** A graph that brings what the router would leave, then one with the seams. */
+  private TornadoExecutionPlan plan(EngineTasks tasks) {
+    TaskGraph first = new TaskGraph("router");
+    first
+        .transferToDevice(DataTransferMode.EVERY_EXECUTION, expertIds, routingWeights)
+        .task("touch", EngineRoutingTest::touch, expertIds, routingWeights)
+        .persistOnDevice(expertIds, routingWeights);
+    TaskGraph layer = new TaskGraph("layer");
+    layer
+        .consumeFromDevice("router", expertIds, routingWeights)
+        .transferToDevice(
+            DataTransferMode.EVERY_EXECUTION, x, inner, base, active, added, delta, combined);
+    EngineGraph to = new EngineGraph(layer, 1, TOKENS);
+    // the step travels with a graph that has tasks
+    tasks.transferStep(to);
+    tasks.route(to, new EngineRouting(expertIds, routingWeights));
+    tasks.append(to, ProjectionCall.gateUp(0), new EngineArrays(x, added, 2 * INNER));
+    tasks.append(
+        to,
+        ProjectionCall.gateUp(0).deltaOnly().withColumnOffset(1),
+        new EngineArrays(x, delta, 2 * INNER + 1));
+    tasks.appendActivated(
+        to,
+        ProjectionCall.gateUp(0),
+        Activation.SWIGLU,
+        new EngineArrays(x, base, 2 * INNER),
+        active);
+    tasks.appendCombined(to, ProjectionCall.down(0), new EngineArrays(inner, combined, HIDDEN));
+    layer.transferToHost(DataTransferMode.EVERY_EXECUTION, active, added, delta, combined);
+    List<ImmutableTaskGraph> list = new ArrayList<>(List.of(first.snapshot(), layer.snapshot()));
+    list.addAll(tasks.graphs());
+    TornadoExecutionPlan plan = new TornadoExecutionPlan(list.toArray(ImmutableTaskGraph[]::new));
+    GridScheduler grids = new GridScheduler();
+    tasks.addGrids(grids);
+    plan.withGridScheduler(grids);
+    tasks.attach(plan, 2);
+    return plan;
+  }
+
+  /** Gives the router's graph a task that uses both arrays. */
+  public static void touch(IntArray experts, FloatArray weights) {
+    for (@uk.ac.manchester.tornado.api.annotations.Parallel int i = 0; i < experts.getSize(); i++) {
+      experts.set(i, experts.get(i));
+      weights.set(i, weights.get(i));
+    }
+  }
+
+  private void fill() {
+    for (FloatArray each : List.of(x, inner, base, routingWeights)) {
+      for (int i = 0; i < each.getSize(); i++) {
+        each.set(i, (float) random.nextGaussian());
+      }
+    }
+    for (int p = 0; p < PAIRS; p++) {
+      expertIds.set(p, random.nextInt(-1, EXPERTS));
+    }
+    clear();
+  }
+
+  private void clear() {
+    added.init(1);
+    delta.init(Float.NaN);
+    active.init(Float.NaN);
+    combined.init(2);
+  }
+
+  private void check(
+      EngineTasks tasks,
+      TornadoExecutionPlan plan,
+      int tokens,
+      int[] adapters,
+      MoeLoraConfig config) {
+    fill();
+    assertThat(tasks.begin(tokens, adapters)).isZero();
+    run(plan, tokens, adapters, config);
+  }
+
+  private void run(TornadoExecutionPlan plan, int tokens, int[] adapters, MoeLoraConfig config) {
+    plan.withGraph(0).execute();
+    plan.withGraph(1).execute();
+    compare(tokens, adapters, config);
+  }
+
+  private void compare(int tokens, int[] adapters, MoeLoraConfig config) {
+    double[][] sums = new double[TOKENS][HIDDEN];
+    for (int p = 0; p < PAIRS; p++) {
+      boolean live = p / PER_TOKEN < tokens;
+      double[] up = new double[2 * INNER];
+      double[] down = new double[HIDDEN];
+      int adapter = live ? adapters[p / PER_TOKEN] : -1;
+      int expert = expertIds.get(p);
+      if (adapter >= 0
+          && expert >= 0
+          && expert < EXPERTS
+          && config.expertMap().local(expert) >= 0) {
+        addDelta(slots[adapter], Projection.GATE_UP, expert, x, p / PER_TOKEN * HIDDEN, up);
+        addDelta(slots[adapter], Projection.DOWN, expert, inner, p * INNER, down);
+      }
+      for (int c = 0; c < 2 * INNER; c++) {
+        close(added.get(p * 2 * INNER + c), 1 + up[c], "added[%d, %d]", p, c);
+        float d = delta.get(p * (2 * INNER + 1) + 1 + c);
+        if (live) {
+          close(d, up[c], "delta[%d, %d]", p, c);
+        } else {
+          assertThat(d).isNaN();
+        }
+      }
+      for (int i = 0; i < INNER && live; i++) {
+        double g = base.get(p * 2 * INNER + i) + up[i];
+        double u = base.get(p * 2 * INNER + INNER + i) + up[INNER + i];
+        close(active.get(p * INNER + i), g / (1 + Math.exp(-g)) * u, "active[%d, %d]", p, i);
+      }
+      assertThat(delta.get(p * (2 * INNER + 1))).as("before the offset").isNaN();
+      for (int c = 0; c < HIDDEN; c++) {
+        sums[p / PER_TOKEN][c] += routingWeights.get(p) * down[c];
+      }
+    }
+    for (int t = 0; t < TOKENS; t++) {
+      for (int c = 0; c < HIDDEN; c++) {
+        close(combined.get(t * HIDDEN + c), 2 + sums[t][c], "combined[%d, %d]", t, c);
+      }
+    }
+  }
+
+  private void close(double actual, double expected, String what, int row, int column) {
+    assertThat(actual)
+        .as("seed %d, " + what, seed, row, column)
+        .isCloseTo(expected, within(TOLERANCE * (1 + Math.abs(expected))));
+  }
+
+  private static void addDelta(
+      @Nullable LoraAdapter adapter,
+      Projection projection,
+      int expert,
+      FloatArray input,
+      int from,
+      double[] y) {
+    if (adapter == null) {
+      return;
+    }
+    for (LoraSlice slice : adapter.slices(0, projection, expert)) {
+      for (int r = 0; r < slice.rank(); r++) {
+        double z = 0;
+        for (int h = 0; h < slice.a().columns(); h++) {
+          z += (double) slice.a().get(r, h) * input.get(from + h);
+        }
+        for (int c = 0; c < slice.columns(); c++) {
+          y[slice.firstColumn() + c] += slice.scale() * slice.b().get(c, r) * z;
+        }
+      }
+    }
+  }
+
+  private LoraAdapter adapter(int rank, double coverage) {
+    LoraAdapter.Builder builder = LoraAdapter.builder("adapter");
+    for (int e = 0; e < EXPERTS; e++) {
+      if (e == 0 || random.nextDouble() < coverage) {
+        builder
+            .add(0, Projection.GATE_UP, e, slice(0, rank, HIDDEN, INNER))
+            .add(0, Projection.GATE_UP, e, slice(INNER, Math.max(1, rank - 1), HIDDEN, INNER))
+            .add(0, Projection.DOWN, e, slice(0, rank, INNER, HIDDEN));
+      }
+    }
+    return builder.build();
+  }
+
+  private LoraSlice slice(int first, int rank, int in, int out) {
+    return new LoraSlice(first, matrix(rank, in), matrix(out, rank), 0.5f);
+  }
+
+  private Matrix matrix(int rows, int columns) {
+    float[] values = new float[rows * columns];
+    for (int i = 0; i < values.length; i++) {
+      values[i] = (float) random.nextGaussian() * 0.3f;
+    }
+    return Matrix.ofFloats(rows, columns, values);
+  }
+
+  private void load(MoeLora lora, int slot, LoraAdapter adapter) {
+    lora.load(slot, adapter);
+    slots[slot] = adapter;
+  }
+
+  private int[] ids(int count, int bound) {
+    return random.ints(count, -1, bound).toArray();
+  }
+
+  private static int[] filled(int count, int value) {
+    int[] array = new int[count];
+    Arrays.fill(array, value);
+    return array;
+  }
+}

@@ -1,0 +1,4 @@
+@NullMarked
+package io.github.moelora.tornado.device;
+
+import org.jspecify.annotations.NullMarked;
