@@ -48,6 +48,7 @@ public final class ProjectionGraphs implements AutoCloseable {
   private final List<Chunk> chunks;
   private final TornadoExecutionPlan plan;
   private final boolean[] compiled;
+  private volatile boolean stored;
   private boolean used;
   private @Nullable TornadoExecutionResult lastResult;
 
@@ -87,7 +88,7 @@ public final class ProjectionGraphs implements AutoCloseable {
 
   /** Whether weights, or an empty table, have gone to the device. */
   boolean isStored() {
-    return compiled[0];
+    return stored;
   }
 
   /** What chunks take on the device once each has been used. */
@@ -140,6 +141,7 @@ public final class ProjectionGraphs implements AutoCloseable {
   /** Puts what is staged into its slot on the device. */
   public void store() {
     execute(0);
+    stored = true;
   }
 
   private void execute(int graph) {

@@ -246,6 +246,11 @@ public final class FloatWeights implements ProjectionWeights {
   }
 
   @Override
+  public boolean isMoving() {
+    return slots.isMoving();
+  }
+
+  @Override
   public void settle() {
     slots.settle();
   }

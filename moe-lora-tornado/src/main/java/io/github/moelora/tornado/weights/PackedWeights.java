@@ -352,6 +352,11 @@ public final class PackedWeights implements ProjectionWeights {
   }
 
   @Override
+  public boolean isMoving() {
+    return slots.isMoving();
+  }
+
+  @Override
   public void settle() {
     slots.settle();
   }
