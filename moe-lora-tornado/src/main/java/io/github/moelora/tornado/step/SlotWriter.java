@@ -11,8 +11,8 @@ import org.jspecify.annotations.Nullable;
  * but for {@link #loss}.
  *
  * <p>The device is taken for a piece and given back, so that runs of other slots' adapters come
- * between: none waits for more than a piece, an eighth of what a slot may hold there, or for weights
- * that move within a pool, which only the next pieces make whole.
+ * between: none waits for more than a piece, an eighth of what a slot may hold there, or for
+ * weights that move within a pool, which only the next pieces make whole.
  *
  * <p>The new weights lie beside the old ones until all projections have them, where the pools have
  * room for both; so a change that fails is taken back by the tables alone. Storing what is staged

@@ -208,7 +208,9 @@ class SlotWriterTest {
 
   // ---- runs beside a change ----
 
-  /** Runs that ask for the device whenever a piece is stored, and look at weights once they have it. */
+  /**
+   * Runs that ask for the device whenever a piece is stored, and look at weights once they have it.
+   */
   private static final class Runs implements AutoCloseable {
     final Device device;
     final Runnable look;
