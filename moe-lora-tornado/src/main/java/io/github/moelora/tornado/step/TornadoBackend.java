@@ -181,6 +181,15 @@ public final class TornadoBackend implements Backend {
     return device;
   }
 
+  /**
+   * Reserves memory on the device beside that of the weights.
+   *
+   * @throws IllegalStateException if the device has less left
+   */
+  public synchronized void reserve(DeviceBytes bytes) {
+    memory.take(bytes.total(), bytes.largest());
+  }
+
   /** Bytes that are reserved for this instance on the device. */
   public long reservedBytes() {
     return memory.bytes();
