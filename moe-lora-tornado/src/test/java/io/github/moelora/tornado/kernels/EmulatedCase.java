@@ -14,6 +14,8 @@ import io.github.moelora.tornado.choice.OneShotTiling;
 import io.github.moelora.tornado.choice.SplitTiling;
 import io.github.moelora.tornado.choice.Tiling;
 import java.util.List;
+import java.util.Random;
+import java.util.function.ObjLongConsumer;
 
 /**
  * A small projection for the emulated device.
@@ -425,6 +427,20 @@ record EmulatedCase(
   /** Those of the one-shot kernel. */
   static List<EmulatedCase> ofOneShot() {
     return all().stream().filter(each -> each.tiling instanceof OneShotTiling).toList();
+  }
+
+  /**
+   * Builds the case at random, and runs it in three orders of the threads.
+   *
+   * @param run runs kernels of the projection in the order of a seed, and checks
+   */
+  void run(ObjLongConsumer<EmulatedProjection> run) {
+    long seed = new Random().nextLong();
+    System.out.println(this + ": seed " + seed);
+    EmulatedProjection projection = build(seed);
+    for (int order = 0; order < 3; order++) {
+      run.accept(projection, seed + order);
+    }
   }
 
   EmulatedProjection build(long seed) {
