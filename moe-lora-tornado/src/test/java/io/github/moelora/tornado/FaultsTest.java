@@ -11,6 +11,7 @@ import io.github.moelora.MoeModel;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.testkit.Problem;
 import io.github.moelora.testkit.Seeds;
+import io.github.moelora.tornado.step.TornadoBackend;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -27,6 +28,7 @@ import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import uk.ac.manchester.tornado.api.ImmutableTaskGraph;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
@@ -48,6 +50,7 @@ class FaultsTest {
     // a driver's cache of compiled kernels is empty, too
     start(FirstUses.class, Map.of("POCL_CACHE_DIR", cache.toString()));
     start(Crowded.class, Map.of(), "-Dtornado.device.memory=24MB");
+    start(LargeGraph.class, Map.of(), "-Dtornado.device.memory=24MB");
   }
 
   private static void start(Class<?> main, Map<String, String> environment, String... flags)
@@ -88,6 +91,63 @@ class FaultsTest {
             "the instance needs \\d+ bytes on .+, and \\d+ of the \\d+ that .+ left; .*open the"
                 + " instance with fewer slots, a smaller MoeLoraConfig\\.withPool or a smaller"
                 + " maxRank");
+  }
+
+  /** What an engine's graphs take beside the weights is known when they are attached. */
+  @Test
+  void attachRefusesPlansAndScratchMemoryThatDoNotFit() throws Exception {
+    String output = output(LargeGraph.class);
+    assertThat(output).contains("16 tokens reserved more, 8192 were refused");
+  }
+
+  /** Small weights beside a graph of many tokens. */
+  static final class LargeGraph {
+    private LargeGraph() {}
+
+    public static void main(String[] args) {
+      MoeModel model = new MoeModel(8, 8, 4, GateUp.HALVES, List.of(0));
+      MoeLoraConfig config = MoeLoraConfig.of(model, 2, 4).withMaxTokens(8192).withMaxRank(128);
+      try (MoeLora lora = MoeLora.open(config, "tornado")) {
+        long before = reserved(lora);
+        TornadoExecutionPlan small = attach(lora, 16);
+        // a row of 2 * 128 floats for each pair, and the step
+        if (reserved(lora) - before < 4 * 256 * 16 * 4) {
+          throw new AssertionError("reserved " + before + ", then " + reserved(lora));
+        }
+        small.withAllGraphs().freeDeviceMemory();
+      }
+      try (MoeLora lora = MoeLora.open(config, "tornado")) {
+        attach(lora, 8192);
+      } catch (IllegalStateException e) {
+        if (String.valueOf(e.getMessage()).startsWith("the instance needs ")) {
+          System.out.println("16 tokens reserved more, 8192 were refused");
+          return;
+        }
+        throw e;
+      }
+      throw new AssertionError("32 MB must not fit");
+    }
+
+    private static long reserved(MoeLora lora) {
+      return ((TornadoBackend) lora.backend()).reservedBytes();
+    }
+
+    private static TornadoExecutionPlan attach(MoeLora lora, int tokens) {
+      EngineTasks tasks = EngineTasks.of(lora);
+      FloatArray x = new FloatArray(8 * tokens);
+      FloatArray y = new FloatArray(16 * 4 * tokens);
+      TaskGraph layer =
+          new TaskGraph("layer").transferToDevice(DataTransferMode.EVERY_EXECUTION, x, y);
+      tasks.append(
+          new EngineGraph(layer, 0, tokens), ProjectionCall.gateUp(0), new EngineArrays(x, y, 16));
+      List<ImmutableTaskGraph> graphs = new ArrayList<>();
+      graphs.add(layer.transferToHost(DataTransferMode.EVERY_EXECUTION, y).snapshot());
+      graphs.addAll(tasks.graphs());
+      TornadoExecutionPlan plan =
+          new TornadoExecutionPlan(graphs.toArray(ImmutableTaskGraph[]::new));
+      tasks.attach(plan, 1);
+      return plan;
+    }
   }
 
   /** Memory that nobody has told us of. */

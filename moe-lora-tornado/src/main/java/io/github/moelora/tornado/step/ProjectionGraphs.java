@@ -50,6 +50,7 @@ public final class ProjectionGraphs implements AutoCloseable {
   private final List<Chunk> chunks;
   private final TornadoExecutionPlan plan;
   private final boolean[] compiled;
+  private volatile boolean stored;
   private boolean used;
   private Consumer<TornadoProfilerResult> profile = result -> {};
 
@@ -89,7 +90,7 @@ public final class ProjectionGraphs implements AutoCloseable {
 
   /** Whether weights, or an empty table, have gone to the device. */
   boolean isStored() {
-    return compiled[0];
+    return stored;
   }
 
   /** What chunks take on the device once each has been used. */
@@ -142,6 +143,7 @@ public final class ProjectionGraphs implements AutoCloseable {
   /** Puts what is staged into its slot on the device. */
   public void store() {
     execute(0);
+    stored = true;
   }
 
   private void execute(int graph) {

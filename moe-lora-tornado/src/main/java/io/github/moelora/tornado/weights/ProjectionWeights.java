@@ -70,6 +70,14 @@ public sealed interface ProjectionWeights permits FloatWeights, PackedWeights {
    */
   ProjectionWeights handles();
 
+  /**
+   * Whether what is staged moves weights of a slot within a pool: until the next pieces are stored,
+   * too, the table may not tell where they are.
+   */
+  default boolean isMoving() {
+    return slots().isMoving();
+  }
+
   /** Converts an adapter's weights to the order of the pool, without any effect on the device. */
   Packed pack(LoraAdapter adapter);
 

@@ -170,6 +170,16 @@ public final class SlotPools {
     return true;
   }
 
+  /** Whether a piece comes from a pool itself. */
+  boolean isMoving() {
+    for (Part part : parts) {
+      if (part.pool().isMove()) {
+        return true;
+      }
+    }
+    return false;
+  }
+
   int offset(int part, int slot) {
     return parts[part].pool().offset(slot);
   }
@@ -194,11 +204,7 @@ public final class SlotPools {
     }
     range.init(0);
     moves.init(0);
-    boolean moving = false;
-    for (Part part : parts) {
-      moving |= part.pool().isMove();
-    }
-    if (!keeps || moving) {
+    if (!keeps || isMoving()) {
       return false;
     }
     for (Part part : parts) {
