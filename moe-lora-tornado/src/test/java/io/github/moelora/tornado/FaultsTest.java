@@ -12,15 +12,19 @@ import io.github.moelora.ProjectionCall;
 import io.github.moelora.testkit.Problem;
 import io.github.moelora.testkit.Seeds;
 import io.github.moelora.tornado.step.TornadoBackend;
+import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.concurrent.CyclicBarrier;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.stream.IntStream;
+import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -32,13 +36,36 @@ import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 
 /**
  * What is left when memory ends or threads meet, each in a JVM of its own where that may end it.
+ * These JVMs run at the same time.
  */
 class FaultsTest {
   private static final MoeModel MODEL = new MoeModel(64, 48, 4, GateUp.HALVES, List.of(0, 1, 2));
 
+  private static final Map<Class<?>, OwnJvm> RUNNING = new HashMap<>();
+
   @BeforeAll
-  static void requireDevice() {
+  static void start(@TempDir Path cache) throws IOException {
     TestDevice.require();
+    start(FullHeap.class, Map.of(), "-Xmx192m", "-XX:-UseGCOverheadLimit");
+    // a driver's cache of compiled kernels is empty, too
+    start(FirstUses.class, Map.of("POCL_CACHE_DIR", cache.toString()));
+    start(Crowded.class, Map.of(), "-Dtornado.device.memory=24MB");
+    start(LargeGraph.class, Map.of(), "-Dtornado.device.memory=24MB");
+  }
+
+  private static void start(Class<?> main, Map<String, String> environment, String... flags)
+      throws IOException {
+    RUNNING.put(main, OwnJvm.start(main, environment, flags));
+  }
+
+  private static String output(Class<?> main) throws InterruptedException {
+    return Objects.requireNonNull(RUNNING.get(main)).output();
+  }
+
+  @AfterAll
+  static void end() {
+    RUNNING.values().forEach(OwnJvm::close);
+    RUNNING.clear();
   }
 
   private static ProjectionCall[] calls(MoeModel model) {
@@ -69,7 +96,7 @@ class FaultsTest {
   /** What an engine's graphs take beside the weights is known when they are attached. */
   @Test
   void attachRefusesPlansAndScratchMemoryThatDoNotFit() throws Exception {
-    String output = OwnJvm.run(LargeGraph.class, Map.of(), "-Dtornado.device.memory=24MB");
+    String output = output(LargeGraph.class);
     assertThat(output).contains("16 tokens reserved more, 8192 were refused");
   }
 
@@ -126,8 +153,7 @@ class FaultsTest {
   /** Memory that nobody has told us of. */
   @Test
   void afterADeviceFailureAnInstanceSaysSo() throws Exception {
-    String output = OwnJvm.run(Crowded.class, Map.of(), "-Dtornado.device.memory=24MB");
-    assertThat(output).contains("refused and closed");
+    assertThat(output(Crowded.class)).contains("refused and closed");
   }
 
   /** An instance on a device that others fill. */
@@ -183,8 +209,7 @@ class FaultsTest {
   /** Loads for which the heap has ever less room, one layer after another. */
   @Test
   void aLoadWithoutHeapLeavesTheSlotAsItWas() throws Exception {
-    String output = OwnJvm.run(FullHeap.class, Map.of(), "-Xmx192m", "-XX:-UseGCOverheadLimit");
-    assertThat(output)
+    assertThat(output(FullHeap.class))
         .containsPattern("[1-9]\\d* loads failed, [1-9]\\d* did not, no slot was wrong");
   }
 
@@ -268,10 +293,8 @@ class FaultsTest {
 
   /** Nothing has been compiled in that JVM when they meet. */
   @Test
-  void firstUseOfSeveralInstancesAtOnce(@TempDir Path cache) throws Exception {
-    // a driver's cache of compiled kernels is empty, too
-    assertThat(OwnJvm.run(FirstUses.class, Map.of("POCL_CACHE_DIR", cache.toString())))
-        .contains("4 instances at once");
+  void firstUseOfSeveralInstancesAtOnce() throws Exception {
+    assertThat(output(FirstUses.class)).contains("4 instances at once");
   }
 
   /** Opens instances and uses them for the first time at the same moment. */
