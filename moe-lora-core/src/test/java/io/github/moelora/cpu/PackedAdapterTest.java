@@ -41,7 +41,7 @@ class PackedAdapterTest {
     Problem problem = new Problem(Seeds.of("packed"), MODEL, 1, 1).types(type, type, type);
     LoraAdapter adapter = problem.randomAdapter(21, false, 0.7);
     MoeLoraConfig config = MoeLoraConfig.of(MODEL, 1, 1).withWeightType(type).withExpertMap(map);
-    try (PackedAdapter packed = new PackedAdapter(config, adapter)) {
+    try (PackedAdapter packed = new PackedAdapter(config, adapter, 1)) {
       long end = 0;
       for (int layer = 0; layer < 2; layer++) {
         for (Projection projection : Projection.values()) {
@@ -62,9 +62,9 @@ class PackedAdapterTest {
         List<LoraSlice> sources = adapter.slices(module + ".q");
         end = assertPacked(packed, type, packed.slices(site), sources, end);
       }
-      assertThat(packed.weights().byteSize()).isEqualTo((end + 16) * type.bytes());
+      assertThat(packed.weights(0).byteSize()).isEqualTo((end + 16) * type.bytes());
       // rows of a tile are read as aligned vectors
-      assertThat(packed.weights().address() % 64).isZero();
+      assertThat(packed.weights(0).address() % 64).isZero();
     }
   }
 
@@ -83,14 +83,14 @@ class PackedAdapterTest {
     assertThat(slice.b()).isEqualTo(new PackedAdapter.Panels(bAt, rank, padded));
     for (int h = 0; h < inputs; h++) {
       for (int r = 0; r < rank; r++) {
-        assertThat(type.get(packed.weights(), element(slice.a(), h, r)))
+        assertThat(type.get(packed.weights(0), element(slice.a(), h, r)))
             .isEqualTo(source.a().get(r, h));
       }
     }
     for (int r = 0; r < rank; r++) {
       for (int o = 0; o < padded; o++) {
         float expected = o < source.columns() ? source.b().get(o, r) : 0;
-        assertThat(type.get(packed.weights(), element(slice.b(), r, o))).isEqualTo(expected);
+        assertThat(type.get(packed.weights(0), element(slice.b(), r, o))).isEqualTo(expected);
       }
     }
     return aligned(bAt + 4L * ((rank + 3) / 4) * padded);
@@ -132,9 +132,9 @@ class PackedAdapterTest {
   void aSmallRankDoesNotPayForTheLargest_vllm55158() {
     Problem problem = new Problem(Seeds.of("own rank"), MODEL, 1, 1);
     MoeLoraConfig config = MoeLoraConfig.of(MODEL, 2, 1).withMaxRank(256);
-    try (PackedAdapter small = new PackedAdapter(config, problem.randomAdapter(4, true, 1));
-        PackedAdapter large = new PackedAdapter(config, problem.randomAdapter(256, true, 1))) {
-      assertThat(large.weights().byteSize()).isGreaterThan(32 * small.weights().byteSize());
+    try (PackedAdapter small = new PackedAdapter(config, problem.randomAdapter(4, true, 1), 1);
+        PackedAdapter large = new PackedAdapter(config, problem.randomAdapter(256, true, 1), 1)) {
+      assertThat(large.weights(0).byteSize()).isGreaterThan(32 * small.weights(0).byteSize());
     }
   }
 
@@ -157,19 +157,19 @@ class PackedAdapterTest {
   @Test
   void nothingIsPackedForNothing() {
     try (PackedAdapter packed =
-        new PackedAdapter(MoeLoraConfig.of(MODEL, 1, 1), LoraAdapter.builder("none").build())) {
+        new PackedAdapter(MoeLoraConfig.of(MODEL, 1, 1), LoraAdapter.builder("none").build(), 1)) {
       assertThat(packed.slices(11)).isEmpty();
       assertThat(packed.slices(17)).isEmpty();
-      assertThat(packed.weights().byteSize()).isEqualTo(16 * Float.BYTES);
+      assertThat(packed.weights(0).byteSize()).isEqualTo(16 * Float.BYTES);
     }
   }
 
   @Test
   void closeFreesTheWeights() {
     PackedAdapter packed =
-        new PackedAdapter(MoeLoraConfig.of(MODEL, 1, 1), LoraAdapter.builder("none").build());
+        new PackedAdapter(MoeLoraConfig.of(MODEL, 1, 1), LoraAdapter.builder("none").build(), 1);
     packed.close();
     assertThatIllegalStateException()
-        .isThrownBy(() -> packed.weights().get(ValueLayout.JAVA_BYTE, 0));
+        .isThrownBy(() -> packed.weights(0).get(ValueLayout.JAVA_BYTE, 0));
   }
 }
