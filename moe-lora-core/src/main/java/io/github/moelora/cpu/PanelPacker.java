@@ -107,8 +107,7 @@ final class PanelPacker {
   private boolean packWords(Matrix source, Tile tile, MemorySegment to) {
     int quads = tile.quads();
     copyWords(source, tile, quads);
-    boolean finite = areFinite(words, tile.width() * quads, type);
-    turnWords(words, turnedWords, quads, tile.width() / QUAD);
+    boolean finite = turnWords(words, turnedWords, quads, tile.width() / QUAD, type);
     int count = quads * tile.width() / QUAD;
     for (int s = 0; s < tile.stripes(); s++) {
       long byteAt = (tile.at() + s * tile.stripe()) * Short.BYTES;
@@ -135,26 +134,17 @@ final class PanelPacker {
   }
 
   /**
-   * An element is not finite exactly if its exponent bits are all ones, that is, if adding one at
-   * the lowest of them carries into the sign bit.
-   */
-  private static boolean areFinite(long[] words, int count, DType type) {
-    long exponent = type == DType.BF16 ? 0x7f80_7f80_7f80_7f80L : 0x7c00_7c00_7c00_7c00L;
-    long one = exponent & ~(exponent << 1);
-    long gathered = 0;
-    for (int i = 0; i < count; i++) {
-      gathered |= (words[i] & exponent) + one;
-    }
-    return (gathered & 0x8000_8000_8000_8000L) == 0;
-  }
-
-  /**
-   * Turns squares of four by four elements.
+   * Turns squares of four by four elements. An element is not finite exactly if its exponent bits
+   * are all ones, that is, if adding one at the lowest of them carries into the sign bit.
    *
    * @param in in, {@code [groups * 4, quads]} words of four elements of a row
    * @param out out, {@code [4, quads, groups]} words of four elements of a column
+   * @return whether every element is finite
    */
-  private static void turnWords(long[] in, long[] out, int quads, int groups) {
+  private static boolean turnWords(long[] in, long[] out, int quads, int groups, DType type) {
+    long exponent = type == DType.BF16 ? 0x7f80_7f80_7f80_7f80L : 0x7c00_7c00_7c00_7c00L;
+    long one = exponent & ~(exponent << 1);
+    long carries = 0;
     int stripe = quads * groups;
     for (int g = 0; g < groups; g++) {
       int from = QUAD * g * quads;
@@ -164,6 +154,8 @@ final class PanelPacker {
         long b = in[j + quads];
         long c = in[j + 2 * quads];
         long d = in[j + 3 * quads];
+        carries |= ((a & exponent) + one) | ((b & exponent) + one);
+        carries |= ((c & exponent) + one) | ((d & exponent) + one);
         long evenAb = (a & LOW_SHORTS) | ((b & LOW_SHORTS) << 16);
         long oddAb = ((a >>> 16) & LOW_SHORTS) | (b & ~LOW_SHORTS);
         long evenCd = (c & LOW_SHORTS) | ((d & LOW_SHORTS) << 16);
@@ -174,6 +166,7 @@ final class PanelPacker {
         out[to + 3 * stripe] = (oddAb >>> 32) | (oddCd & ~LOW_INT);
       }
     }
+    return (carries & 0x8000_8000_8000_8000L) == 0;
   }
 
   private boolean packFloats(Matrix source, Tile tile, MemorySegment to) {
