@@ -153,7 +153,9 @@ final class InspectCommandTest {
   void aFolderThatIsNotThereIsUnusable() throws IOException {
     CommandRun run = CommandRun.of("inspect", directory.resolve("nowhere"));
     assertThat(run.exitCode()).isEqualTo(2);
-    assertThat(run.err()).contains("DIR must be a folder, got ").hasLineCount(1);
+    assertThat(run.err())
+        .contains("ADAPTER must be a folder with adapter_config.json, or a GGUF file, got ")
+        .hasLineCount(1);
     Path file = Files.createFile(directory.resolve("file"));
     assertThat(CommandRun.of("inspect", file).exitCode()).isEqualTo(2);
     CommandRun empty = CommandRun.of("inspect", directory);

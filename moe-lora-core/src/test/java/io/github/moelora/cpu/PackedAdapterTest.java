@@ -76,9 +76,9 @@ class PackedAdapterTest {
   @ParameterizedTest
   @EnumSource(DType.class)
   void manyChunksHoldWhatOneHolds(DType slotType) {
-    MoeModel model = new MoeModel(530, 37, 3, GateUp.HALVES, List.of(0));
+    MoeModel model = new MoeModel(262, 37, 3, GateUp.HALVES, List.of(0));
     for (DType fileType : DType.values()) {
-      for (int rank : new int[] {1, 2, 3, 4, 6, 16, 20, 33, 300}) {
+      for (int rank : new int[] {1, 3, 4, 6, 20, 33}) {
         Problem problem =
             new Problem(Seeds.of("chunks"), model, 1, 1).types(fileType, fileType, fileType);
         LoraAdapter adapter = turned(model, problem.randomAdapter(rank, false, 0.9), rank % 2 == 0);
@@ -86,7 +86,7 @@ class PackedAdapterTest {
             MoeLoraConfig.of(model, 1, 1).withMaxRank(rank).withWeightType(slotType);
         try (PackedAdapter packed = new PackedAdapter(config, adapter, 3, 100)) {
           for (int site = 0; site < 6; site++) {
-            Projection projection = Projection.values()[site / 3];
+            Projection projection = site < 3 ? Projection.GATE_UP : Projection.DOWN;
             List<LoraSlice> sources = adapter.slices(0, projection, site % 3);
             PackedAdapter.Slice[] slices = packed.slices(site);
             assertThat(slices).hasSameSizeAs(sources);
