@@ -186,7 +186,7 @@ final class RunCommandTest {
     CommandRun run =
         CommandRun.of(
             "run", "--adapter", "a=" + EXAMPLES.resolve("fused_r4"), "--adapter", "b=" + other);
-    assertThat(run.exitCode()).isEqualTo(2);
+    assertThat(run.exitCode()).isEqualTo(1);
     assertThat(run.out()).isEmpty();
     assertThat(run.err()).startsWith("moe-lora: ").hasLineCount(1);
   }
@@ -216,7 +216,7 @@ final class RunCommandTest {
     assertThat(
             CommandRun.of("run", "--adapter", adapter, "--base-config", config, "--hidden", 32)
                 .exitCode())
-        .isEqualTo(2);
+        .isEqualTo(1);
   }
 
   /** An adapter is run whole: attention beside the experts. */
@@ -261,6 +261,6 @@ final class RunCommandTest {
     assertThat(run.exitCode()).isZero();
     assertThat(
             CommandRun.of("run", "--adapter", adapter, "--layout", "nesting=reversed").exitCode())
-        .isEqualTo(2);
+        .isEqualTo(1);
   }
 }
