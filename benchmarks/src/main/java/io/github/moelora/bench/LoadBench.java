@@ -44,7 +44,8 @@ public final class LoadBench {
 
   private static final int RANK = 36;
   private static final int READ_BYTES = 1 << 20;
-  private static final int RUNS = 3;
+  private static final int RUNS = 5;
+  private static final int SIDES = 3;
 
   private LoadBench() {}
 
@@ -76,24 +77,29 @@ public final class LoadBench {
 
   private static void measure(Path folder, Path file, boolean cold)
       throws IOException, InterruptedException {
-    double[] best = {Double.MAX_VALUE, Double.MAX_VALUE, Double.MAX_VALUE};
+    double[][] all = new double[SIDES][RUNS];
     for (int run = 0; run < RUNS; run++) {
       Work[] sides = {() -> readOver(file), () -> readFresh(file), () -> load(folder, false)};
-      double[] seconds = new double[sides.length];
-      for (int turn = 0; turn < sides.length; turn++) {
+      double[] seconds = new double[SIDES];
+      for (int turn = 0; turn < SIDES; turn++) {
         // whatever the disk keeps of the one before helps each side once
-        int side = (run + turn) % sides.length;
+        int side = (run + turn) % SIDES;
         if (cold) {
           drop(file);
         } else {
           readOver(file);
         }
         seconds[side] = seconds(sides[side]);
-        best[side] = Math.min(best[side], seconds[side]);
+        all[side][run] = seconds[side];
       }
       print(cold ? "cold" : "warm", seconds);
     }
-    print(cold ? "cold, best" : "warm, best", best);
+    double[] medians = new double[SIDES];
+    for (int side = 0; side < SIDES; side++) {
+      Arrays.sort(all[side]);
+      medians[side] = all[side][RUNS / 2];
+    }
+    print(cold ? "cold, medians" : "warm, medians", medians);
   }
 
   private static void print(String state, double[] seconds) {
