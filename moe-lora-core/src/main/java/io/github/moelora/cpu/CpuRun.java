@@ -5,6 +5,7 @@ import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
+import java.lang.foreign.MemorySegment;
 import org.jspecify.annotations.Nullable;
 
 /** The run under way, as the tasks of both phases read it; written between runs only. */
@@ -127,6 +128,11 @@ final class CpuRun {
   /** What an adapter changes in the expert of a block. */
   PackedAdapter.Slice[] slices(PackedAdapter adapter, int block) {
     return adapter.slices(firstSite + plan().blockExpert(block));
+  }
+
+  /** The memory of those slices. */
+  MemorySegment weights(PackedAdapter adapter, int block) {
+    return adapter.weights(firstSite + plan().blockExpert(block));
   }
 
   private static <T> T required(@Nullable T value) {

@@ -75,7 +75,7 @@ final class ShrinkPhase implements WorkerPool.Job {
     Routing plan = run.plan();
     mine.gather(plan, block, run.zStride);
     Product product = mine.product;
-    product.weights = adapter.weights();
+    product.weights = run.weights(adapter, block);
     product.out = run.z();
     product.outAt = mine.zAt;
     return product;

@@ -381,12 +381,12 @@ class CpuStepTest {
     CpuBackend backend = new CpuBackend(config, new PlainKernels(), 1, slots);
     load(backend, adapter);
     PackedAdapter first = slots[0];
-    assertThat(first.weights().scope().isAlive()).isTrue();
+    assertThat(first.weights(0).scope().isAlive()).isTrue();
     load(backend, adapter);
-    assertThat(first.weights().scope().isAlive()).isFalse();
+    assertThat(first.weights(0).scope().isAlive()).isFalse();
     PackedAdapter second = slots[0];
     backend.unload(0);
-    assertThat(second.weights().scope().isAlive()).isFalse();
+    assertThat(second.weights(0).scope().isAlive()).isFalse();
     assertThat(slots[0]).isNull();
     load(backend, adapter);
     PackedAdapter third = slots[0];
@@ -394,7 +394,7 @@ class CpuStepTest {
     backend.prepare(0, adapter).close();
     assertThat(slots[0]).isSameAs(third);
     backend.close();
-    assertThat(third.weights().scope().isAlive()).isFalse();
+    assertThat(third.weights(0).scope().isAlive()).isFalse();
   }
 
   private static void load(CpuBackend backend, LoraAdapter adapter) {
