@@ -6,6 +6,8 @@ import io.github.moelora.spi.Backend;
 import io.github.moelora.spi.BackendProvider;
 import io.github.moelora.spi.Tunable;
 import io.github.moelora.spi.Tuner;
+import io.github.moelora.tornado.choice.BlockChoice;
+import io.github.moelora.tornado.choice.SplitTiling;
 import io.github.moelora.tornado.choice.Tuning;
 import io.github.moelora.tornado.device.ChosenDevice;
 import io.github.moelora.tornado.device.DeviceTraits;
@@ -15,11 +17,15 @@ import io.github.moelora.tornado.step.TornadoBackend;
 import io.github.moelora.tornado.tune.TornadoTuner;
 import io.github.moelora.tornado.weights.PackedWeights;
 import java.util.List;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** Offers the TornadoVM backend, where the JVM runs with an SDK's flags and a device is there. */
 public final class TornadoBackendProvider implements BackendProvider, Tunable {
   /** Above the CPU's 0. */
   private static final int PRIORITY = 100;
+
+  private static final Logger LOG = LoggerFactory.getLogger(TornadoBackendProvider.class);
 
   private static final String BAILOUT = "tornado.recover.bailout";
 
@@ -65,6 +71,12 @@ public final class TornadoBackendProvider implements BackendProvider, Tunable {
   public Backend open(MoeLoraConfig config) {
     ChosenDevice device = requireDevice(config);
     boolean packed = device.hasTensorCores() && PackedWeights.suits(config);
+    if (packed && !BlockChoice.hasSplit(config)) {
+      LOG.info(
+          "maxRank {} is above {}: the one-shot kernel, without tensor cores, serves all batches",
+          config.maxRank(),
+          SplitTiling.RANK_LIMIT);
+    }
     Tuning tuning = Tuning.find(config, DeviceTraits.name(device.device()), packed);
     return new TornadoBackend(config, device, tuning);
   }
