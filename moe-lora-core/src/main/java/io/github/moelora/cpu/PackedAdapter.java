@@ -161,7 +161,7 @@ final class PackedAdapter implements AutoCloseable {
 
   /** Whether every weight is finite. */
   private boolean packAll(List<List<LoraSlice>> sites, List<Chunk> layout, int threads) {
-    int useful = isShared(sites) ? Math.min(threads, layout.size()) : 1;
+    int useful = isShared(sites) ? Math.clamp(layout.size(), 1, threads) : 1;
     PanelPacker[] packers = new PanelPacker[useful];
     Arrays.setAll(packers, worker -> new PanelPacker(type));
     AtomicBoolean finite = new AtomicBoolean(true);
