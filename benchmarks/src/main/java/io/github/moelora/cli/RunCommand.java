@@ -21,7 +21,6 @@ import io.github.moelora.workload.AdapterRounding;
 import io.github.moelora.workload.Batch;
 import io.github.moelora.workload.Bits;
 import io.github.moelora.workload.Check;
-import io.github.moelora.workload.Workload;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.lang.foreign.Arena;
@@ -65,19 +64,7 @@ final class RunCommand implements Callable<Integer> {
           "A PEFT folder or GGUF file under a name of its own; give it once for each adapter.")
   private List<NamedFolder> adapterFolders = List.of();
 
-  @Option(
-      names = "--backend",
-      paramLabel = "NAME",
-      description = "Backend to use, and no other; by default the best usable one.")
-  private @Nullable String backend;
-
-  @Option(
-      names = "--device",
-      paramLabel = "DEVICE",
-      description =
-          "Device of the backend: an index that moe-lora devices lists, or a part of a name;"
-              + " by default its first.")
-  private @Nullable String device;
+  @CommandLine.Mixin private PlaceOptions placeOptions = new PlaceOptions();
 
   @Option(
       names = "--tokens",
@@ -135,7 +122,7 @@ final class RunCommand implements Callable<Integer> {
     setExpertsPerToken();
     modelOptions.hints();
     ReadOptions options = layoutOptions.readOptions();
-    DevicesCommand.requireKnown(backend);
+    placeOptions.requireKnown();
     Output.requireWritable("--json", json);
     List<NamedFolder> folders = adapterFolders.isEmpty() ? examples() : adapterFolders;
     requireDistinctNames(folders);
@@ -218,7 +205,7 @@ final class RunCommand implements Callable<Integer> {
             .withWeightType(weightType)
             .withExpertMap(ExpertMap.identity(model.experts()));
     PrintWriter out = spec.commandLine().getOut();
-    try (MoeLora lora = new Workload.Place(backend, device).open(config);
+    try (MoeLora lora = placeOptions.place().open(config);
         Step step = lora.newStep()) {
       for (int slot = 0; slot < adapters.size(); slot++) {
         lora.load(slot, adapters.get(slot));
