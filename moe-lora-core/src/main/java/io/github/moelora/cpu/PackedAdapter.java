@@ -260,6 +260,15 @@ final class PackedAdapter implements AutoCloseable {
     return chunks[chunkOfSite[site]];
   }
 
+  /** Bytes of all weights, padding included. */
+  long bytes() {
+    long sum = 0;
+    for (MemorySegment chunk : chunks) {
+      sum += chunk.byteSize();
+    }
+    return sum;
+  }
+
   @Override
   public void close() {
     arena.close();
