@@ -161,7 +161,7 @@ final class PackedAdapter implements AutoCloseable {
 
   /** Whether every weight is finite. */
   private boolean packAll(List<List<LoraSlice>> sites, List<Chunk> layout, int threads) {
-    int useful = isShared(sites) ? Math.min(threads, layout.size()) : 1;
+    int useful = isShared(sites) ? Math.clamp(layout.size(), 1, threads) : 1;
     PanelPacker[] packers = new PanelPacker[useful];
     Arrays.setAll(packers, worker -> new PanelPacker(type));
     AtomicBoolean finite = new AtomicBoolean(true);
@@ -258,6 +258,15 @@ final class PackedAdapter implements AutoCloseable {
   /** Memory to whose elements the panels of a site refer. */
   MemorySegment weights(int site) {
     return chunks[chunkOfSite[site]];
+  }
+
+  /** Bytes of all weights, padding included. */
+  long bytes() {
+    long sum = 0;
+    for (MemorySegment chunk : chunks) {
+      sum += chunk.byteSize();
+    }
+    return sum;
   }
 
   @Override
