@@ -85,8 +85,9 @@ public final class BlockChoice {
   }
 
   /**
-   * The narrow kernels, each for blocks of up to its rows, ascending: the one-shot kernel for blocks
-   * of one and of two rows, and those of shrink and expand, if ranks are not too many for them.
+   * The narrow kernels, each for blocks of up to its rows, ascending: the one-shot kernel for
+   * blocks of one and of two rows, and those of shrink and expand, if ranks are not too many for
+   * them.
    *
    * @param tuning measured choices, null for the built-in ones
    */

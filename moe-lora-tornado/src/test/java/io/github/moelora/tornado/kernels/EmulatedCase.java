@@ -385,7 +385,7 @@ record EmulatedCase(
             2,
             GATE_UP),
         new EmulatedCase(
-            "one shot, as many ranks as there may be, delta only",
+            "one shot, almost as many ranks as tensor cores take, delta only",
             DType.F16,
             196,
             20,
@@ -417,6 +417,77 @@ record EmulatedCase(
             new OneShotTiling(2, 1, 1),
             2,
             DOWN.withColumnOffset(4)));
+  }
+
+  /** Cases of the one-shot kernel with more ranks than shrink and expand take, and with few. */
+  static List<EmulatedCase> ofManyRanks() {
+    return List.of(
+        new EmulatedCase(
+            "one shot, 257 ranks, single pairs",
+            DType.BF16,
+            68,
+            72,
+            4,
+            List.of(Slot.of(8), Slot.of(257)),
+            257,
+            new OneShotTiling(1, 3, 5),
+            1,
+            GATE_UP.withColumnOffset(4)),
+        new EmulatedCase(
+            "one shot, 257 ranks, two rows",
+            DType.F16,
+            100,
+            600,
+            6,
+            List.of(Slot.of(257), Slot.of(8)),
+            320,
+            new OneShotTiling(2, 3, 5),
+            2,
+            DOWN),
+        new EmulatedCase(
+            "one shot, 320 ranks, segments of H",
+            DType.F16,
+            4132,
+            20,
+            3,
+            List.of(Slot.fused(8), Slot.of(320)),
+            320,
+            new OneShotTiling(1, 2, 2),
+            1,
+            GATE_UP.deltaOnly()),
+        new EmulatedCase(
+            "one shot, 320 ranks, segments of H, two rows",
+            DType.BF16,
+            2116,
+            36,
+            5,
+            List.of(Slot.of(8), Slot.of(320)),
+            320,
+            new OneShotTiling(2, 2, 2),
+            2,
+            GATE_UP),
+        new EmulatedCase(
+            "one shot, as many ranks as there may be, two rows",
+            DType.BF16,
+            68,
+            140,
+            7,
+            List.of(Slot.of(511), Slot.of(8), Slot.fused(512)),
+            512,
+            new OneShotTiling(2, 2, 3),
+            2,
+            GATE_UP.withPairRows(true).withRoutedWeight(true)),
+        new EmulatedCase(
+            "one shot, as many ranks as there may be, single pairs",
+            DType.F16,
+            36,
+            68,
+            4,
+            List.of(Slot.of(8), Slot.of(512)),
+            512,
+            new OneShotTiling(1, 2, 3),
+            1,
+            DOWN.deltaOnly()));
   }
 
   /** Those of shrink and expand. */
