@@ -26,6 +26,6 @@ class OneShotTest {
   @ParameterizedTest
   @MethodSource("ofManyRanks")
   void takesMoreRanksThanShrinkAndExpand(EmulatedCase test) {
-    test.run(EmulatedProjection::run);
+    test.run(1, EmulatedProjection::run);
   }
 }
