@@ -20,31 +20,45 @@ import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
+import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Random;
+import java.util.Set;
 import java.util.TreeMap;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 
 /**
- * The whole adapters of {@link GoldenFamilies}, each in a slot of its own, in one batch: every
- * backend adds to experts and to linear layers outside them what PEFT's weights would.
+ * The whole adapters of {@link GoldenFamilies} in one batch: every backend adds to experts and to
+ * linear layers outside them what PEFT's weights would.
  *
- * <p>One instance serves all families, whose routed experts are of the same sizes: its dense
- * modules are counted by their widths, and the first of some widths stands for the first of these
- * widths in each family.
+ * <p>Compiling a device's graphs takes longest, so one instance of one layer serves all: a slot
+ * holds an adapter's weights of one layer, and the layer's dense modules are counted by their
+ * widths, the first of some widths standing for the first of these widths in each family and layer.
  */
 public abstract class GoldenFamiliesContractTest {
   private static final int EXPERTS_PER_TOKEN = 2;
+  private static final int LAYERS = 2;
+  private static final Pattern LAYER = Pattern.compile("layers\\.(\\d+)\\.");
 
   /** The backend under test. */
   protected abstract BackendProvider provider();
 
-  /** An adapter of a family, and which of the instance's modules stand for its own. */
+  /**
+   * A layer of an adapter of a family.
+   *
+   * @param modules its linear layers outside the experts, by those of the instance
+   * @param weights as the instance has them
+   */
   private record Entry(
       GoldenFamilies.Family family,
       String adapter,
+      int layer,
       Map<String, String> modules,
       LoraAdapter weights) {}
 
@@ -56,6 +70,7 @@ public abstract class GoldenFamiliesContractTest {
 
   private final Random random = new Random(Seeds.of("golden families"));
   private final List<Entry> entries = new ArrayList<>();
+  private final Set<Tensors.Tensor> compared = Collections.newSetFromMap(new IdentityHashMap<>());
 
   @Test
   void everyAdapterAddsWhatPeftAdds() throws IOException {
@@ -64,14 +79,23 @@ public abstract class GoldenFamiliesContractTest {
     List<PeftAdapter> files = new ArrayList<>();
     try {
       for (GoldenFamilies.Family family : families) {
-        Map<String, String> modules = modules(family, dense);
         for (String name : GoldenFamilies.ADAPTERS) {
           files.add(PeftAdapter.open(family.adapter(name)));
           LoraAdapter whole = files.getLast().toLoraAdapter(family.shape());
-          entries.add(new Entry(family, name, modules, renamed(whole, family, modules)));
+          for (int layer = 0; layer < LAYERS; layer++) {
+            addEntry(family, name, layer, whole, dense);
+          }
         }
       }
-      MoeModel model = families.getFirst().shape().withDense(List.copyOf(dense.values()));
+      MoeModel shape = families.getFirst().shape();
+      MoeModel model =
+          new MoeModel(
+              shape.hiddenSize(),
+              shape.intermediateSize(),
+              shape.experts(),
+              shape.gateUp(),
+              List.of(0),
+              List.copyOf(dense.values()));
       int maxRank = entries.stream().mapToInt(each -> each.weights.maxRank()).max().orElseThrow();
       MoeLoraConfig config =
           MoeLoraConfig.of(model, entries.size(), EXPERTS_PER_TOKEN)
@@ -85,53 +109,57 @@ public abstract class GoldenFamiliesContractTest {
         checkExperts(model, step);
         checkDense(model, step);
       }
+      assertThat(compared)
+          .as("deltas that were compared")
+          .hasSize(families.stream().mapToInt(each -> each.deltas().all().size()).sum());
     } finally {
       files.forEach(PeftAdapter::close);
     }
   }
 
-  /** Names of the instance's modules by those of a family, and enters what is not there yet. */
-  private static Map<String, String> modules(
-      GoldenFamilies.Family family, Map<String, DenseModule> dense) throws IOException {
-    Map<String, String> modules = new TreeMap<>();
-    Map<String, Integer> counts = new TreeMap<>();
-    for (String name : GoldenFamilies.ADAPTERS) {
-      try (PeftAdapter file = PeftAdapter.open(family.adapter(name))) {
-        for (String module : file.toLoraAdapter(family.shape()).modules()) {
-          Tensors.Tensor delta = family.delta(name, module);
-          assertThat(delta).as("%s, %s, %s", family, name, module).isNotNull();
-          if (delta != null && !modules.containsKey(module)) {
-            int out = delta.shape()[0];
-            int in = delta.shape()[1];
-            String widths = "%d to %d".formatted(in, out);
-            String ours = widths + ", " + counts.merge(widths, 1, Integer::sum);
-            modules.put(module, ours);
-            dense.putIfAbsent(ours, new DenseModule(ours, in, out));
-          }
+  /** Enters a layer of an adapter, if it has one, and modules that are not there yet. */
+  private void addEntry(
+      GoldenFamilies.Family family,
+      String name,
+      int layer,
+      LoraAdapter whole,
+      Map<String, DenseModule> dense) {
+    String title = "%s %s, layer %d".formatted(family, name, layer);
+    LoraAdapter.Builder builder = LoraAdapter.builder(title);
+    boolean any = false;
+    for (Projection projection : Projection.values()) {
+      for (int expert = 0; expert < family.shape().experts(); expert++) {
+        for (LoraSlice slice : whole.slices(layer, projection, expert)) {
+          builder.add(0, projection, expert, slice);
+          any = true;
         }
       }
     }
-    return modules;
+    Map<String, String> modules = new TreeMap<>();
+    for (String module : whole.modules()) {
+      Matcher matcher = LAYER.matcher(module);
+      assertThat(matcher.find()).as(module).isTrue();
+      if (Integer.parseInt(matcher.group(1)) == layer) {
+        int[] widths = Objects.requireNonNull(family.delta(name, module), module).shape();
+        String ours = nextName(widths, modules);
+        modules.put(ours, module);
+        dense.putIfAbsent(ours, new DenseModule(ours, widths[1], widths[0]));
+        whole.slices(module).forEach(slice -> builder.addDense(ours, slice));
+        any = true;
+      }
+    }
+    if (any) {
+      entries.add(new Entry(family, name, layer, modules, builder.build()));
+    }
   }
 
-  private static LoraAdapter renamed(
-      LoraAdapter adapter, GoldenFamilies.Family family, Map<String, String> modules) {
-    LoraAdapter.Builder builder = LoraAdapter.builder(family + " " + adapter.name());
-    for (int layer : adapter.layers()) {
-      for (Projection projection : Projection.values()) {
-        for (int expert = 0; expert < family.shape().experts(); expert++) {
-          for (LoraSlice slice : adapter.slices(layer, projection, expert)) {
-            builder.add(layer, projection, expert, slice);
-          }
-        }
-      }
-    }
-    for (String module : adapter.modules()) {
-      for (LoraSlice slice : adapter.slices(module)) {
-        builder.addDense(modules.getOrDefault(module, module), slice);
-      }
-    }
-    return builder.build();
+  private static String nextName(int[] widths, Map<String, String> taken) {
+    String name;
+    int number = 0;
+    do {
+      name = "%d to %d, %d".formatted(widths[1], widths[0], number++);
+    } while (taken.containsKey(name));
+    return name;
   }
 
   /** Token t has adapter t - 1, and meets two experts in each round. */
@@ -149,19 +177,14 @@ public abstract class GoldenFamiliesContractTest {
           MemorySegment.ofArray(expertIds),
           MemorySegment.ofArray(routingWeights),
           MemorySegment.ofArray(adapterIds));
-      for (int layer : model.layers()) {
-        for (Projection projection : Projection.values()) {
-          ProjectionCall call = new ProjectionCall(layer, projection, true, false, false, 0);
-          check(
-              model,
-              step,
-              call,
-              expertIds,
-              entry ->
-                  entry.family.shape().layers().contains(layer)
-                      ? entry.family.delta(entry.adapter, layer, projection)
-                      : null);
-        }
+      for (Projection projection : Projection.values()) {
+        ProjectionCall call = new ProjectionCall(0, projection, true, false, false, 0);
+        check(
+            model,
+            step,
+            call,
+            expertIds,
+            entry -> entry.family.delta(entry.adapter, entry.layer, projection));
       }
     }
   }
@@ -176,12 +199,8 @@ public abstract class GoldenFamiliesContractTest {
           ProjectionCall.dense(model.denseIndex(module.name())).deltaOnly(),
           new int[adapterIds.length],
           entry -> {
-            for (Map.Entry<String, String> each : entry.modules.entrySet()) {
-              if (each.getValue().equals(module.name())) {
-                return entry.family.delta(entry.adapter, each.getKey());
-              }
-            }
-            return null;
+            String theirs = entry.modules.get(module.name());
+            return theirs == null ? null : entry.family.delta(entry.adapter, theirs);
           });
     }
   }
@@ -221,6 +240,9 @@ public abstract class GoldenFamiliesContractTest {
     for (int p = 0; p < pairs; p++) {
       int slot = adapterIds[p / (pairs / adapterIds.length)];
       Tensors.Tensor delta = slot < 0 ? null : weights.of(entries.get(slot));
+      if (delta != null) {
+        compared.add(delta);
+      }
       for (int c = 0; c < out; c++) {
         double expected = 0;
         for (int h = 0; h < in && delta != null; h++) {

@@ -85,6 +85,8 @@ class BlockChoiceTest {
 
   @Test
   void theOneShotKernelHasRoomForEveryRank() {
+    // or opening must refuse the larger ones
+    assertThat(Sizes.RANK_LIMIT).isEqualTo(MoeLoraConfig.RANK_LIMIT);
     MoeModel model = new MoeModel(64, 32, 2, GateUp.HALVES, List.of(0));
     for (int rank = 1; rank <= Sizes.RANK_LIMIT; rank++) {
       MoeLoraConfig config = MoeLoraConfig.of(model, 1, 2).withMaxRank(rank);
