@@ -1,17 +1,13 @@
 package io.github.moelora.bench.gpu;
 
 import io.github.moelora.DType;
-import io.github.moelora.Projection;
 import io.github.moelora.cli.Options;
 import io.github.moelora.spi.Availability;
 import io.github.moelora.tornado.TornadoBackendProvider;
 import io.github.moelora.tornado.device.DeviceTraits;
 import io.github.moelora.workload.Batch;
 import io.github.moelora.workload.Workload;
-import java.io.BufferedReader;
 import java.io.IOException;
-import java.io.InputStreamReader;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Instant;
@@ -46,17 +42,24 @@ import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
       "The exit code is 1 if a result is wrong or a measurement is missing."
     })
 final class BenchGpu implements Callable<Integer> {
-  /** Relative error that rounding to 16 bits between and after the products explains. */
-  private static final double VLLM_ERROR = 0.02;
-
-  @Option(names = "--cases", split = ",", paramLabel = "NAME", description = "Model shapes.")
-  private List<String> cases = BenchShape.ALL.stream().map(BenchShape::name).toList();
+  @Option(
+      names = "--cases",
+      split = ",",
+      paramLabel = "NAME",
+      description =
+          "Model shapes (qwen3_30b_w13, qwen3_30b_w2, qwen3moe64, mixtral), with --layer models"
+              + " (qwen3_30b, qwen3moe64, mixtral); all if left out.")
+  private List<String> cases = List.of();
 
   @Option(names = "--ranks", split = ",", paramLabel = "R", description = "Ranks.")
   private List<Integer> ranks = List.of(16, 64);
 
-  @Option(names = "--tokens", split = ",", paramLabel = "T", description = "Batch sizes.")
-  private List<Integer> tokens = List.of(1, 8, 64, 1024, 8192);
+  @Option(
+      names = "--tokens",
+      split = ",",
+      paramLabel = "T",
+      description = "Batch sizes; 1,8,64,1024,8192 if left out, with --layer 80 instead of 64.")
+  private List<Integer> tokens = List.of();
 
   @Option(names = "--types", split = ",", paramLabel = "TYPE", description = "bf16, fp16 or both.")
   private List<String> types = List.of("bf16", "fp16");
@@ -79,18 +82,24 @@ final class BenchGpu implements Callable<Integer> {
       names = "--layer",
       description =
           "Measure whole layers instead: plan on the device, gate/up and down in one graph, as an"
-              + " engine has them; --cases then names shapes whose models are meant.")
+              + " engine has them.")
   private boolean layer;
+
+  @Option(
+      names = "--parts",
+      description = "With --layer, time plan, gate/up and down, too; takes twice as long.")
+  private boolean parts;
 
   @Option(names = "--seed", paramLabel = "N", description = "Seed of all random numbers.")
   private long seed = 1;
 
   @Option(
       names = "--vllm",
-      paramLabel = "FILE",
+      paramLabel = "PATH",
       description =
-          "vLLM's fused_moe_lora_op.py, to be measured too; needs python3 (or $PYTHON) with"
-              + " PyTorch and Triton.")
+          "vLLM's fused_moe_lora_op.py, to be measured too, with --layer the folder of a vLLM"
+              + " checkout; needs python3 (or $PYTHON) with PyTorch and Triton, --layer nvcc as"
+              + " well.")
   private @Nullable Path vllm;
 
   @Option(names = "--json", paramLabel = "FILE", description = "JSON file to write.")
@@ -144,15 +153,8 @@ final class BenchGpu implements Callable<Integer> {
   @Override
   public Integer call() throws Exception {
     if (from != null) {
-      if (vllm != null || json != null) {
-        throw new IllegalArgumentException("--from shows what was measured: no --vllm, no --json");
-      }
-      report = BenchReport.read(from);
-      System.out.print(report.table());
-      draw();
-      return exitCode();
+      return show(from);
     }
-    List<BenchShape> shapes = cases.stream().map(BenchShape::named).toList();
     Map<String, DType> dtypes =
         types.stream()
             .distinct()
@@ -163,12 +165,38 @@ final class BenchGpu implements Callable<Integer> {
     if (vllm != null && kind == Kernels.portable) {
       throw new IllegalArgumentException("--vllm is compared with --kernels tuned alone");
     }
-    if (vllm != null && !Files.isReadable(vllm)) {
-      throw new IllegalArgumentException("--vllm must be a readable file, got " + vllm);
+    if (vllm != null && (layer ? !Files.isDirectory(vllm) : !Files.isReadable(vllm))) {
+      throw new IllegalArgumentException(
+          "--vllm must be a %s, got %s".formatted(layer ? "folder" : "readable file", vllm));
+    }
+    if (parts && !layer) {
+      throw new IllegalArgumentException("--parts must come with --layer");
+    }
+    return layer ? measureLayers(dtypes) : measureKernels(dtypes);
+  }
+
+  /** Prints and draws an earlier run. */
+  private int show(Path file) throws IOException {
+    if (vllm != null || json != null) {
+      throw new IllegalArgumentException("--from shows what was measured: no --vllm, no --json");
     }
     if (layer) {
-      return measureLayers(shapes, dtypes);
+      return finish(LayerReport.read(file));
     }
+    report = BenchReport.read(file);
+    System.out.print(report.table());
+    draw();
+    return exitCode();
+  }
+
+  private int measureKernels(Map<String, DType> dtypes) throws IOException, InterruptedException {
+    if (cases.isEmpty()) {
+      cases = BenchShape.ALL.stream().map(BenchShape::name).toList();
+    }
+    if (tokens.isEmpty()) {
+      tokens = List.of(1, 8, 64, 1024, 8192);
+    }
+    List<BenchShape> shapes = cases.stream().map(BenchShape::named).toList();
     open();
     boolean complete = true;
     for (var type : dtypes.entrySet()) {
@@ -186,30 +214,40 @@ final class BenchGpu implements Callable<Integer> {
     return complete ? exitCode() : 1;
   }
 
-  /** Measures layers; a shape for each model, because both projections are in a layer. */
-  private int measureLayers(List<BenchShape> shapes, Map<String, DType> dtypes) throws IOException {
-    if (vllm != null || plot != null) {
-      throw new IllegalArgumentException("--layer takes no --vllm and no --plot");
+  private int measureLayers(Map<String, DType> dtypes) throws IOException, InterruptedException {
+    List<BenchShape> shapes =
+        cases.isEmpty()
+            ? BenchShape.LAYERS
+            : cases.stream().distinct().map(BenchShape::layer).toList();
+    List<Integer> sizes =
+        tokens.isEmpty() ? List.of(1, 8, 80, 1024, 8192) : tokens.stream().distinct().toList();
+    LayerReport.Run run =
+        new LayerReport.Run(
+            arguments,
+            now(),
+            device(kind).device(),
+            DeviceTraits.version(),
+            Runtime.version().toString(),
+            seed);
+    System.err.println(run.device());
+    BenchLayers layers =
+        new BenchLayers(
+            new BenchLayers.Cells(
+                shapes, dtypes, ranks, new BenchLayer.Graphs(sizes, parts), sizes),
+            new BenchLayers.Places(vllm, json),
+            run);
+    boolean complete = layers.measure();
+    int code = finish(layers.report());
+    return complete ? code : 1;
+  }
+
+  /** Prints and draws layers. */
+  private int finish(LayerReport layers) throws IOException {
+    System.out.print(layers.table());
+    if (plot != null) {
+      LayerPlot.write(plot, layers);
     }
-    System.err.println(device(kind).device());
-    LayerTable table = new LayerTable();
-    for (var type : dtypes.entrySet()) {
-      for (BenchShape shape : shapes) {
-        if (shape.projection() == Projection.DOWN) {
-          continue;
-        }
-        for (int rank : ranks) {
-          try (BenchLayer each = new BenchLayer(shape, rank, type.getValue(), tokens, seed)) {
-            table.add(shape.name(), type.getKey(), type.getValue(), rank, each.measure());
-          }
-          if (json != null) {
-            Files.writeString(json, table.json());
-          }
-        }
-      }
-    }
-    System.out.print(table);
-    return table.valid() ? 0 : 1;
+    return layers.valid() ? 0 : 1;
   }
 
   private static DType dtype(String type) {
@@ -337,42 +375,23 @@ final class BenchGpu implements Callable<Integer> {
 
   /** Whether vLLM's operator gave a right result for every cell. */
   private boolean measureVllm(Path operator) throws IOException, InterruptedException {
-    String driver = System.getProperty("moelora.bench.driver", "scripts/bench-vllm.py");
-    String python = System.getenv().getOrDefault("PYTHON", "python3");
-    List<String> command = new ArrayList<>(List.of(python, driver, operator.toString()));
-    command.add("--cases");
-    command.addAll(cases);
-    command.add("--types");
-    command.addAll(types);
-    command.add("--ranks");
-    ranks.forEach(rank -> command.add(rank.toString()));
-    command.add("--tokens");
-    tokens.forEach(count -> command.add(count.toString()));
-    Process process =
-        new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.INHERIT).start();
-    try (BufferedReader lines =
-        new BufferedReader(
-            new InputStreamReader(process.getInputStream(), StandardCharsets.UTF_8))) {
-      for (String line = lines.readLine(); line != null; line = lines.readLine()) {
-        System.err.println("vLLM: " + line);
-        report = report.withVllmLine(line);
-        save();
-      }
-    } finally {
-      process.destroy();
-    }
-    int status = process.waitFor();
-    List<BenchReport.Cell> missing = new ArrayList<>();
-    for (BenchReport.Cell cell : report.cells()) {
-      BenchReport.Vllm theirs = cell.vllm();
-      if (theirs == null || !(theirs.error() <= VLLM_ERROR)) {
-        missing.add(cell);
-      }
-    }
-    if (status != 0 || !missing.isEmpty()) {
+    int status =
+        new VllmDriver("bench-vllm.py", operator)
+            .with("--cases", cases)
+            .with("--types", types)
+            .with("--ranks", ranks)
+            .with("--tokens", tokens)
+            .run(
+                line -> {
+                  report = report.withVllmLine(line);
+                  save();
+                });
+    long missing =
+        report.cells().stream().filter(cell -> cell.vllm() == null || !cell.vllm().valid()).count();
+    if (status != 0 || missing > 0) {
       System.err.printf(
-          "bench-gpu: %s ended with code %d, %d cells without a right result of vLLM%n",
-          driver, status, missing.size());
+          "bench-gpu: vLLM's driver ended with code %d, %d cells without a right result of it%n",
+          status, missing);
       return false;
     }
     return true;
