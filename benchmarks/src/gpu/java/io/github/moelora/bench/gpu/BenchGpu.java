@@ -6,6 +6,7 @@ import io.github.moelora.spi.Availability;
 import io.github.moelora.tornado.TornadoBackendProvider;
 import io.github.moelora.tornado.device.DeviceTraits;
 import io.github.moelora.workload.Batch;
+import io.github.moelora.workload.BatchTrace;
 import io.github.moelora.workload.Workload;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -51,8 +52,12 @@ final class BenchGpu implements Callable<Integer> {
               + " (qwen3_30b, qwen3moe64, mixtral); all if left out.")
   private List<String> cases = List.of();
 
-  @Option(names = "--ranks", split = ",", paramLabel = "R", description = "Ranks.")
-  private List<Integer> ranks = List.of(16, 64);
+  @Option(
+      names = "--ranks",
+      split = ",",
+      paramLabel = "R",
+      description = "Ranks; 16,64 if left out, with --serving 64.")
+  private List<Integer> ranks = List.of();
 
   @Option(
       names = "--tokens",
@@ -61,8 +66,12 @@ final class BenchGpu implements Callable<Integer> {
       description = "Batch sizes; 1,8,64,1024,8192 if left out, with --layer 80 instead of 64.")
   private List<Integer> tokens = List.of();
 
-  @Option(names = "--types", split = ",", paramLabel = "TYPE", description = "bf16, fp16 or both.")
-  private List<String> types = List.of("bf16", "fp16");
+  @Option(
+      names = "--types",
+      split = ",",
+      paramLabel = "TYPE",
+      description = "bf16, fp16 or both; both if left out, with --serving bf16.")
+  private List<String> types = List.of();
 
   /** Kernels to measure. */
   enum Kernels {
@@ -86,6 +95,13 @@ final class BenchGpu implements Callable<Integer> {
   private boolean layer;
 
   @Option(
+      names = "--serving",
+      description =
+          "Measure the layers of a server's run instead: Qwen3-30B-A3B, two adapters, 800 requests,"
+              + " 80 at once, 1024 tokens in and 100 out, at most 8192 tokens a step.")
+  private boolean serving;
+
+  @Option(
       names = "--parts",
       description = "With --layer, time plan, gate/up and down, too; takes twice as long.")
   private boolean parts;
@@ -97,9 +113,9 @@ final class BenchGpu implements Callable<Integer> {
       names = "--vllm",
       paramLabel = "PATH",
       description =
-          "vLLM's fused_moe_lora_op.py, to be measured too, with --layer the folder of a vLLM"
-              + " checkout; needs python3 (or $PYTHON) with PyTorch and Triton, --layer nvcc as"
-              + " well.")
+          "vLLM's fused_moe_lora_op.py, to be measured too, with --layer or --serving the folder of"
+              + " a vLLM checkout; needs python3 (or $PYTHON) with PyTorch and Triton, the latter"
+              + " nvcc as well.")
   private @Nullable Path vllm;
 
   @Option(names = "--json", paramLabel = "FILE", description = "JSON file to write.")
@@ -155,6 +171,12 @@ final class BenchGpu implements Callable<Integer> {
     if (from != null) {
       return show(from);
     }
+    if (types.isEmpty()) {
+      types = serving ? List.of("bf16") : List.of("bf16", "fp16");
+    }
+    if (ranks.isEmpty()) {
+      ranks = serving ? List.of(64) : List.of(16, 64);
+    }
     Map<String, DType> dtypes =
         types.stream()
             .distinct()
@@ -162,17 +184,29 @@ final class BenchGpu implements Callable<Integer> {
                 Collectors.toMap(type -> type, BenchGpu::dtype, (a, b) -> a, LinkedHashMap::new));
     Options.requireAtLeastOne("--ranks", ranks);
     Options.requireAtLeastOne("--tokens", tokens);
+    requireFitting();
+    if (serving) {
+      return measureServing(dtypes);
+    }
+    return layer ? measureLayers(dtypes) : measureKernels(dtypes);
+  }
+
+  /** Refuses options that do not fit each other. */
+  private void requireFitting() {
     if (vllm != null && kind == Kernels.portable) {
       throw new IllegalArgumentException("--vllm is compared with --kernels tuned alone");
     }
-    if (vllm != null && (layer ? !Files.isDirectory(vllm) : !Files.isReadable(vllm))) {
+    boolean folder = layer || serving;
+    if (vllm != null && (folder ? !Files.isDirectory(vllm) : !Files.isRegularFile(vllm))) {
       throw new IllegalArgumentException(
-          "--vllm must be a %s, got %s".formatted(layer ? "folder" : "readable file", vllm));
+          "--vllm must be a %s, got %s".formatted(folder ? "folder" : "file", vllm));
     }
     if (parts && !layer) {
       throw new IllegalArgumentException("--parts must come with --layer");
     }
-    return layer ? measureLayers(dtypes) : measureKernels(dtypes);
+    if (serving && (layer || !cases.isEmpty() || !tokens.isEmpty())) {
+      throw new IllegalArgumentException("--serving takes no --layer, --cases and --tokens");
+    }
   }
 
   /** Prints and draws an earlier run. */
@@ -182,6 +216,9 @@ final class BenchGpu implements Callable<Integer> {
     }
     if (layer) {
       return finish(LayerReport.read(file));
+    }
+    if (serving) {
+      return finish(ServingReport.read(file));
     }
     report = BenchReport.read(file);
     System.out.print(report.table());
@@ -221,6 +258,23 @@ final class BenchGpu implements Callable<Integer> {
             : cases.stream().distinct().map(BenchShape::layer).toList();
     List<Integer> sizes =
         tokens.isEmpty() ? List.of(1, 8, 80, 1024, 8192) : tokens.stream().distinct().toList();
+    BenchLayers layers =
+        new BenchLayers(
+            new BenchLayers.Cells(
+                shapes, dtypes, ranks, new BenchLayer.Graphs(sizes, parts), sizes),
+            vllm,
+            made -> {
+              if (json != null) {
+                made.write(json);
+              }
+            },
+            layerRun());
+    boolean complete = layers.measure();
+    int code = finish(layers.report());
+    return complete ? code : 1;
+  }
+
+  private LayerReport.Run layerRun() {
     LayerReport.Run run =
         new LayerReport.Run(
             arguments,
@@ -230,15 +284,38 @@ final class BenchGpu implements Callable<Integer> {
             Runtime.version().toString(),
             seed);
     System.err.println(run.device());
+    return run;
+  }
+
+  /** Measures the layer at every batch size of a server's run. */
+  private int measureServing(Map<String, DType> dtypes) throws IOException, InterruptedException {
+    List<Integer> sizes = List.copyOf(BatchTrace.of(ServingReport.LOAD).stepsByTokens().keySet());
     BenchLayers layers =
         new BenchLayers(
             new BenchLayers.Cells(
-                shapes, dtypes, ranks, new BenchLayer.Graphs(sizes, parts), sizes),
-            new BenchLayers.Places(vllm, json),
-            run);
+                List.of(BenchShape.LAYERS.getFirst()),
+                dtypes,
+                ranks,
+                new BenchLayer.Graphs(ServingReport.GRAPHS, false),
+                sizes),
+            vllm,
+            made -> {
+              if (json != null) {
+                ServingReport.of(made).write(json);
+              }
+            },
+            layerRun());
     boolean complete = layers.measure();
-    int code = finish(layers.report());
+    int code = finish(ServingReport.of(layers.report()));
     return complete ? code : 1;
+  }
+
+  private int finish(ServingReport report) throws IOException {
+    System.out.print(report.table());
+    if (plot != null) {
+      report.draw(plot);
+    }
+    return report.timed().valid() ? 0 : 1;
   }
 
   /** Prints and draws layers. */

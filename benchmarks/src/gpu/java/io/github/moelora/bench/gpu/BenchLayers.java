@@ -28,21 +28,23 @@ final class BenchLayers {
       BenchLayer.Graphs graphs,
       List<Integer> tokens) {}
 
-  /**
-   * Where things are.
-   *
-   * @param vllm folder of vLLM's sources, null: not measured
-   * @param json file to write, or null
-   */
-  record Places(@Nullable Path vllm, @Nullable Path json) {}
+  /** Keeps what was measured so far, so that an end halfway leaves it. */
+  interface Save {
+    void save(LayerReport report) throws IOException;
+  }
 
   private final Cells cells;
-  private final Places places;
+  private final @Nullable Path vllm;
+  private final Save save;
   private LayerReport report;
 
-  BenchLayers(Cells cells, Places places, LayerReport.Run run) {
+  /**
+   * @param vllm folder of vLLM's sources, null: not measured
+   */
+  BenchLayers(Cells cells, @Nullable Path vllm, Save save, LayerReport.Run run) {
     this.cells = cells;
-    this.places = places;
+    this.vllm = vllm;
+    this.save = save;
     report = new LayerReport(run, List.of());
   }
 
@@ -60,7 +62,7 @@ final class BenchLayers {
         }
       }
     }
-    boolean compared = places.vllm() == null || measureVllm(places.vllm());
+    boolean compared = vllm == null || measureVllm(vllm);
     return complete && compared;
   }
 
@@ -88,9 +90,9 @@ final class BenchLayers {
     return true;
   }
 
-  private boolean measureVllm(Path vllm) throws IOException, InterruptedException {
+  private boolean measureVllm(Path folder) throws IOException, InterruptedException {
     int status =
-        new VllmDriver("bench-vllm-layer.py", vllm)
+        new VllmDriver("bench-vllm-layer.py", folder)
             .with("--layers", cells.shapes().stream().map(BenchShape::name).toList())
             .with("--types", List.copyOf(cells.types().keySet()))
             .with("--ranks", cells.ranks())
@@ -107,8 +109,6 @@ final class BenchLayers {
 
   private void add(LayerReport next) throws IOException {
     report = next;
-    if (places.json() != null) {
-      report.write(places.json());
-    }
+    save.save(next);
   }
 }

@@ -92,8 +92,13 @@ record LayerReport(Run run, List<Cell> cells) {
 
   /** Writes the file in one piece, so that an end halfway leaves the last state. */
   void write(Path file) throws IOException {
+    write(file, this);
+  }
+
+  /** The same for any report. */
+  static void write(Path file, Object report) throws IOException {
     Path part = file.resolveSibling(file.getFileName() + ".part");
-    Output.writeJson(part, this);
+    Output.writeJson(part, report);
     Files.move(part, file, StandardCopyOption.REPLACE_EXISTING);
   }
 
