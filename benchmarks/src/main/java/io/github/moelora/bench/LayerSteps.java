@@ -15,7 +15,7 @@ import java.util.List;
  * Steps as a model takes them: layer after layer, each with a routing of its own; plan, gate and
  * up, down. Used by one thread at a time.
  */
-final class LayerSteps implements AutoCloseable {
+public final class LayerSteps implements AutoCloseable {
   private static final long SEED = 1;
 
   private final Workload workload;
@@ -46,7 +46,7 @@ final class LayerSteps implements AutoCloseable {
    * @param routings different routings of each layer
    * @param backend name of the backend
    */
-  LayerSteps(Workload.Sizes sizes, int routings, String backend) {
+  public LayerSteps(Workload.Sizes sizes, int routings, String backend) {
     this(sizes, routings, backend, StepMemory.NATIVE);
   }
 
@@ -111,7 +111,7 @@ final class LayerSteps implements AutoCloseable {
   }
 
   /** Runs the next step and reports it to the meter. */
-  void run() {
+  public void run() {
     Planned planned = next();
     meter.begin();
     plan(planned);

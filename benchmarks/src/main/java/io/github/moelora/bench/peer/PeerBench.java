@@ -1,7 +1,9 @@
-package io.github.moelora.bench;
+package io.github.moelora.bench.peer;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import io.github.moelora.DType;
+import io.github.moelora.bench.LayerSteps;
+import io.github.moelora.bench.Timing;
 import io.github.moelora.cli.Options;
 import io.github.moelora.cli.Output;
 import io.github.moelora.workload.Preset;
@@ -33,7 +35,10 @@ import picocli.CommandLine.Parameters;
     name = "bench-cpu-peer",
     mixinStandardHelpOptions = true,
     showDefaultValues = true,
-    description = "What an adapter on MoE experts costs on the CPU, beside llama.cpp.")
+    description = {
+      "What an adapter on MoE experts costs on the CPU, beside llama.cpp.",
+      "The exit code is 1 if what it costs llama.cpp is lost in noise: take a quiet machine."
+    })
 final class PeerBench implements Callable<Integer> {
   private static final String PRESET = "qwen3-30b-a3b";
   private static final long NANOS = 1_000_000_000;
@@ -66,8 +71,9 @@ final class PeerBench implements Callable<Integer> {
    * @param peerMicros what the adapter costs llama.cpp in a layer
    */
   record Cell(int rank, int tokens, double micros, double peerMicros) {
+    /** Ours over theirs; NaN where their difference drowned in noise. */
     double ratio() {
-      return micros / peerMicros;
+      return peerMicros > 0 ? micros / peerMicros : Double.NaN;
     }
   }
 
@@ -108,7 +114,7 @@ final class PeerBench implements Callable<Integer> {
       if (json != null) {
         Output.writeJson(json, Map.of("threads", threads, "preset", PRESET, "cells", cells));
       }
-      return 0;
+      return cells.stream().anyMatch(cell -> Double.isNaN(cell.ratio())) ? 1 : 0;
     } finally {
       if (files == null) {
         for (String name : names()) {

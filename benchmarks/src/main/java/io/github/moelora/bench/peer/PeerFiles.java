@@ -1,4 +1,4 @@
-package io.github.moelora.bench;
+package io.github.moelora.bench.peer;
 
 import io.github.moelora.DType;
 import io.github.moelora.MoeModel;
