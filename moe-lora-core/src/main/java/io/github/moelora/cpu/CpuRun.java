@@ -16,6 +16,12 @@ final class CpuRun {
   /** Elements from one row of z to the next. */
   final int zStride;
 
+  /** Memory of x. */
+  final RowMemory xMemory;
+
+  /** Memory of y. */
+  final RowMemory yMemory;
+
   private final @Nullable PackedAdapter[] slots;
   private float[] z = {};
   private @Nullable Routing expertPlan;
@@ -31,8 +37,10 @@ final class CpuRun {
   /** Site of the call's first local expert. */
   private int firstSite;
 
-  CpuRun(MoeLoraConfig config, @Nullable PackedAdapter[] slots) {
+  CpuRun(MoeLoraConfig config, Kernels kernels, @Nullable PackedAdapter[] slots) {
     this.config = config;
+    xMemory = new RowMemory(kernels.wantArrays());
+    yMemory = new RowMemory(kernels.wantArrays());
     this.slots = slots;
     zStride = zStride(config);
   }
@@ -68,12 +76,16 @@ final class CpuRun {
     call = newCall;
     x = newX;
     y = newY;
+    xMemory.take(newX);
+    yMemory.take(newY);
   }
 
   /** Lets go of the caller's memory. */
   void end() {
     x = null;
     y = null;
+    xMemory.release();
+    yMemory.release();
   }
 
   /** {@code [padded pairs with work, zStride]}: of each slice its ranks, in whole panels. */

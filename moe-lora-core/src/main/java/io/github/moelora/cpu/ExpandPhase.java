@@ -147,7 +147,7 @@ final class ExpandPhase implements WorkerPool.Job {
       if (!add) {
         zero(y, at, columns);
       }
-      kernels.add(y, at, mine.delta, mine.deltaAt[m], columns, mine.factors[m]);
+      kernels.add(run.yMemory, at, mine.delta, mine.deltaAt[m], columns, mine.factors[m]);
     }
   }
 

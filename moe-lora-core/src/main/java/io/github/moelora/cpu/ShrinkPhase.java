@@ -93,7 +93,7 @@ final class ShrinkPhase implements WorkerPool.Job {
     for (int m = mine.row; m < mine.endRow; m++) {
       int xRow = run.xRow(mine.pairs[m]);
       int at = (m - mine.row) * Kernels.IN_STRIDE;
-      kernels.widenRow(x.type(), x.data(), x.index(xRow, firstColumn), columns, mine.in, at);
+      kernels.widenRow(run.xMemory, x.index(xRow, firstColumn), columns, mine.in, at);
     }
   }
 

@@ -54,8 +54,8 @@ class CpuStepTest {
     }
 
     @Override
-    void widenRowBf16(MemorySegment source, long from, int count, float[] out, int at) {
-      plain.widenRowBf16(source, from, count, out, at);
+    void widenRowBf16(RowMemory x, long from, int count, float[] out, int at) {
+      plain.widenRowBf16(x, from, count, out, at);
     }
 
     @Override
@@ -66,12 +66,12 @@ class CpuStepTest {
     }
 
     @Override
-    void addF32(MemorySegment y, long at, float[] delta, int from, int count, float factor) {
+    void addF32(RowMemory y, long at, float[] delta, int from, int count, float factor) {
       plain.addF32(y, at, delta, from, count, factor);
     }
 
     @Override
-    void addBf16(MemorySegment y, long at, float[] delta, int from, int count, float factor) {
+    void addBf16(RowMemory y, long at, float[] delta, int from, int count, float factor) {
       plain.addBf16(y, at, delta, from, count, factor);
     }
   }
