@@ -30,6 +30,7 @@ import io.github.moelora.tornado.step.TornadoStep;
 import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 import uk.ac.manchester.tornado.api.GridScheduler;
@@ -116,7 +117,7 @@ public final class EngineTasks {
    * {@link #begin(int, int...)} brings; called before any {@link #route} and {@link #append}.
    *
    * @param adapterIds in, int32 {@code [T]}, slots in {@code [-1, L)}; tokens with others get no
-   *     delta, and {@link #begin} reports them
+   *     delta, and {@link #takeErrors} counts them
    * @throws IllegalArgumentException if the array is too short
    * @throws IllegalStateException if tasks were appended
    */
@@ -173,18 +174,14 @@ public final class EngineTasks {
     ProjectionWeights owner = backend.weights(call);
     boolean narrow = arrays.requireFit(owner, call, to.maxTokens());
     EnginePlans.Source source = plans.source(to.index(), to.maxTokens(), call.isDense());
-    ProjectionWeights handles = map(to, owner);
-    IntArray sizes = sizes(to);
-    String name = "lora" + appended++ + kind(call);
-    Target target = target(to);
     if (narrow) {
-      appendNarrow(to, name, call, (PackedWeights) handles, new Reads(source, sizes, arrays));
+      appendNarrow(to, call, (PackedWeights) map(to, owner), new Reads(source, sizes(to), arrays));
     } else {
       switch (source.plan()) {
         case PairPlan pairs ->
-            appendPairs(target, name, call, handles, new Reads(source, sizes, arrays), pairs);
+            appendPairs(to, owner, source, pairs, new PairCall(call, arrays, 1, null, null));
         case HostPlan host ->
-            appendLoops(to, name, call, handles, new Reads(source, sizes, arrays), host);
+            appendLoops(to, call, map(to, owner), new Reads(source, sizes(to), arrays), host);
         case SortedPlan never -> throw new AssertionError("calls name pairs, which they sort");
       }
     }
@@ -215,15 +212,8 @@ public final class EngineTasks {
     if (!(source.plan() instanceof PairPlan pairs)) {
       throw new IllegalStateException("route must come before a combined call");
     }
-    ProjectionWeights handles = map(to, owner);
-    IntArray sizes = sizes(to);
     appendPairs(
-        target(to),
-        "lora" + appended++ + "Combined",
-        call,
-        handles,
-        new Reads(source, sizes, arrays).combined(),
-        pairs);
+        to, owner, source, pairs, new PairCall(call, arrays, config.expertsPerToken(), null, null));
   }
 
   /**
@@ -265,22 +255,14 @@ public final class EngineTasks {
     if (!(source.plan() instanceof PairPlan pairs)) {
       throw new IllegalStateException("route must come before an activated call");
     }
-    ProjectionWeights handles = map(to, owner);
-    Reads reads = new Reads(source, sizes(to), arrays);
-    Target target = target(to);
-    PairLaunch.Call numbers = numbers(target, call, handles, reads, pairs);
     int number = activation.number();
-    PairLaunch.appendActivated(
-        target,
-        "lora" + appended++ + "Activated",
-        handles,
-        numbers,
-        pairArrays(reads, pairs),
+    PairLaunch.Activated activated =
         switch (gateUp) {
-          case UP_ONLY -> new PairLaunch.Activated(out, 1, 0, number);
-          case HALVES -> new PairLaunch.Activated(out, 1, inner, number);
-          case INTERLEAVED -> new PairLaunch.Activated(out, 2, 1, number);
-        });
+          case UP_ONLY -> new PairLaunch.Activated(1, 0, number);
+          case HALVES -> new PairLaunch.Activated(1, inner, number);
+          case INTERLEAVED -> new PairLaunch.Activated(2, 1, number);
+        };
+    appendPairs(to, owner, source, pairs, new PairCall(call, arrays, 1, activated, out));
   }
 
   private void requireRoom(EngineGraph to) {
@@ -318,64 +300,65 @@ public final class EngineTasks {
     return call.projection() == Projection.GATE_UP ? "GateUp" : "Down";
   }
 
-  /** What a call reads beside its weights. */
-  private record Reads(
-      EnginePlans.Source source, IntArray sizes, EngineArrays arrays, boolean isCombined) {
-    Reads(EnginePlans.Source source, IntArray sizes, EngineArrays arrays) {
-      this(source, sizes, arrays, false);
-    }
-
-    Reads combined() {
-      return new Reads(source, sizes, arrays, true);
-    }
+  /** A name for the next task. */
+  private String nextName(ProjectionCall call) {
+    return "lora" + appended++ + kind(call);
   }
+
+  /** What a call reads beside its weights. */
+  private record Reads(EnginePlans.Source source, IntArray sizes, EngineArrays arrays) {}
+
+  /**
+   * A call on pairs.
+   *
+   * @param pairsPerItem K to combine the pairs of a token, else 1
+   * @param activated what follows, null for nothing
+   * @param out what it writes
+   */
+  private record PairCall(
+      ProjectionCall call,
+      EngineArrays arrays,
+      int pairsPerItem,
+      PairLaunch.@Nullable Activated activated,
+      @Nullable FloatArray out) {}
 
   private void appendPairs(
-      Target target,
-      String name,
-      ProjectionCall call,
-      ProjectionWeights handles,
-      Reads reads,
-      PairPlan pairs) {
-    PairLaunch.Call numbers = numbers(target, call, handles, reads, pairs);
-    PairLaunch.append(target, name, handles, numbers, pairArrays(reads, pairs));
-  }
-
-  /** Makes room for a call on pairs, and gives its numbers. */
-  private PairLaunch.Call numbers(
-      Target target, ProjectionCall call, ProjectionWeights handles, Reads reads, PairPlan pairs) {
-    plans.use(reads.source(), target.graph());
+      EngineGraph to,
+      ProjectionWeights owner,
+      EnginePlans.Source source,
+      PairPlan pairs,
+      PairCall what) {
+    ProjectionWeights handles = map(to, owner);
+    IntArray sizes = sizes(to);
+    plans.use(source, to.graph());
     MoeLoraConfig layer = handles.config();
     int zStride = SliceTable.maxStack(layer);
-    memory.needScratch(Math.multiplyExact(pairs.maxPairs(), zStride));
-    Sizes.write(reads.sizes(), layer, call, reads.arrays().yWidth());
-    return new PairLaunch.Call(
-        pairs.maxPairs(),
-        layer.expertsPerToken(),
+    PairLaunch.Call numbers =
+        new PairLaunch.Call(
+            pairs.maxPairs(),
+            what.pairsPerItem(),
+            layer.model().outputWidth(what.call().projection()),
+            source.takeErrors(),
+            what.activated());
+    Sizes.write(sizes, layer, what.call(), what.arrays().yWidth());
+    PairLaunch.writeSizes(sizes, numbers, backend.chosenDevice().computeUnits());
+    PairLaunch.append(
+        target(to),
+        nextName(what.call()),
+        handles,
         zStride,
-        layer.model().outputWidth(call.projection()),
-        reads.source().takeErrors(),
-        reads.isCombined());
-  }
-
-  private PairLaunch.Arrays pairArrays(Reads reads, PairPlan pairs) {
-    return new PairLaunch.Arrays(
-        pairs.step(),
-        pairs.expertIds(),
-        pairs.routingWeights(),
-        reads.sizes(),
-        (FloatArray) reads.arrays().x(),
-        memory.scratch(),
-        (FloatArray) reads.arrays().y());
+        new PairLaunch.Arrays(
+            pairs.step(),
+            pairs.expertIds(),
+            pairs.routingWeights(),
+            sizes,
+            (FloatArray) what.arrays().x(),
+            (FloatArray) what.arrays().y(),
+            what.out() == null ? memory.scratch() : what.out()));
   }
 
   private void appendLoops(
-      EngineGraph to,
-      String name,
-      ProjectionCall call,
-      ProjectionWeights handles,
-      Reads reads,
-      HostPlan host) {
+      EngineGraph to, ProjectionCall call, ProjectionWeights handles, Reads reads, HostPlan host) {
     plans.use(host, to.graph(), to.index());
     MoeLoraConfig layer = handles.config();
     int zStride = SliceTable.maxStack(layer);
@@ -383,7 +366,7 @@ public final class EngineTasks {
     Sizes.write(reads.sizes(), layer, call, reads.arrays().yWidth());
     LoopLaunch.append(
         to.graph(),
-        name,
+        nextName(call),
         handles,
         new LoopLaunch.Bounds(host.rows(), zStride, layer.model().outputWidth(call.projection())),
         new LoopLaunch.Arrays(
@@ -394,7 +377,8 @@ public final class EngineTasks {
   }
 
   private void appendNarrow(
-      EngineGraph to, String name, ProjectionCall call, PackedWeights handles, Reads reads) {
+      EngineGraph to, ProjectionCall call, PackedWeights handles, Reads reads) {
+    String name = nextName(call);
     MoeLoraConfig layer = handles.config();
     EngineArrays arrays = reads.arrays();
     BlockChoice choice = call.isDense() ? new BlockChoice(layer, true, null) : backend.choice();
@@ -494,8 +478,7 @@ public final class EngineTasks {
    * @param tokens {@code T}, in {@code [0, maxTokens]}; graphs for fewer tokens do nothing
    * @param adapterIds in, {@code [T]}, slots in {@code [-1, L)}; -1 is no adapter; none after
    *     {@link #useAdapterIds}
-   * @return pairs with an expert or adapter out of range that the device has met since the last
-   *     begin, each once for each layer that routed it; they got no delta, and a warning is logged
+   * @return as {@link #takeErrors}, but it looks at every 64th step only, and is 0 at the others
    * @throws IllegalArgumentException naming the first argument outside its range
    * @throws IllegalStateException before {@link #attach}, or after the instance was closed
    */
@@ -507,7 +490,7 @@ public final class EngineTasks {
       active[slot] = lora.isActive(slot);
     }
     plans.write(tokens, adapterIds, active);
-    return report();
+    return report(plans.errorsOfStep());
   }
 
   /**
@@ -536,11 +519,24 @@ public final class EngineTasks {
         slot -> experts.namesSlot(slot) || tokens.namesSlot(slot),
         tornadoStep.slotVersion());
     plans.write(experts, tokens);
-    return report();
+    return report(plans.errorsOfStep());
   }
 
-  private int report() {
-    int errors = plans.newErrors();
+  /**
+   * Brings from the device how many pairs had an id out of range. It waits for what the plan has
+   * under way, which {@link #begin} does at every 64th step only; an engine that must know sooner
+   * asks here, and once more before it closes its plan.
+   *
+   * @return pairs with an expert or adapter out of range that the device has met since the last
+   *     look, each once for each layer that routed it; they got no delta, and a warning is logged
+   * @throws IllegalStateException before {@link #attach}, or after the instance was closed
+   */
+  public int takeErrors() {
+    memory.requireAttached();
+    return report(plans.newErrors());
+  }
+
+  private int report(int errors) {
     if (errors > 0) {
       LOG.warn(
           "{} pairs had an expert not in [-1, {}) or a slot not in [-1, {}) and got no delta: see"

@@ -131,7 +131,17 @@ class EngineRoutingTest {
       tasks.begin(TOKENS, adapters);
       run(plan, TOKENS, adapters, config);
       // counted once for the layer, whatever the number of calls
-      assertThat(tasks.begin(TOKENS, adapters)).isEqualTo(3);
+      assertThat(tasks.takeErrors()).isEqualTo(3);
+      assertThat(tasks.takeErrors()).isZero();
+      clear();
+      run(plan, TOKENS, adapters, config);
+      clear();
+      run(plan, TOKENS, adapters, config);
+      // begin looks at every 64th step, which takes no copy from the others
+      for (int step = 1; step < 64; step++) {
+        assertThat(tasks.begin(TOKENS, adapters)).as("step %d", step).isZero();
+      }
+      assertThat(tasks.begin(TOKENS, adapters)).isEqualTo(6);
       assertThat(tasks.begin(TOKENS, adapters)).isZero();
       plan.withAllGraphs().freeDeviceMemory();
     }

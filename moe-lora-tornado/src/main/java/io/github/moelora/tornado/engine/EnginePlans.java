@@ -58,6 +58,9 @@ public final class EnginePlans {
     }
   }
 
+  /** Steps from one look at the errors to the next: each look waits for the device. */
+  private static final int STEPS_UNREAD = 64;
+
   private final MoeLoraConfig config;
   private final TornadoBackend backend;
   private final EngineMemory memory;
@@ -79,6 +82,7 @@ public final class EnginePlans {
   private boolean idsOnDevice;
   private boolean routed;
   private int errors;
+  private int stepsUnread;
 
   /**
    * @param memory maps what the engine's graphs read
@@ -296,8 +300,15 @@ public final class EnginePlans {
     }
   }
 
-  /** Pairs with ids out of range since the last call. */
+  /** Pairs with ids out of range, if it is time to look; 0 at most steps. */
+  public int errorsOfStep() {
+    stepsUnread++;
+    return stepsUnread < STEPS_UNREAD ? 0 : newErrors();
+  }
+
+  /** Pairs with ids out of range since the last look. */
   public int newErrors() {
+    stepsUnread = 0;
     if (!routed && !idsOnDevice) {
       return 0;
     }

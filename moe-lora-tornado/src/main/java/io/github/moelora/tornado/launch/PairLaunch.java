@@ -2,29 +2,36 @@ package io.github.moelora.tornado.launch;
 
 import io.github.moelora.DType;
 import io.github.moelora.tornado.kernels.PairKernels;
-import io.github.moelora.tornado.layout.SliceTable;
+import io.github.moelora.tornado.layout.PackedLayout;
+import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.StepArrays;
 import io.github.moelora.tornado.weights.FloatWeights;
 import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
+import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.KernelContext;
+import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task16;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 
-/** Appends {@link PairKernels} with their constants and grids: two tasks for each projection. */
+/** Appends {@link PairKernels} with their numbers and grid: one task for each projection. */
 public final class PairLaunch {
+  /** Work-groups that a multiprocessor has at most at once, so that they take turns with memory. */
+  private static final int PER_UNIT = 4;
+
   private PairLaunch() {}
 
   /**
-   * Arrays of one projection, all on the device when the tasks run.
+   * Arrays of one projection, all on the device when the task runs.
    *
    * @param step what the engine said of the step
    * @param expertIds int32 {@code [T, K]}
    * @param routingWeights float32 {@code [T, K]}
-   * @param sizes of the call
+   * @param sizes of the call, as {@link #writeSizes} leaves them
    * @param x in, float32 {@code [T, H]} or {@code [P, H]}
-   * @param z scratch, float32 {@code [P, zStride]}
    * @param y in and out, float32 {@code [P, yWidth]}, or {@code [T, yWidth]} if combined
+   * @param out out, float32 {@code [P, I]}, of an activation; else any array that nobody else
+   *     writes
    */
   public record Arrays(
       StepArrays step,
@@ -32,154 +39,87 @@ public final class PairLaunch {
       FloatArray routingWeights,
       IntArray sizes,
       FloatArray x,
-      FloatArray z,
-      FloatArray y) {}
+      FloatArray y,
+      FloatArray out) {}
 
   /**
    * Numbers of a call.
    *
    * @param maxPairs of a step
-   * @param perToken K
-   * @param zStride floats of a row of z
+   * @param pairsPerItem K where the pairs of a token are added up, else 1
    * @param outputWidth columns of the projection
    * @param countErrors whether ids out of range are counted here
-   * @param combined whether the pairs of a token are added up
+   * @param activated what follows; null for nothing
    */
   public record Call(
       int maxPairs,
-      int perToken,
-      int zStride,
+      int pairsPerItem,
       int outputWidth,
       boolean countErrors,
-      boolean combined) {
+      @Nullable Activated activated) {
 
-    private int groups() {
-      int ranges = (zStride + PairKernels.ITEM_RANKS - 1) / PairKernels.ITEM_RANKS;
-      return (int) Math.min(StepArrays.MAX_GROUPS, (long) maxPairs * ranges);
+    private int columns() {
+      return activated != null && activated.gateToUp() > 0 ? outputWidth / 2 : outputWidth;
+    }
+
+    /** As many as there are items, but for what so many multiprocessors have at once. */
+    private int groups(int units) {
+      long rows = maxPairs / pairsPerItem;
+      int shares = (columns() + PackedLayout.GROUP - 1) / PackedLayout.GROUP;
+      long items = Math.min(Math.max(units, rows), rows * shares);
+      return (int) Math.min(Math.min(StepArrays.MAX_GROUPS, PER_UNIT * (long) units), items);
     }
   }
 
   /**
-   * What the activation reads and writes.
+   * The activation that follows.
    *
-   * @param out out, float32 {@code [P, I]}
    * @param gateStep columns from one gate to the next
    * @param gateToUp columns from a gate to its up, 0 without gates
    * @param activation as {@link PairKernels} numbers them
    */
-  public record Activated(FloatArray out, int gateStep, int gateToUp, int activation) {}
+  public record Activated(int gateStep, int gateToUp, int activation) {}
 
-  /** Appends the tasks {@code name + "Shrink"} and {@code name + "Expand"}. */
-  public static void append(
-      Target target, String name, ProjectionWeights weights, Call call, Arrays arrays) {
-    shrink(target, name + "Shrink", weights, call, arrays);
-    String task = name + "Expand";
-    switch (weights) {
-      case FloatWeights floats -> {
-        if (call.combined()) {
-          combine(target, task, floats, call, arrays);
-        } else {
-          expand(target, task, floats, call, arrays);
-        }
-      }
-      case PackedWeights packed -> {
-        if (call.combined()) {
-          combine(target, task, packed, call, arrays);
-        } else {
-          expand(target, task, packed, call, arrays);
-        }
-      }
-    }
+  /**
+   * Writes what the kernels read beside {@link Sizes#write}.
+   *
+   * @param units multiprocessors of the device
+   */
+  public static void writeSizes(IntArray sizes, Call call, int units) {
+    Activated activated = call.activated();
+    sizes.set(Sizes.TARGET_ITEMS, units);
+    sizes.set(Sizes.COLUMNS, call.columns());
+    sizes.set(Sizes.MAX_PAIRS, call.maxPairs());
+    sizes.set(Sizes.PAIRS_PER_ITEM, call.pairsPerItem());
+    sizes.set(Sizes.COUNT_ERRORS, call.countErrors() ? 1 : 0);
+    sizes.set(Sizes.GROUPS, call.groups(units));
+    sizes.set(Sizes.GATE_STEP, activated == null ? 0 : activated.gateStep());
+    sizes.set(Sizes.GATE_TO_UP, activated == null ? 0 : activated.gateToUp());
+    sizes.set(Sizes.ACTIVATION, activated == null ? 0 : activated.activation());
   }
 
   /**
-   * Appends the tasks {@code name + "Shrink"} and {@code name + "Activate"}: y is read as the base,
-   * and what the activation makes of it and the delta goes to {@code activated.out()}.
+   * Appends a task, and enters its grid.
+   *
+   * @param zStride most ranks of all slices of an expert
    */
-  public static void appendActivated(
-      Target target,
-      String name,
-      ProjectionWeights weights,
-      Call call,
-      Arrays arrays,
-      Activated activated) {
-    shrink(target, name + "Shrink", weights, call, arrays);
-    String task = name + "Activate";
-    StepArrays step = arrays.step();
+  public static void append(
+      Target target, String task, ProjectionWeights weights, int zStride, Arrays arrays) {
     switch (weights) {
-      case FloatWeights floats ->
-          target
-              .graph()
-              .task(
-                  task,
-                  PairKernels::activateFloats,
-                  step.step(),
-                  step.adapterIds(),
-                  step.expertMap(),
-                  arrays.expertIds(),
-                  arrays.sizes(),
-                  floats.table().slices(),
-                  floats.pool(),
-                  arrays.z(),
-                  arrays.y(),
-                  activated.out(),
-                  call.maxPairs(),
-                  call.zStride(),
-                  inner(call, activated),
-                  activated.gateStep(),
-                  activated.gateToUp(),
-                  activated.activation());
-      case PackedWeights packed ->
-          target
-              .graph()
-              .task(
-                  task,
-                  PairKernels::activatePacked,
-                  step.step(),
-                  step.adapterIds(),
-                  step.expertMap(),
-                  arrays.expertIds(),
-                  arrays.sizes(),
-                  packed.table().slices(),
-                  packed.poolB(),
-                  arrays.z(),
-                  arrays.y(),
-                  activated.out(),
-                  call.maxPairs(),
-                  call.zStride(),
-                  inner(call, activated),
-                  activated.gateStep(),
-                  activated.gateToUp(),
-                  activated.activation(),
-                  bf16(packed));
+      case FloatWeights floats -> appendFloats(target, task, floats, zStride, arrays);
+      case PackedWeights packed -> appendPacked(target, task, packed, zStride, arrays);
     }
+    target.addGrid(task, arrays.sizes().get(Sizes.GROUPS), PairKernels.THREADS);
   }
 
-  private static int inner(Call call, Activated activated) {
-    return activated.gateToUp() == 0 ? call.outputWidth() : call.outputWidth() / 2;
-  }
-
-  private static void shrink(
-      Target target, String task, ProjectionWeights weights, Call call, Arrays arrays) {
-    switch (weights) {
-      case FloatWeights floats -> shrinkFloats(target, task, floats, call, arrays);
-      case PackedWeights packed -> shrinkPacked(target, task, packed, call, arrays);
-    }
-  }
-
-  private static int bf16(PackedWeights weights) {
-    return weights.type() == DType.BF16 ? 1 : 0;
-  }
-
-  private static void shrinkFloats(
-      Target target, String task, FloatWeights weights, Call call, Arrays arrays) {
-    SliceTable table = weights.table();
+  private static void appendFloats(
+      Target target, String task, FloatWeights weights, int zStride, Arrays arrays) {
     StepArrays step = arrays.step();
     target
         .graph()
         .task(
             task,
-            PairKernels::shrinkFloats,
+            PairKernels::floats,
             new KernelContext(),
             step.step(),
             step.adapterIds(),
@@ -187,27 +127,25 @@ public final class PairLaunch {
             arrays.expertIds(),
             step.errors(),
             arrays.sizes(),
-            table.slices(),
-            table.scales(),
+            weights.table().slices(),
+            weights.table().scales(),
             weights.pool(),
+            arrays.routingWeights(),
             arrays.x(),
-            arrays.z(),
-            call.maxPairs(),
-            call.zStride(),
-            call.countErrors() ? 1 : 0,
-            call.groups());
-    target.addGrid(task, call.groups(), PairKernels.THREADS);
+            arrays.y(),
+            arrays.out(),
+            zStride);
   }
 
-  private static void shrinkPacked(
-      Target target, String task, PackedWeights weights, Call call, Arrays arrays) {
-    SliceTable table = weights.table();
+  @SuppressWarnings("unchecked")
+  private static void appendPacked(
+      Target target, String task, PackedWeights weights, int zStride, Arrays arrays) {
     StepArrays step = arrays.step();
     target
         .graph()
         .task(
             task,
-            PairKernels::shrinkPacked,
+            kernel(weights.type()),
             new KernelContext(),
             step.step(),
             step.adapterIds(),
@@ -215,112 +153,21 @@ public final class PairLaunch {
             arrays.expertIds(),
             step.errors(),
             arrays.sizes(),
-            table.slices(),
-            table.scales(),
+            weights.table().slices(),
+            weights.table().scales(),
             weights.poolA(),
+            weights.poolB(),
+            arrays.routingWeights(),
             arrays.x(),
-            arrays.z(),
-            call.maxPairs(),
-            call.zStride(),
-            call.countErrors() ? 1 : 0,
-            call.groups(),
-            bf16(weights));
-    target.addGrid(task, call.groups(), PairKernels.THREADS);
+            arrays.y(),
+            arrays.out(),
+            zStride);
   }
 
-  private static void expand(
-      Target target, String task, FloatWeights weights, Call call, Arrays arrays) {
-    StepArrays step = arrays.step();
-    target
-        .graph()
-        .task(
-            task,
-            PairKernels::expandFloats,
-            step.step(),
-            step.adapterIds(),
-            step.expertMap(),
-            arrays.expertIds(),
-            arrays.sizes(),
-            weights.table().slices(),
-            weights.pool(),
-            arrays.z(),
-            arrays.routingWeights(),
-            arrays.y(),
-            call.maxPairs(),
-            call.zStride(),
-            call.outputWidth());
-  }
-
-  private static void expand(
-      Target target, String task, PackedWeights weights, Call call, Arrays arrays) {
-    StepArrays step = arrays.step();
-    target
-        .graph()
-        .task(
-            task,
-            PairKernels::expandPacked,
-            step.step(),
-            step.adapterIds(),
-            step.expertMap(),
-            arrays.expertIds(),
-            arrays.sizes(),
-            weights.table().slices(),
-            weights.poolB(),
-            arrays.z(),
-            arrays.routingWeights(),
-            arrays.y(),
-            call.maxPairs(),
-            call.zStride(),
-            call.outputWidth(),
-            bf16(weights));
-  }
-
-  private static void combine(
-      Target target, String task, FloatWeights weights, Call call, Arrays arrays) {
-    StepArrays step = arrays.step();
-    target
-        .graph()
-        .task(
-            task,
-            PairKernels::combineFloats,
-            step.step(),
-            step.adapterIds(),
-            step.expertMap(),
-            arrays.expertIds(),
-            arrays.sizes(),
-            weights.table().slices(),
-            weights.pool(),
-            arrays.z(),
-            arrays.routingWeights(),
-            arrays.y(),
-            call.maxPairs() / call.perToken(),
-            call.perToken(),
-            call.zStride(),
-            call.outputWidth());
-  }
-
-  private static void combine(
-      Target target, String task, PackedWeights weights, Call call, Arrays arrays) {
-    StepArrays step = arrays.step();
-    target
-        .graph()
-        .task(
-            task,
-            PairKernels::combinePacked,
-            step.step(),
-            step.adapterIds(),
-            step.expertMap(),
-            arrays.expertIds(),
-            arrays.sizes(),
-            weights.table().slices(),
-            weights.poolB(),
-            arrays.z(),
-            arrays.routingWeights(),
-            arrays.y(),
-            call.maxPairs() / call.perToken(),
-            call.perToken(),
-            call.zStride(),
-            call.outputWidth(),
-            bf16(weights));
+  @SuppressWarnings("rawtypes")
+  private static Task16 kernel(DType type) {
+    return type == DType.BF16
+        ? RawTask.of(PairKernels::bfloat16)
+        : RawTask.of(PairKernels::float16);
   }
 }

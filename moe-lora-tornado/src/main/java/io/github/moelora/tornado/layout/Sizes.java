@@ -33,7 +33,7 @@ public final class Sizes {
   /** Pipeline stages that H takes in the narrow kernels. */
   public static final int STAGES = 8;
 
-  /** Items of work that suit the device; with fewer blocks the narrow kernels split H. */
+  /** Items of work that suit the device; with fewer blocks or pairs they are split. */
   public static final int TARGET_ITEMS = 9;
 
   /** Ranks of an item of MmaShrink. */
@@ -45,7 +45,31 @@ public final class Sizes {
   /** Items of the one-shot kernel that suit the device, or of expand that it holds at once. */
   public static final int EXPAND_ITEMS = 12;
 
-  public static final int COUNT = 16;
+  /** Columns that a kernel on pairs writes: those of the projection, or of its activation. */
+  public static final int COLUMNS = 13;
+
+  /** Most pairs of a step. */
+  public static final int MAX_PAIRS = 14;
+
+  /** Pairs that an item of a kernel on pairs adds up: {@code K} where they are combined, else 1. */
+  public static final int PAIRS_PER_ITEM = 15;
+
+  /** 1 to count pairs with an id out of range. */
+  public static final int COUNT_ERRORS = 16;
+
+  /** Work-groups of a kernel on pairs. */
+  public static final int GROUPS = 17;
+
+  /** Columns from one gate to the next, 0 without an activation. */
+  public static final int GATE_STEP = 18;
+
+  /** Columns from a gate to its up, 0 without gates. */
+  public static final int GATE_TO_UP = 19;
+
+  /** Number of the activation. */
+  public static final int ACTIVATION = 20;
+
+  public static final int COUNT = 24;
 
   private Sizes() {}
 

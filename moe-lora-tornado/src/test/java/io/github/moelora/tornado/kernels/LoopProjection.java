@@ -10,7 +10,9 @@ import io.github.moelora.spi.HostPlanner;
 import io.github.moelora.spi.PlanFormat;
 import io.github.moelora.testkit.Operands;
 import io.github.moelora.testkit.Problem;
-import io.github.moelora.tornado.emulator.Launch;
+import io.github.moelora.tornado.emulator.RecordedGraph;
+import io.github.moelora.tornado.launch.PairLaunch;
+import io.github.moelora.tornado.launch.Target;
 import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.SliceTable;
@@ -21,11 +23,8 @@ import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
 import io.github.moelora.tornado.weights.WeightSite;
 import java.lang.foreign.MemorySegment;
-import java.lang.reflect.Method;
-import java.util.Arrays;
-import java.util.List;
 import java.util.function.Consumer;
-import uk.ac.manchester.tornado.api.KernelContext;
+import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 
@@ -177,122 +176,53 @@ final class LoopProjection {
     check();
   }
 
-  /**
-   * Computes with {@link PairKernels} on packed weights, shrink on the emulated device, and checks
-   * y.
-   */
-  void checkPackedPairs() {
-    PackedWeights weights =
-        new PackedWeights(WeightSite.of(config, call.layer(), call.projection()));
+  /** Computes with {@link PairKernels} on the emulated device, and checks y. */
+  void checkPairs(int units) {
+    ProjectionWeights weights = pairWeights();
+    StepArrays step = step();
+    RecordedGraph graph = new RecordedGraph("pairs");
+    GridScheduler grids = new GridScheduler();
+    PairLaunch.Call numbers =
+        new PairLaunch.Call(
+            config.maxPairs(), 1, config.model().outputWidth(call.projection()), true, null);
+    PairLaunch.writeSizes(plan.sizes(), numbers, units);
+    PairLaunch.append(
+        new Target(graph, "pairs", grids),
+        "pairs",
+        weights,
+        SliceTable.maxStack(config),
+        new PairLaunch.Arrays(
+            step,
+            IntArray.fromArray(problem.expertIds()),
+            FloatArray.fromArray(problem.routingWeights()),
+            plan.sizes(),
+            x,
+            y,
+            new FloatArray(1)));
+    graph.launches(grids).forEach(launch -> launch.run(7));
+    check();
+  }
+
+  private ProjectionWeights pairWeights() {
+    WeightSite site = WeightSite.of(config, call.layer(), call.projection());
+    if (config.weightType() == DType.F32) {
+      FloatWeights weights = new FloatWeights(site);
+      weights.pool().init(Float.NaN);
+      load(
+          weights,
+          each -> FloatLoops.storeSlot(weights.staging(), weights.range(), weights.pool()));
+      return weights;
+    }
+    PackedWeights weights = new PackedWeights(site);
+    weights.poolA().getSegment().fill((byte) 0xff);
+    weights.poolB().getSegment().fill((byte) 0xff);
     load(
         weights,
         each -> {
           PackedLoops.store(weights.stagingA(), weights.range(), weights.poolA(), 0);
           PackedLoops.store(weights.stagingB(), weights.range(), weights.poolB(), 2);
         });
-    int bf16 = config.weightType() == DType.BF16 ? 1 : 0;
-    int zStride = SliceTable.maxStack(config);
-    StepArrays step = step();
-    IntArray expertIds = IntArray.fromArray(problem.expertIds());
-    FloatArray routingWeights = FloatArray.fromArray(problem.routingWeights());
-    emulate(
-        "shrinkPacked",
-        3,
-        PairKernels.THREADS,
-        new KernelContext(),
-        step.step(),
-        step.adapterIds(),
-        step.expertMap(),
-        expertIds,
-        step.errors(),
-        plan.sizes(),
-        weights.table().slices(),
-        weights.table().scales(),
-        weights.poolA(),
-        x,
-        z,
-        config.maxPairs(),
-        zStride,
-        1,
-        3,
-        bf16);
-    emulate(
-        "expandPacked",
-        1,
-        1,
-        step.step(),
-        step.adapterIds(),
-        step.expertMap(),
-        expertIds,
-        plan.sizes(),
-        weights.table().slices(),
-        weights.poolB(),
-        z,
-        routingWeights,
-        y,
-        config.maxPairs(),
-        zStride,
-        config.model().outputWidth(call.projection()),
-        bf16);
-    check();
-  }
-
-  /** Computes with {@link PairKernels} on float32 weights, shrink on the emulated device. */
-  void checkFloatPairs() {
-    FloatWeights weights = new FloatWeights(WeightSite.of(config, call.layer(), call.projection()));
-    load(weights, each -> FloatLoops.storeSlot(weights.staging(), weights.range(), weights.pool()));
-    int zStride = SliceTable.maxStack(config);
-    StepArrays step = step();
-    IntArray expertIds = IntArray.fromArray(problem.expertIds());
-    FloatArray routingWeights = FloatArray.fromArray(problem.routingWeights());
-    emulate(
-        "shrinkFloats",
-        2,
-        PairKernels.THREADS,
-        new KernelContext(),
-        step.step(),
-        step.adapterIds(),
-        step.expertMap(),
-        expertIds,
-        step.errors(),
-        plan.sizes(),
-        weights.table().slices(),
-        weights.table().scales(),
-        weights.pool(),
-        x,
-        z,
-        config.maxPairs(),
-        zStride,
-        1,
-        2);
-    emulate(
-        "expandFloats",
-        1,
-        1,
-        step.step(),
-        step.adapterIds(),
-        step.expertMap(),
-        expertIds,
-        plan.sizes(),
-        weights.table().slices(),
-        weights.pool(),
-        z,
-        routingWeights,
-        y,
-        config.maxPairs(),
-        zStride,
-        config.model().outputWidth(call.projection()));
-    check();
-  }
-
-  /** Runs a kernel on the emulated device. */
-  private static void emulate(String kernel, int groups, int threads, Object... arguments) {
-    Method method =
-        Arrays.stream(PairKernels.class.getMethods())
-            .filter(each -> each.getName().equals(kernel))
-            .findFirst()
-            .orElseThrow();
-    new Launch(kernel, method, List.of(arguments), groups, threads).run(7);
+    return weights;
   }
 
   private StepArrays step() {

@@ -15,21 +15,20 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
-/**
- * {@link PairKernels}, shrink on the emulated device; EngineRoutingTest runs them on a real one.
- */
+/** {@link PairKernels} on the emulated device; EngineRoutingTest runs them on a real one. */
 @Tag("emulated")
 class PairKernelsTest {
 
   @ParameterizedTest
   @CsvSource({
-    "F32, 1, 4, 4, 1",
-    "BF16, 3, 68, 36, 3",
-    "F16, 5, 132, 44, 17",
-    "BF16, 2, 4, 20, 9",
-    "F32, 3, 13, 5, 9"
+    "F32, 1, 4, 4, 1, 1",
+    "BF16, 3, 68, 36, 3, 5",
+    "F16, 5, 132, 44, 17, 60",
+    "BF16, 2, 4, 140, 9, 8",
+    "F16, 2, 276, 72, 70, 3",
+    "F32, 3, 141, 275, 9, 6"
   })
-  void matchesTheReference(DType type, int tokens, int hidden, int inner, int rank) {
+  void matchesTheReference(DType type, int tokens, int hidden, int inner, int rank, int units) {
     MoeModel model = new MoeModel(hidden, inner, 3, GateUp.HALVES, List.of(2));
     Problem problem =
         new Problem(Seeds.of("pairs " + tokens), model, tokens, 2)
@@ -44,12 +43,7 @@ class PairKernelsTest {
             ProjectionCall.gateUp(2).deltaOnly(),
             ProjectionCall.down(2),
             ProjectionCall.down(2).withRoutedWeight(false).deltaOnly())) {
-      LoopProjection projection = new LoopProjection(problem, call, 1);
-      if (type == DType.F32) {
-        projection.checkFloatPairs();
-      } else {
-        projection.checkPackedPairs();
-      }
+      new LoopProjection(problem, call, 1).checkPairs(units);
     }
   }
 
@@ -71,7 +65,7 @@ class PairKernelsTest {
   }
 
   private static void close(int activation, float g, float u, double expected) {
-    assertThat((double) PairKernels.activate(activation, g, u))
+    assertThat((double) PairY.activate(activation, g, u))
         .as("activation %d of %f, %f", activation, g, u)
         .isCloseTo(expected, within(2e-6 * (Math.abs(expected) + Math.abs(g * u))));
   }

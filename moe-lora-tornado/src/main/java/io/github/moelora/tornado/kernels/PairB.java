@@ -1,0 +1,108 @@
+package io.github.moelora.tornado.kernels;
+
+import io.github.moelora.tornado.layout.PackedLayout;
+import io.github.moelora.tornado.layout.Sizes;
+import io.github.moelora.tornado.layout.SliceTable;
+import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+
+/**
+ * Stages of {@link PairKernels}: which elements of B a thread multiplies. It has a column, or a
+ * gate and its up, and a share of the ranks.
+ */
+final class PairB {
+  private PairB() {}
+
+  /** A thread's column of those at hand. */
+  static int column(int[] item, int first, int tid) {
+    return first + (tid & ((1 << item[PairItem.COLUMN_SHIFT]) - 1));
+  }
+
+  /** Threads that share the ranks of a column. */
+  static int shares(int[] item) {
+    return PairKernels.THREADS >> item[PairItem.COLUMN_SHIFT];
+  }
+
+  /** Columns of the projection that an output column needs: two of an activation with a gate. */
+  static int ways(IntArray sizes) {
+    return sizes.get(Sizes.GATE_TO_UP) > 0 ? 2 : 1;
+  }
+
+  /**
+   * The column of the projection that is behind an output column.
+   *
+   * @param way 0 for the column or the gate, 1 for the up
+   */
+  static int source(IntArray sizes, int column, int way) {
+    int step = Math.max(1, sizes.get(Sizes.GATE_STEP));
+    return column * step + way * sizes.get(Sizes.GATE_TO_UP);
+  }
+
+  /** Table index of the slice that covers a column of the projection, -1 without one. */
+  static int slice(int[] item, IntArray slices, int column) {
+    int slice = -1;
+    if (hasSite(item)) {
+      int at = item[PairItem.SITE] * SliceTable.INTS;
+      int next = at + SliceTable.FIELDS;
+      int column0 = column - slices.get(at + SliceTable.FIRST_COLUMN);
+      int column1 = column - slices.get(next + SliceTable.FIRST_COLUMN);
+      if (column0 >= 0 && column0 < slices.get(at + SliceTable.COLUMNS)) {
+        slice = at;
+      }
+      if (column1 >= 0 && column1 < slices.get(next + SliceTable.COLUMNS)) {
+        slice = next;
+      }
+    }
+    return slice;
+  }
+
+  private static boolean hasSite(int[] item) {
+    return item[PairItem.SITE] >= 0;
+  }
+
+  /** First rank of a slice that a thread has. */
+  static int firstRank(int[] item, IntArray slices, int slice, int tid) {
+    return (tid >> item[PairItem.COLUMN_SHIFT]) * perShare(item, slices, slice);
+  }
+
+  /** The rank after the last that a thread has; none without a slice. */
+  static int endRank(int[] item, IntArray slices, int slice, int tid) {
+    int rank = slice < 0 ? 0 : slices.get(slice + SliceTable.RANK);
+    int share = perShare(item, slices, slice);
+    return Math.min(rank, ((tid >> item[PairItem.COLUMN_SHIFT]) + 1) * share);
+  }
+
+  private static int perShare(int[] item, IntArray slices, int slice) {
+    int rank = slice < 0 ? 0 : slices.get(slice + SliceTable.RANK);
+    return (rank + shares(item) - 1) / shares(item);
+  }
+
+  /** Where the ranks of a slice begin in z. */
+  static int z(int[] item, int slice) {
+    return (slice & SliceTable.FIELDS) != 0 ? item[PairItem.RANK0] : 0;
+  }
+
+  /** Where the ranks of a column begin in float32 B; 0 without a slice. */
+  static int floats(IntArray slices, int slice, int column) {
+    int from = 0;
+    if (slice >= 0) {
+      int row = column - slices.get(slice + SliceTable.FIRST_COLUMN);
+      from = slices.get(slice + SliceTable.B) + row * slices.get(slice + SliceTable.RANK);
+    }
+    return from;
+  }
+
+  /**
+   * The 16-bit element where the ranks of a column begin in packed B; they lie 8 elements apart,
+   * those of a unit after those of the one before. 0 without a slice.
+   */
+  static int packed(IntArray slices, int slice, int column) {
+    int from = 0;
+    if (slice >= 0) {
+      int units = PackedLayout.rankUnits(slices.get(slice + SliceTable.RANK));
+      int row = column - slices.get(slice + SliceTable.FIRST_COLUMN);
+      from =
+          PackedLayout.LONG * slices.get(slice + SliceTable.B) + PackedLayout.indexB(row, 0, units);
+    }
+    return from;
+  }
+}
