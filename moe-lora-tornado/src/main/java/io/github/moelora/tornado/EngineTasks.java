@@ -19,6 +19,7 @@ import io.github.moelora.tornado.launch.NarrowLaunch;
 import io.github.moelora.tornado.launch.PairLaunch;
 import io.github.moelora.tornado.launch.Target;
 import io.github.moelora.tornado.layout.DevicePlan;
+import io.github.moelora.tornado.layout.PairMode;
 import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.SliceTable;
 import io.github.moelora.tornado.plan.HostPlan;
@@ -179,7 +180,7 @@ public final class EngineTasks {
     } else {
       switch (source.plan()) {
         case PairPlan pairs ->
-            appendPairs(to, owner, source, pairs, new PairCall(call, arrays, 1, null, null));
+            appendPairs(to, owner, source, pairs, new PairCall(call, arrays, 1, mode(call), null));
         case HostPlan host ->
             appendLoops(to, call, map(to, owner), new Reads(source, sizes(to), arrays), host);
         case SortedPlan never -> throw new AssertionError("calls name pairs, which they sort");
@@ -213,7 +214,11 @@ public final class EngineTasks {
       throw new IllegalStateException("route must come before a combined call");
     }
     appendPairs(
-        to, owner, source, pairs, new PairCall(call, arrays, config.expertsPerToken(), null, null));
+        to,
+        owner,
+        source,
+        pairs,
+        new PairCall(call, arrays, config.expertsPerToken(), mode(call), null));
   }
 
   /**
@@ -255,14 +260,14 @@ public final class EngineTasks {
     if (!(source.plan() instanceof PairPlan pairs)) {
       throw new IllegalStateException("route must come before an activated call");
     }
-    int number = activation.number();
-    PairLaunch.Activated activated =
+    int gates =
         switch (gateUp) {
-          case UP_ONLY -> new PairLaunch.Activated(1, 0, number);
-          case HALVES -> new PairLaunch.Activated(1, inner, number);
-          case INTERLEAVED -> new PairLaunch.Activated(2, 1, number);
+          case UP_ONLY -> 0;
+          case HALVES -> PairMode.GATED;
+          case INTERLEAVED -> PairMode.GATED | PairMode.INTERLEAVED;
         };
-    appendPairs(to, owner, source, pairs, new PairCall(call, arrays, 1, activated, out));
+    int mode = PairMode.withActivation(gates, activation.number());
+    appendPairs(to, owner, source, pairs, new PairCall(call, arrays, 1, mode, out));
   }
 
   private void requireRoom(EngineGraph to) {
@@ -312,15 +317,19 @@ public final class EngineTasks {
    * A call on pairs.
    *
    * @param pairsPerItem K to combine the pairs of a token, else 1
-   * @param activated what follows, null for nothing
-   * @param out what it writes
+   * @param mode but for the errors
+   * @param out what an activation writes
    */
   private record PairCall(
       ProjectionCall call,
       EngineArrays arrays,
       int pairsPerItem,
-      PairLaunch.@Nullable Activated activated,
+      int mode,
       @Nullable FloatArray out) {}
+
+  private static int mode(ProjectionCall call) {
+    return (call.add() ? PairMode.ADD : 0) | (call.routedWeight() ? PairMode.ROUTED_WEIGHT : 0);
+  }
 
   private void appendPairs(
       EngineGraph to,
@@ -332,21 +341,20 @@ public final class EngineTasks {
     IntArray sizes = sizes(to);
     plans.use(source, to.graph());
     MoeLoraConfig layer = handles.config();
-    int zStride = SliceTable.maxStack(layer);
     PairLaunch.Call numbers =
         new PairLaunch.Call(
             pairs.maxPairs(),
             what.pairsPerItem(),
+            SliceTable.maxStack(layer),
             layer.model().outputWidth(what.call().projection()),
-            source.takeErrors(),
-            what.activated());
+            what.mode() | (source.takeErrors() ? PairMode.COUNT_ERRORS : 0));
     Sizes.write(sizes, layer, what.call(), what.arrays().yWidth());
     PairLaunch.writeSizes(sizes, numbers, backend.chosenDevice().computeUnits());
     PairLaunch.append(
         target(to),
         nextName(what.call()),
         handles,
-        zStride,
+        numbers,
         new PairLaunch.Arrays(
             pairs.step(),
             pairs.expertIds(),

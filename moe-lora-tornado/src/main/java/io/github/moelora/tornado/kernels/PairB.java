@@ -1,7 +1,6 @@
 package io.github.moelora.tornado.kernels;
 
 import io.github.moelora.tornado.layout.PackedLayout;
-import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.SliceTable;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 
@@ -22,25 +21,10 @@ final class PairB {
     return PairKernels.THREADS >> item[PairItem.COLUMN_SHIFT];
   }
 
-  /** Columns of the projection that an output column needs: two of an activation with a gate. */
-  static int ways(IntArray sizes) {
-    return sizes.get(Sizes.GATE_TO_UP) > 0 ? 2 : 1;
-  }
-
-  /**
-   * The column of the projection that is behind an output column.
-   *
-   * @param way 0 for the column or the gate, 1 for the up
-   */
-  static int source(IntArray sizes, int column, int way) {
-    int step = Math.max(1, sizes.get(Sizes.GATE_STEP));
-    return column * step + way * sizes.get(Sizes.GATE_TO_UP);
-  }
-
   /** Table index of the slice that covers a column of the projection, -1 without one. */
   static int slice(int[] item, IntArray slices, int column) {
     int slice = -1;
-    if (hasSite(item)) {
+    if (item[PairItem.SITE] >= 0) {
       int at = item[PairItem.SITE] * SliceTable.INTS;
       int next = at + SliceTable.FIELDS;
       int column0 = column - slices.get(at + SliceTable.FIRST_COLUMN);
@@ -53,10 +37,6 @@ final class PairB {
       }
     }
     return slice;
-  }
-
-  private static boolean hasSite(int[] item) {
-    return item[PairItem.SITE] >= 0;
   }
 
   /** First rank of a slice that a thread has. */

@@ -1,6 +1,7 @@
 package io.github.moelora.tornado.kernels;
 
 import io.github.moelora.tornado.layout.PackedLayout;
+import io.github.moelora.tornado.layout.PairMode;
 import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.SliceTable;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
@@ -103,7 +104,7 @@ final class PairItem {
   }
 
   /** Finds what weights a pair meets. */
-  static void meet(int[] item, IntArray sizes, IntArray slices, int pair, int site) {
+  static void meet(int[] item, IntArray sizes, IntArray slices, int pair, int site, int mode) {
     item[SITE] = site;
     item[RANK0] = 0;
     item[FIRST_RANK] = 0;
@@ -112,7 +113,7 @@ final class PairItem {
       int at = site * SliceTable.INTS;
       int rank0 = slices.get(at + SliceTable.RANK);
       int ranks = rank0 + slices.get(at + SliceTable.FIELDS + SliceTable.RANK);
-      boolean all = sizes.get(Sizes.GATE_STEP) != 0;
+      boolean all = PairMode.has(mode, PairMode.ACTIVATED);
       item[RANK0] = rank0;
       item[FIRST_RANK] = all || covers(item, slices, at) ? 0 : rank0;
       item[END_RANK] = all || covers(item, slices, at + SliceTable.FIELDS) ? ranks : rank0;
@@ -148,16 +149,23 @@ final class PairItem {
   }
 
   /** Whether something must be stored: without a delta, zeros or what the activation makes. */
-  static boolean hasWork(int[] item, IntArray sizes) {
-    return hasRanks(item) || sizes.get(Sizes.ADD) == 0 || sizes.get(Sizes.GATE_STEP) != 0;
+  static boolean hasWork(int[] item, int mode) {
+    return hasRanks(item)
+        || !PairMode.has(mode, PairMode.ADD)
+        || PairMode.has(mode, PairMode.ACTIVATED);
   }
 
   /** Whether the item is the one that counts its pair's error. */
-  static boolean counts(int[] item, IntArray sizes, int tid) {
-    return tid == 0
+  static boolean counts(int[] item, int tid, int mode) {
+    return PairMode.has(mode, PairMode.COUNT_ERRORS)
+        && tid == 0
         && item[SITE] == PairSites.OUT_OF_RANGE
-        && item[FIRST] == 0
-        && sizes.get(Sizes.COUNT_ERRORS) != 0;
+        && item[FIRST] == 0;
+  }
+
+  /** The column of the projection that is behind an output column. */
+  static int source(IntArray sizes, int column, int way, int mode) {
+    return PairMode.source(mode, column, sizes.get(Sizes.COLUMNS), way);
   }
 
   /** Passes over the tiles of ranks; none without a delta. */

@@ -2,6 +2,7 @@ package io.github.moelora.tornado.kernels;
 
 import io.github.moelora.tornado.device.Halves;
 import io.github.moelora.tornado.layout.PackedLayout;
+import io.github.moelora.tornado.layout.PairMode;
 import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.SliceTable;
 import uk.ac.manchester.tornado.api.KernelContext;
@@ -16,7 +17,7 @@ import uk.ac.manchester.tornado.api.types.vectors.Half2;
  * for a plan: an id is looked up where it is used, so nothing is launched before. z stays on chip:
  * {@code delta[p, c] = sum_r b[c, r] * scale * sum_h a[r, h] * x[row of p, h]}.
  *
- * <p>What becomes of the delta, {@code sizes} say:
+ * <p>What becomes of the delta, {@code mode} says, see {@link PairMode}:
  *
  * <ul>
  *   <li>{@code y[p, offset + c] (+)= w[p]? * delta[p, c]}. In add mode elements without a delta are
@@ -74,7 +75,8 @@ public final class PairKernels {
       FloatArray x,
       FloatArray y,
       FloatArray out,
-      int zStride) {
+      int zStride,
+      int mode) {
     float[] z = ctx.allocateFloatLocalArray(zStride);
     float[] sums = ctx.allocateFloatLocalArray(PairSums.FLOATS);
     int tid = ctx.localIdx;
@@ -86,11 +88,11 @@ public final class PairKernels {
       PairItem.find(item, sizes, index);
       for (int pair = item[PairItem.FIRST_PAIR]; pair < item[PairItem.END_PAIR]; pair++) {
         int site = PairSites.of(step, adapterIds, expertMap, expertIds, pair);
-        PairItem.meet(item, sizes, slices, pair, site);
-        if (PairItem.counts(item, sizes, tid)) {
+        PairItem.meet(item, sizes, slices, pair, site, mode);
+        if (PairItem.counts(item, tid, mode)) {
           PlanKernels.addErrors(errors, group, 1);
         }
-        if (PairItem.hasWork(item, sizes)) {
+        if (PairItem.hasWork(item, mode)) {
           int endRank = item[PairItem.END_RANK];
           for (int r = item[PairItem.FIRST_RANK]; r < endRank; r += PairA.FLOAT_RANKS) {
             sums[tid] = PairA.floats(pool, x, item, slices, r, tid);
@@ -105,15 +107,18 @@ public final class PairKernels {
             ctx.localBarrier();
           }
           int columns = 1 << item[PairItem.COLUMN_SHIFT];
-          int ways = PairB.ways(sizes);
+          int ways = PairMode.ways(mode);
           for (int first = item[PairItem.FIRST]; first < item[PairItem.END]; first += columns) {
             int column = PairB.column(item, first, tid);
             int storing = PairY.storing(item, first);
-            float old = PairY.old(sizes, y, pair, column, 0, tid < storing);
-            float oldUp = PairY.old(sizes, y, pair, column, ways - 1, tid < storing);
+            float old = PairY.old(sizes, y, pair, column, 0, tid < storing, mode);
+            float up = 0.0f;
+            if (ways > 1) {
+              up = PairY.old(sizes, y, pair, column, 1, tid < storing, mode);
+            }
             int slice = -1;
             for (int way = 0; way < ways; way++) {
-              int source = PairB.source(sizes, column, way);
+              int source = PairItem.source(sizes, column, way, mode);
               slice = column < item[PairItem.END] ? PairB.slice(item, slices, source) : -1;
               int b = PairB.floats(slices, slice, source);
               int end = PairB.endRank(item, slices, slice, tid);
@@ -127,12 +132,19 @@ public final class PairKernels {
             ctx.localBarrier();
             if (tid < storing) {
               float total = 0.0f;
-              float up = oldUp;
               for (int i = tid; i < THREADS; i += columns) {
                 total += sums[i];
-                up += ways > 1 ? sums[THREADS + i] : 0.0f;
               }
-              PairY.store(sizes, routingWeights, y, out, pair, column, slice, old, total, up);
+              if (ways > 1) {
+                for (int i = THREADS + tid; i < 2 * THREADS; i += columns) {
+                  up += sums[i];
+                }
+              }
+              if (PairMode.has(mode, PairMode.ACTIVATED)) {
+                PairY.activate(sizes, out, pair, column, old + total, up, mode);
+              } else {
+                PairY.store(sizes, routingWeights, y, pair, column, slice, old, total, mode);
+              }
             }
             ctx.localBarrier();
           }
@@ -163,7 +175,8 @@ public final class PairKernels {
       FloatArray x,
       FloatArray y,
       FloatArray out,
-      int zStride) {
+      int zStride,
+      int mode) {
     float[] z = ctx.allocateFloatLocalArray(zStride);
     float[] sums = ctx.allocateFloatLocalArray(PairSums.FLOATS);
     float[] parts = ctx.allocateFloatLocalArray(THREADS);
@@ -176,11 +189,11 @@ public final class PairKernels {
       PairItem.find(item, sizes, index);
       for (int pair = item[PairItem.FIRST_PAIR]; pair < item[PairItem.END_PAIR]; pair++) {
         int site = PairSites.of(step, adapterIds, expertMap, expertIds, pair);
-        PairItem.meet(item, sizes, slices, pair, site);
-        if (PairItem.counts(item, sizes, tid)) {
+        PairItem.meet(item, sizes, slices, pair, site, mode);
+        if (PairItem.counts(item, tid, mode)) {
           PlanKernels.addErrors(errors, group, 1);
         }
-        if (PairItem.hasWork(item, sizes)) {
+        if (PairItem.hasWork(item, mode)) {
           PairItem.findTiles(item, slices);
           int passes = PairItem.passes(item);
           for (int pass = 0; pass < passes; pass++) {
@@ -207,15 +220,18 @@ public final class PairKernels {
           }
           ctx.localBarrier();
           int columns = 1 << item[PairItem.COLUMN_SHIFT];
-          int ways = PairB.ways(sizes);
+          int ways = PairMode.ways(mode);
           for (int first = item[PairItem.FIRST]; first < item[PairItem.END]; first += columns) {
             int column = PairB.column(item, first, tid);
             int storing = PairY.storing(item, first);
-            float old = PairY.old(sizes, y, pair, column, 0, tid < storing);
-            float oldUp = PairY.old(sizes, y, pair, column, ways - 1, tid < storing);
+            float old = PairY.old(sizes, y, pair, column, 0, tid < storing, mode);
+            float up = 0.0f;
+            if (ways > 1) {
+              up = PairY.old(sizes, y, pair, column, 1, tid < storing, mode);
+            }
             int slice = -1;
             for (int way = 0; way < ways; way++) {
-              int source = PairB.source(sizes, column, way);
+              int source = PairItem.source(sizes, column, way, mode);
               slice = column < item[PairItem.END] ? PairB.slice(item, slices, source) : -1;
               int b = PairB.packed(slices, slice, source);
               int end = PairB.endRank(item, slices, slice, tid);
@@ -229,12 +245,19 @@ public final class PairKernels {
             ctx.localBarrier();
             if (tid < storing) {
               float total = 0.0f;
-              float up = oldUp;
               for (int i = tid; i < THREADS; i += columns) {
                 total += sums[i];
-                up += ways > 1 ? sums[THREADS + i] : 0.0f;
               }
-              PairY.store(sizes, routingWeights, y, out, pair, column, slice, old, total, up);
+              if (ways > 1) {
+                for (int i = THREADS + tid; i < 2 * THREADS; i += columns) {
+                  up += sums[i];
+                }
+              }
+              if (PairMode.has(mode, PairMode.ACTIVATED)) {
+                PairY.activate(sizes, out, pair, column, old + total, up, mode);
+              } else {
+                PairY.store(sizes, routingWeights, y, pair, column, slice, old, total, mode);
+              }
             }
             ctx.localBarrier();
           }
@@ -265,7 +288,8 @@ public final class PairKernels {
       FloatArray x,
       FloatArray y,
       FloatArray out,
-      int zStride) {
+      int zStride,
+      int mode) {
     float[] z = ctx.allocateFloatLocalArray(zStride);
     float[] sums = ctx.allocateFloatLocalArray(PairSums.FLOATS);
     float[] parts = ctx.allocateFloatLocalArray(THREADS);
@@ -278,11 +302,11 @@ public final class PairKernels {
       PairItem.find(item, sizes, index);
       for (int pair = item[PairItem.FIRST_PAIR]; pair < item[PairItem.END_PAIR]; pair++) {
         int site = PairSites.of(step, adapterIds, expertMap, expertIds, pair);
-        PairItem.meet(item, sizes, slices, pair, site);
-        if (PairItem.counts(item, sizes, tid)) {
+        PairItem.meet(item, sizes, slices, pair, site, mode);
+        if (PairItem.counts(item, tid, mode)) {
           PlanKernels.addErrors(errors, group, 1);
         }
-        if (PairItem.hasWork(item, sizes)) {
+        if (PairItem.hasWork(item, mode)) {
           PairItem.findTiles(item, slices);
           int passes = PairItem.passes(item);
           for (int pass = 0; pass < passes; pass++) {
@@ -309,15 +333,18 @@ public final class PairKernels {
           }
           ctx.localBarrier();
           int columns = 1 << item[PairItem.COLUMN_SHIFT];
-          int ways = PairB.ways(sizes);
+          int ways = PairMode.ways(mode);
           for (int first = item[PairItem.FIRST]; first < item[PairItem.END]; first += columns) {
             int column = PairB.column(item, first, tid);
             int storing = PairY.storing(item, first);
-            float old = PairY.old(sizes, y, pair, column, 0, tid < storing);
-            float oldUp = PairY.old(sizes, y, pair, column, ways - 1, tid < storing);
+            float old = PairY.old(sizes, y, pair, column, 0, tid < storing, mode);
+            float up = 0.0f;
+            if (ways > 1) {
+              up = PairY.old(sizes, y, pair, column, 1, tid < storing, mode);
+            }
             int slice = -1;
             for (int way = 0; way < ways; way++) {
-              int source = PairB.source(sizes, column, way);
+              int source = PairItem.source(sizes, column, way, mode);
               slice = column < item[PairItem.END] ? PairB.slice(item, slices, source) : -1;
               int b = PairB.packed(slices, slice, source);
               int end = PairB.endRank(item, slices, slice, tid);
@@ -333,12 +360,19 @@ public final class PairKernels {
             ctx.localBarrier();
             if (tid < storing) {
               float total = 0.0f;
-              float up = oldUp;
               for (int i = tid; i < THREADS; i += columns) {
                 total += sums[i];
-                up += ways > 1 ? sums[THREADS + i] : 0.0f;
               }
-              PairY.store(sizes, routingWeights, y, out, pair, column, slice, old, total, up);
+              if (ways > 1) {
+                for (int i = THREADS + tid; i < 2 * THREADS; i += columns) {
+                  up += sums[i];
+                }
+              }
+              if (PairMode.has(mode, PairMode.ACTIVATED)) {
+                PairY.activate(sizes, out, pair, column, old + total, up, mode);
+              } else {
+                PairY.store(sizes, routingWeights, y, pair, column, slice, old, total, mode);
+              }
             }
             ctx.localBarrier();
           }

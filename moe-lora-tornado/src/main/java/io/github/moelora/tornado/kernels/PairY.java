@@ -1,5 +1,6 @@
 package io.github.moelora.tornado.kernels;
 
+import io.github.moelora.tornado.layout.PairMode;
 import io.github.moelora.tornado.layout.Sizes;
 import uk.ac.manchester.tornado.api.math.TornadoMath;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
@@ -32,51 +33,49 @@ final class PairY {
    * What y holds of the column of the projection that is behind an output column, if it matters to
    * the thread, else 0.
    */
-  static float old(IntArray sizes, FloatArray y, int pair, int column, int way, boolean stores) {
+  static float old(
+      IntArray sizes, FloatArray y, int pair, int column, int way, boolean stores, int mode) {
     float old = 0.0f;
-    if (stores) {
-      if (sizes.get(Sizes.ADD) + sizes.get(Sizes.GATE_STEP) != 0) {
-        old = y.get(at(sizes, pair, PairB.source(sizes, column, way)));
-      }
+    if (PairMode.has(mode, PairMode.ADD | PairMode.ACTIVATED) && stores) {
+      old = y.get(at(sizes, pair, PairItem.source(sizes, column, way, mode)));
     }
     return old;
   }
 
   /**
-   * Stores a column.
+   * Stores a column, or adds to it.
    *
    * @param slice of the column; without one there is nothing to add, but a zero to store
-   * @param first what y held of the column, or of the gate, and the sum
-   * @param second the same of the up
    */
   static void store(
       IntArray sizes,
       FloatArray routingWeights,
       FloatArray y,
-      FloatArray out,
       int pair,
       int column,
       int slice,
       float old,
-      float first,
-      float second) {
-    if (sizes.get(Sizes.GATE_STEP) != 0) {
-      float up = sizes.get(Sizes.GATE_TO_UP) > 0 ? second : old + first;
-      float value = activate(sizes.get(Sizes.ACTIVATION), old + first, up);
-      out.set(pair * sizes.get(Sizes.COLUMNS) + column, value);
-    } else {
-      if (slice >= 0 || sizes.get(Sizes.ADD) == 0) {
-        float delta = first;
-        if (sizes.get(Sizes.ROUTED_WEIGHT) != 0) {
-          delta *= routingWeights.get(pair);
-        }
-        y.set(at(sizes, pair, column), old + delta);
+      float delta,
+      int mode) {
+    if (!PairMode.has(mode, PairMode.ADD) || slice >= 0) {
+      float weighted = delta;
+      if (PairMode.has(mode, PairMode.ROUTED_WEIGHT)) {
+        weighted *= routingWeights.get(pair);
       }
+      y.set(at(sizes, pair, column), old + weighted);
     }
   }
 
+  /** Stores what the activation makes of a gate and its up; of the up alone if there is no gate. */
+  static void activate(
+      IntArray sizes, FloatArray out, int pair, int column, float first, float second, int mode) {
+    float up = PairMode.has(mode, PairMode.GATED) ? second : first;
+    float value = activation(PairMode.activation(mode), first, up);
+    out.set(pair * sizes.get(Sizes.COLUMNS) + column, value);
+  }
+
   /** An activation of a gate and an up value; of no gate, g is u. */
-  static float activate(int activation, float g, float u) {
+  static float activation(int activation, float g, float u) {
     float value;
     if (activation == PairKernels.RELU2) {
       float positive = Math.max(u, 0.0f);

@@ -3,14 +3,14 @@ package io.github.moelora.tornado.launch;
 import io.github.moelora.DType;
 import io.github.moelora.tornado.kernels.PairKernels;
 import io.github.moelora.tornado.layout.PackedLayout;
+import io.github.moelora.tornado.layout.PairMode;
 import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.StepArrays;
 import io.github.moelora.tornado.weights.FloatWeights;
 import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
-import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.KernelContext;
-import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task16;
+import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task17;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 
@@ -47,19 +47,14 @@ public final class PairLaunch {
    *
    * @param maxPairs of a step
    * @param pairsPerItem K where the pairs of a token are added up, else 1
+   * @param zStride most ranks of all slices of an expert
    * @param outputWidth columns of the projection
-   * @param countErrors whether ids out of range are counted here
-   * @param activated what follows; null for nothing
+   * @param mode see {@link PairMode}
    */
-  public record Call(
-      int maxPairs,
-      int pairsPerItem,
-      int outputWidth,
-      boolean countErrors,
-      @Nullable Activated activated) {
+  public record Call(int maxPairs, int pairsPerItem, int zStride, int outputWidth, int mode) {
 
     private int columns() {
-      return activated != null && activated.gateToUp() > 0 ? outputWidth / 2 : outputWidth;
+      return outputWidth / PairMode.ways(mode);
     }
 
     /** As many as there are items, but for what so many multiprocessors have at once. */
@@ -72,48 +67,30 @@ public final class PairLaunch {
   }
 
   /**
-   * The activation that follows.
-   *
-   * @param gateStep columns from one gate to the next
-   * @param gateToUp columns from a gate to its up, 0 without gates
-   * @param activation as {@link PairKernels} numbers them
-   */
-  public record Activated(int gateStep, int gateToUp, int activation) {}
-
-  /**
    * Writes what the kernels read beside {@link Sizes#write}.
    *
    * @param units multiprocessors of the device
    */
   public static void writeSizes(IntArray sizes, Call call, int units) {
-    Activated activated = call.activated();
     sizes.set(Sizes.TARGET_ITEMS, units);
     sizes.set(Sizes.COLUMNS, call.columns());
     sizes.set(Sizes.MAX_PAIRS, call.maxPairs());
     sizes.set(Sizes.PAIRS_PER_ITEM, call.pairsPerItem());
-    sizes.set(Sizes.COUNT_ERRORS, call.countErrors() ? 1 : 0);
     sizes.set(Sizes.GROUPS, call.groups(units));
-    sizes.set(Sizes.GATE_STEP, activated == null ? 0 : activated.gateStep());
-    sizes.set(Sizes.GATE_TO_UP, activated == null ? 0 : activated.gateToUp());
-    sizes.set(Sizes.ACTIVATION, activated == null ? 0 : activated.activation());
   }
 
-  /**
-   * Appends a task, and enters its grid.
-   *
-   * @param zStride most ranks of all slices of an expert
-   */
+  /** Appends a task, and enters its grid. */
   public static void append(
-      Target target, String task, ProjectionWeights weights, int zStride, Arrays arrays) {
+      Target target, String task, ProjectionWeights weights, Call call, Arrays arrays) {
     switch (weights) {
-      case FloatWeights floats -> appendFloats(target, task, floats, zStride, arrays);
-      case PackedWeights packed -> appendPacked(target, task, packed, zStride, arrays);
+      case FloatWeights floats -> appendFloats(target, task, floats, call, arrays);
+      case PackedWeights packed -> appendPacked(target, task, packed, call, arrays);
     }
     target.addGrid(task, arrays.sizes().get(Sizes.GROUPS), PairKernels.THREADS);
   }
 
   private static void appendFloats(
-      Target target, String task, FloatWeights weights, int zStride, Arrays arrays) {
+      Target target, String task, FloatWeights weights, Call call, Arrays arrays) {
     StepArrays step = arrays.step();
     target
         .graph()
@@ -134,12 +111,13 @@ public final class PairLaunch {
             arrays.x(),
             arrays.y(),
             arrays.out(),
-            zStride);
+            call.zStride(),
+            call.mode());
   }
 
   @SuppressWarnings("unchecked")
   private static void appendPacked(
-      Target target, String task, PackedWeights weights, int zStride, Arrays arrays) {
+      Target target, String task, PackedWeights weights, Call call, Arrays arrays) {
     StepArrays step = arrays.step();
     target
         .graph()
@@ -161,11 +139,12 @@ public final class PairLaunch {
             arrays.x(),
             arrays.y(),
             arrays.out(),
-            zStride);
+            call.zStride(),
+            call.mode());
   }
 
   @SuppressWarnings("rawtypes")
-  private static Task16 kernel(DType type) {
+  private static Task17 kernel(DType type) {
     return type == DType.BF16
         ? RawTask.of(PairKernels::bfloat16)
         : RawTask.of(PairKernels::float16);

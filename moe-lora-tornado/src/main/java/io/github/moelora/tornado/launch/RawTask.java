@@ -1,7 +1,7 @@
 package io.github.moelora.tornado.launch;
 
 import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task15;
-import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task16;
+import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task17;
 import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task18;
 import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task19;
 
@@ -19,8 +19,8 @@ final class RawTask {
   }
 
   @SuppressWarnings("rawtypes")
-  static <A, B, C, D, E, F, G, H, I, J, K, L, M, N, O, P> Task16 of(
-      Task16<A, B, C, D, E, F, G, H, I, J, K, L, M, N, O, P> kernel) {
+  static <A, B, C, D, E, F, G, H, I, J, K, L, M, N, O, P, Q> Task17 of(
+      Task17<A, B, C, D, E, F, G, H, I, J, K, L, M, N, O, P, Q> kernel) {
     return kernel;
   }
 

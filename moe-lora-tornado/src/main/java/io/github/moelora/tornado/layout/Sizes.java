@@ -54,22 +54,10 @@ public final class Sizes {
   /** Pairs that an item of a kernel on pairs adds up: {@code K} where they are combined, else 1. */
   public static final int PAIRS_PER_ITEM = 15;
 
-  /** 1 to count pairs with an id out of range. */
-  public static final int COUNT_ERRORS = 16;
-
   /** Work-groups of a kernel on pairs. */
-  public static final int GROUPS = 17;
+  public static final int GROUPS = 16;
 
-  /** Columns from one gate to the next, 0 without an activation. */
-  public static final int GATE_STEP = 18;
-
-  /** Columns from a gate to its up, 0 without gates. */
-  public static final int GATE_TO_UP = 19;
-
-  /** Number of the activation. */
-  public static final int ACTIVATION = 20;
-
-  public static final int COUNT = 24;
+  public static final int COUNT = 17;
 
   private Sizes() {}
 

@@ -14,6 +14,7 @@ import io.github.moelora.tornado.emulator.RecordedGraph;
 import io.github.moelora.tornado.launch.PairLaunch;
 import io.github.moelora.tornado.launch.Target;
 import io.github.moelora.tornado.layout.DevicePlan;
+import io.github.moelora.tornado.layout.PairMode;
 import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.SliceTable;
 import io.github.moelora.tornado.layout.StepArrays;
@@ -182,15 +183,23 @@ final class LoopProjection {
     StepArrays step = step();
     RecordedGraph graph = new RecordedGraph("pairs");
     GridScheduler grids = new GridScheduler();
+    int mode =
+        PairMode.COUNT_ERRORS
+            | (call.add() ? PairMode.ADD : 0)
+            | (call.routedWeight() ? PairMode.ROUTED_WEIGHT : 0);
     PairLaunch.Call numbers =
         new PairLaunch.Call(
-            config.maxPairs(), 1, config.model().outputWidth(call.projection()), true, null);
+            config.maxPairs(),
+            1,
+            SliceTable.maxStack(config),
+            config.model().outputWidth(call.projection()),
+            mode);
     PairLaunch.writeSizes(plan.sizes(), numbers, units);
     PairLaunch.append(
         new Target(graph, "pairs", grids),
         "pairs",
         weights,
-        SliceTable.maxStack(config),
+        numbers,
         new PairLaunch.Arrays(
             step,
             IntArray.fromArray(problem.expertIds()),

@@ -65,7 +65,7 @@ class PairKernelsTest {
   }
 
   private static void close(int activation, float g, float u, double expected) {
-    assertThat((double) PairY.activate(activation, g, u))
+    assertThat((double) PairY.activation(activation, g, u))
         .as("activation %d of %f, %f", activation, g, u)
         .isCloseTo(expected, within(2e-6 * (Math.abs(expected) + Math.abs(g * u))));
   }
