@@ -8,6 +8,7 @@ import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
 import io.github.moelora.Step;
 import io.github.moelora.tornado.choice.BlockChoice;
+import io.github.moelora.tornado.choice.OneShotTiling;
 import io.github.moelora.tornado.choice.Tiling;
 import io.github.moelora.tornado.engine.EngineChanges;
 import io.github.moelora.tornado.engine.EngineMemory;
@@ -31,6 +32,7 @@ import io.github.moelora.tornado.step.TornadoStep;
 import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
 import java.util.List;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -147,8 +149,9 @@ public final class EngineTasks {
    * Names the arrays of a layer's router for the calls that are appended to the same graph from now
    * on. Without it they read the plan of {@link #begin(Step)}.
    *
-   * <p>Calls on float32 arrays read the router's arrays as they are. Before the first call on
-   * 16-bit arrays come tasks that sort the pairs: one for up to 1024 pairs, else three.
+   * <p>Calls read the router's arrays as they are, but those on a 16-bit y in graphs of more tokens
+   * than the one-shot kernel takes: before the first of them come tasks that sort the pairs, one
+   * for up to 1024 pairs, else three.
    *
    * @throws IllegalArgumentException if an array is too short for {@code layer.maxTokens()} tokens
    * @throws IllegalStateException after {@link #graphs}
@@ -173,19 +176,26 @@ public final class EngineTasks {
   public void append(EngineGraph to, ProjectionCall call, EngineArrays arrays) {
     requireRoom(to);
     ProjectionWeights owner = backend.weights(call);
-    boolean narrow = arrays.requireFit(owner, call, to.maxTokens());
+    arrays.requireFit(owner, call, to.maxTokens());
+    if (arrays.isNarrowX() && !arrays.isNarrowY()) {
+      plans.requireRoute(to.index(), call.isDense(), "a call on a 16-bit x and a float32 y");
+    }
     EnginePlans.Source source = plans.source(to.index(), to.maxTokens(), call.isDense());
-    if (narrow) {
+    boolean fewPairs = tiling(to, call, owner.config()) instanceof OneShotTiling;
+    if (source.plan() instanceof PairPlan pairs && (!arrays.isNarrowY() || fewPairs)) {
+      appendPairs(to, owner, source, pairs, new PairCall(call, arrays, 1, mode(call), null));
+    } else if (arrays.isNarrowY()) {
       appendNarrow(to, call, (PackedWeights) map(to, owner), new Reads(source, sizes(to), arrays));
     } else {
-      switch (source.plan()) {
-        case PairPlan pairs ->
-            appendPairs(to, owner, source, pairs, new PairCall(call, arrays, 1, mode(call), null));
-        case HostPlan host ->
-            appendLoops(to, call, map(to, owner), new Reads(source, sizes(to), arrays), host);
-        case SortedPlan never -> throw new AssertionError("calls name pairs, which they sort");
-      }
+      HostPlan host = (HostPlan) source.plan();
+      appendLoops(to, call, map(to, owner), new Reads(source, sizes(to), arrays), host);
     }
+  }
+
+  /** Which narrow kernel suits a call. */
+  private Tiling tiling(EngineGraph to, ProjectionCall call, MoeLoraConfig layer) {
+    BlockChoice choice = call.isDense() ? new BlockChoice(layer, true, null) : backend.choice();
+    return choice.ofGraph(to.maxTokens(), call.projection());
   }
 
   /**
@@ -195,7 +205,7 @@ public final class EngineTasks {
    *
    * @param to graph of the engine, which has a {@link #route}
    * @param call adds; {@link ProjectionCall#withRoutedWeight} says whether the weights count
-   * @param arrays float32; x {@code [P, I]}, or {@code [T, H]} for a call without a row per pair; y
+   * @param arrays x {@code [P, I]}, or {@code [T, H]} for a call without a row per pair; y float32
    *     {@code [T, yWidth]}
    * @throws IllegalArgumentException if an array has the wrong type or is too small, or the call is
    *     on a dense module or for the delta alone
@@ -209,10 +219,9 @@ public final class EngineTasks {
     }
     ProjectionWeights owner = backend.weights(call);
     arrays.requireCombined(owner, call, to.maxTokens());
+    plans.requireRoute(to.index(), false, "a combined call");
     EnginePlans.Source source = plans.source(to.index(), to.maxTokens(), false);
-    if (!(source.plan() instanceof PairPlan pairs)) {
-      throw new IllegalStateException("route must come before a combined call");
-    }
+    PairPlan pairs = (PairPlan) source.plan();
     appendPairs(
         to,
         owner,
@@ -228,8 +237,8 @@ public final class EngineTasks {
    * @param to graph of the engine, which has a {@link #route}
    * @param call on gate and up; whether it adds does not matter
    * @param activation what the model has
-   * @param arrays float32; y {@code [P, yWidth]} is the base, and only read
-   * @param out out, float32 {@code [P, I]}: rows of live pairs are written
+   * @param arrays y {@code [P, yWidth]} is the base, and only read
+   * @param out out, {@code [P, I]} in an array of y's type: rows of live pairs are written
    * @throws IllegalArgumentException if an array has the wrong type or is too small, or call and
    *     activation do not fit
    * @throws IllegalStateException without {@link #route}, or after {@link #graphs}
@@ -239,7 +248,7 @@ public final class EngineTasks {
       ProjectionCall call,
       Activation activation,
       EngineArrays arrays,
-      FloatArray out) {
+      TornadoNativeArray out) {
     requireRoom(to);
     GateUp gateUp = config.model().gateUp();
     if (call.isDense()
@@ -250,16 +259,12 @@ public final class EngineTasks {
               .formatted(activation, call, gateUp));
     }
     ProjectionWeights owner = backend.weights(call);
-    if (arrays.requireFit(owner, call, to.maxTokens())) {
-      throw new IllegalArgumentException("x and y of an activated call must be FloatArrays");
-    }
-    int inner = config.model().intermediateSize();
-    EngineArrays.requireAtLeast(
-        "out", out, (long) to.maxTokens() * config.expertsPerToken() * inner);
+    arrays.requireFit(owner, call, to.maxTokens());
+    long pairsOfStep = (long) to.maxTokens() * config.expertsPerToken();
+    arrays.requireOut(out, pairsOfStep * config.model().intermediateSize());
+    plans.requireRoute(to.index(), false, "an activated call");
     EnginePlans.Source source = plans.source(to.index(), to.maxTokens(), false);
-    if (!(source.plan() instanceof PairPlan pairs)) {
-      throw new IllegalStateException("route must come before an activated call");
-    }
+    PairPlan pairs = (PairPlan) source.plan();
     int gates =
         switch (gateUp) {
           case UP_ONLY -> 0;
@@ -294,6 +299,14 @@ public final class EngineTasks {
     return sizes;
   }
 
+  /** Arrays for what a call on pairs does without; each its own, which TornadoVM's graphs need. */
+  private static List<FloatArray> spare(EngineGraph to) {
+    List<FloatArray> spare =
+        Stream.generate(() -> new FloatArray(1)).limit(PairLaunch.MOST_SPARE).toList();
+    to.graph().transferToDevice(DataTransferMode.FIRST_EXECUTION, spare.toArray());
+    return spare;
+  }
+
   private Target target(EngineGraph to) {
     return new Target(to.graph(), to.graph().getTaskGraphName(), grids);
   }
@@ -325,7 +338,7 @@ public final class EngineTasks {
       EngineArrays arrays,
       int pairsPerItem,
       int mode,
-      @Nullable FloatArray out) {}
+      @Nullable TornadoNativeArray out) {}
 
   private static int mode(ProjectionCall call) {
     return (call.add() ? PairMode.ADD : 0) | (call.routedWeight() ? PairMode.ROUTED_WEIGHT : 0);
@@ -347,7 +360,10 @@ public final class EngineTasks {
             what.pairsPerItem(),
             SliceTable.maxStack(layer),
             layer.model().outputWidth(what.call().projection()),
-            what.mode() | (source.takeErrors() ? PairMode.COUNT_ERRORS : 0));
+            what.mode()
+                | (source.takeErrors() ? PairMode.COUNT_ERRORS : 0)
+                | (what.arrays().isNarrowX() ? PairMode.NARROW_X : 0)
+                | (what.arrays().isNarrowY() ? PairMode.NARROW_Y : 0));
     Sizes.write(sizes, layer, what.call(), what.arrays().yWidth());
     PairLaunch.writeSizes(sizes, numbers, backend.chosenDevice().computeUnits());
     PairLaunch.append(
@@ -360,9 +376,10 @@ public final class EngineTasks {
             pairs.expertIds(),
             pairs.routingWeights(),
             sizes,
-            (FloatArray) what.arrays().x(),
-            (FloatArray) what.arrays().y(),
-            what.out() == null ? memory.scratch() : what.out()));
+            what.arrays().x(),
+            what.arrays().y(),
+            what.out(),
+            spare(to)));
   }
 
   private void appendLoops(
@@ -389,8 +406,7 @@ public final class EngineTasks {
     String name = nextName(call);
     MoeLoraConfig layer = handles.config();
     EngineArrays arrays = reads.arrays();
-    BlockChoice choice = call.isDense() ? new BlockChoice(layer, true, null) : backend.choice();
-    Tiling tiling = choice.ofGraph(to.maxTokens(), call.projection());
+    Tiling tiling = tiling(to, call, layer);
     PlanSource source = reads.source().plan();
     DevicePlan plan;
     int blocks;

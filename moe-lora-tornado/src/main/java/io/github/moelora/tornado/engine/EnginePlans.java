@@ -150,6 +150,17 @@ public final class EnginePlans {
             step));
   }
 
+  /**
+   * Refuses a call that only pairs can serve.
+   *
+   * @throws IllegalStateException if the graph has none
+   */
+  public void requireRoute(int graph, boolean dense, String call) {
+    if (!routes.containsKey(graph) && !(dense && denseStep != null)) {
+      throw new IllegalStateException("route must come before " + call);
+    }
+  }
+
   /** What a call reads. */
   public Source source(int graph, int maxTokens, boolean dense) {
     if (dense && denseStep != null) {

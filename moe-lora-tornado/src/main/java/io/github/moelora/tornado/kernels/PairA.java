@@ -2,11 +2,14 @@ package io.github.moelora.tornado.kernels;
 
 import io.github.moelora.tornado.device.Halves;
 import io.github.moelora.tornado.layout.PackedLayout;
+import io.github.moelora.tornado.layout.PairMode;
 import io.github.moelora.tornado.layout.SliceTable;
+import uk.ac.manchester.tornado.api.types.BFloat16;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 import uk.ac.manchester.tornado.api.types.arrays.LongArray;
+import uk.ac.manchester.tornado.api.types.vectors.Half2;
 
 /** Stages of {@link PairKernels}: products of A and x. */
 final class PairA {
@@ -39,11 +42,43 @@ final class PairA {
         + Math.min(row, rows(item) - 1) * item[PairItem.ROW_LONGS];
   }
 
-  /** The element of x for a thread's long of a row; 0 beyond H. */
-  private static float x(FloatArray x, int[] item, int row, int tid) {
+  /** Where the element of x for a thread's long of a row lies; the last one beyond H. */
+  private static int xAt(int[] item, int row, int tid) {
     int h = 16 * row + ((tid & 31) >> 1);
-    float value = x.get(item[PairItem.X] + Math.min(h, item[PairItem.WIDTH] - 1));
-    return h < item[PairItem.WIDTH] ? value : 0.0f;
+    return item[PairItem.X] + Math.min(h, item[PairItem.WIDTH] - 1);
+  }
+
+  /** An element of x; 0 beyond H. */
+  private static float within(int[] item, float element, int row, int tid) {
+    return 16 * row + ((tid & 31) >> 1) < item[PairItem.WIDTH] ? element : 0.0f;
+  }
+
+  /** An element of x in float32, or in words of two bfloat16. */
+  private static float ofWords(FloatArray x, IntArray words, int at, int mode) {
+    float element;
+    if (PairMode.has(mode, PairMode.NARROW_X)) {
+      element = BFloat16.bf16ToFloat((short) (words.get(at >> 1) >>> ((at & 1) << 4)));
+    } else {
+      element = x.get(at);
+    }
+    return element;
+  }
+
+  /** An element of x in float32 or float16. */
+  private static float ofHalves(FloatArray x, HalfFloatArray halves, int at, int mode) {
+    float element;
+    if (PairMode.has(mode, PairMode.NARROW_X)) {
+      element = half(halves, at);
+    } else {
+      element = x.get(at);
+    }
+    return element;
+  }
+
+  /** An element of a float16 array. */
+  static float half(HalfFloatArray array, int at) {
+    Half2 two = Halves.get(array, at & -2);
+    return (at & 1) == 0 ? Half2.lowFloat(two) : Half2.highFloat(two);
   }
 
   /**
@@ -51,15 +86,24 @@ final class PairA {
    *
    * @param own out, a thread's sums of four ranks
    */
-  static void bfloat16(LongArray pool, FloatArray x, float[] own, int[] item, int pass, int tid) {
+  static void bfloat16(
+      LongArray pool,
+      FloatArray x,
+      IntArray words,
+      float[] own,
+      int[] item,
+      int pass,
+      int tid,
+      int mode) {
     OneShotSums.clear(own, 1);
     int step = rowStep(item);
     for (int row = firstRow(item, tid); row < rows(item); row += BATCH * step) {
       long[] fours = new long[BATCH];
       float[] values = new float[BATCH];
       for (int i = 0; i < BATCH; i++) {
-        fours[i] = pool.get(at(item, pass, row + i * step, tid));
-        values[i] = x(x, item, row + i * step, tid);
+        int at = row + i * step;
+        fours[i] = pool.get(at(item, pass, at, tid));
+        values[i] = within(item, ofWords(x, words, xAt(item, at, tid), mode), at, tid);
       }
       for (int i = 0; i < BATCH; i++) {
         OneShotSums.add(own, 0, fours[i], values[i]);
@@ -69,16 +113,24 @@ final class PairA {
 
   /** The same of packed float16, which waits as floats. */
   static void float16(
-      HalfFloatArray pool, FloatArray x, float[] own, int[] item, int pass, int tid) {
+      HalfFloatArray pool,
+      FloatArray x,
+      HalfFloatArray halves,
+      float[] own,
+      int[] item,
+      int pass,
+      int tid,
+      int mode) {
     OneShotSums.clear(own, 1);
     int step = rowStep(item);
     for (int row = firstRow(item, tid); row < rows(item); row += BATCH * step) {
       float[] numbers = new float[4 * BATCH];
       float[] values = new float[BATCH];
       for (int i = 0; i < BATCH; i++) {
-        int from = 4 * at(item, pass, row + i * step, tid);
+        int at = row + i * step;
+        int from = 4 * at(item, pass, at, tid);
         OneShotSums.unpack(Halves.get(pool, from), Halves.get(pool, from + 2), numbers, 4 * i);
-        values[i] = x(x, item, row + i * step, tid);
+        values[i] = within(item, ofHalves(x, halves, xAt(item, at, tid), mode), at, tid);
       }
       for (int i = 0; i < BATCH; i++) {
         OneShotSums.addHalves(own, 0, numbers, 4 * i, values[i]);

@@ -13,9 +13,9 @@ import uk.ac.manchester.tornado.api.types.arrays.LongArray;
 import uk.ac.manchester.tornado.api.types.vectors.Half2;
 
 /**
- * Shrink and expand in one launch on float32 activations, pair by pair, with the router's arrays
- * for a plan: an id is looked up where it is used, so nothing is launched before. z stays on chip:
- * {@code delta[p, c] = sum_r b[c, r] * scale * sum_h a[r, h] * x[row of p, h]}.
+ * Shrink and expand in one launch, pair by pair, with the router's arrays for a plan: an id is
+ * looked up where it is used, so nothing is launched before. z stays on chip: {@code delta[p, c] =
+ * sum_r b[c, r] * scale * sum_h a[r, h] * x[row of p, h]}.
  *
  * <p>What becomes of the delta, {@code mode} says, see {@link PairMode}:
  *
@@ -40,7 +40,9 @@ import uk.ac.manchester.tornado.api.types.vectors.Half2;
  * Sizes}; {@code slices} and {@code scales} in, see {@link SliceTable}; {@code routingWeights} in,
  * float32 {@code [P]}; {@code x} in, float32 {@code [T, H]} or {@code [P, H]}; {@code y} in and
  * out, float32 {@code [P, yWidth]}, or {@code [T, yWidth]} if combined; {@code out} out, float32
- * {@code [P, I]}, of an activation; {@code zStride} most ranks of all slices of an expert.
+ * {@code [P, I]}, of an activation; {@code xWords}, {@code yWords} and {@code outWords} the same
+ * three where the mode says that they are narrow, of the type of the weights; {@code zStride} most
+ * ranks of all slices of an expert.
  */
 public final class PairKernels {
   /** Threads of a work-group. */
@@ -110,16 +112,12 @@ public final class PairKernels {
           int ways = PairMode.ways(mode);
           for (int first = item[PairItem.FIRST]; first < item[PairItem.END]; first += columns) {
             int column = PairB.column(item, first, tid);
-            int storing = PairY.storing(item, first);
-            float old = PairY.old(sizes, y, pair, column, 0, tid < storing, mode);
-            float up = 0.0f;
-            if (ways > 1) {
-              up = PairY.old(sizes, y, pair, column, 1, tid < storing, mode);
-            }
-            int slice = -1;
+            int writers = PairY.writers(item, first, mode);
+            float[] old = new float[4];
+            PairY.read(sizes, y, old, pair, first, tid, writers, mode);
             for (int way = 0; way < ways; way++) {
               int source = PairItem.source(sizes, column, way, mode);
-              slice = column < item[PairItem.END] ? PairB.slice(item, slices, source) : -1;
+              int slice = column < item[PairItem.END] ? PairB.slice(item, slices, source) : -1;
               int b = PairB.floats(slices, slice, source);
               int end = PairB.endRank(item, slices, slice, tid);
               int zFrom = PairB.z(item, slice);
@@ -130,21 +128,17 @@ public final class PairKernels {
               sums[way * THREADS + tid] = sum;
             }
             ctx.localBarrier();
-            if (tid < storing) {
-              float total = 0.0f;
-              for (int i = tid; i < THREADS; i += columns) {
-                total += sums[i];
-              }
-              if (ways > 1) {
-                for (int i = THREADS + tid; i < 2 * THREADS; i += columns) {
-                  up += sums[i];
+            if (tid < writers) {
+              float[] values = new float[4];
+              for (int i = 0; i < 4; i++) {
+                int end = PairY.end(i, mode);
+                float total = old[i];
+                for (int j = PairY.from(i, tid, mode); j < end; j += columns) {
+                  total += PairY.delta(routingWeights, sums[j], pair, mode);
                 }
+                values[i] = total;
               }
-              if (PairMode.has(mode, PairMode.ACTIVATED)) {
-                PairY.activate(sizes, out, pair, column, old + total, up, mode);
-              } else {
-                PairY.store(sizes, routingWeights, y, pair, column, slice, old, total, mode);
-              }
+              PairY.write(item, sizes, slices, y, out, values, pair, first + tid, mode);
             }
             ctx.localBarrier();
           }
@@ -175,6 +169,9 @@ public final class PairKernels {
       FloatArray x,
       FloatArray y,
       FloatArray out,
+      IntArray xWords,
+      IntArray yWords,
+      IntArray outWords,
       int zStride,
       int mode) {
     float[] z = ctx.allocateFloatLocalArray(zStride);
@@ -198,7 +195,7 @@ public final class PairKernels {
           int passes = PairItem.passes(item);
           for (int pass = 0; pass < passes; pass++) {
             float[] own = new float[4];
-            PairA.bfloat16(poolA, x, own, item, pass, tid);
+            PairA.bfloat16(poolA, x, xWords, own, item, pass, tid, mode);
             for (int i = 0; i < 4; i++) {
               sums[PairSums.to(i, tid)] = own[i];
             }
@@ -223,16 +220,16 @@ public final class PairKernels {
           int ways = PairMode.ways(mode);
           for (int first = item[PairItem.FIRST]; first < item[PairItem.END]; first += columns) {
             int column = PairB.column(item, first, tid);
-            int storing = PairY.storing(item, first);
-            float old = PairY.old(sizes, y, pair, column, 0, tid < storing, mode);
-            float up = 0.0f;
-            if (ways > 1) {
-              up = PairY.old(sizes, y, pair, column, 1, tid < storing, mode);
+            int writers = PairY.writers(item, first, mode);
+            float[] old = new float[4];
+            if (PairMode.has(mode, PairMode.NARROW_Y)) {
+              PairY.readWords(sizes, yWords, old, pair, first, tid, writers, mode);
+            } else {
+              PairY.read(sizes, y, old, pair, first, tid, writers, mode);
             }
-            int slice = -1;
             for (int way = 0; way < ways; way++) {
               int source = PairItem.source(sizes, column, way, mode);
-              slice = column < item[PairItem.END] ? PairB.slice(item, slices, source) : -1;
+              int slice = column < item[PairItem.END] ? PairB.slice(item, slices, source) : -1;
               int b = PairB.packed(slices, slice, source);
               int end = PairB.endRank(item, slices, slice, tid);
               int zFrom = PairB.z(item, slice);
@@ -243,20 +240,21 @@ public final class PairKernels {
               sums[way * THREADS + tid] = sum;
             }
             ctx.localBarrier();
-            if (tid < storing) {
-              float total = 0.0f;
-              for (int i = tid; i < THREADS; i += columns) {
-                total += sums[i];
-              }
-              if (ways > 1) {
-                for (int i = THREADS + tid; i < 2 * THREADS; i += columns) {
-                  up += sums[i];
+            if (tid < writers) {
+              float[] values = new float[4];
+              for (int i = 0; i < 4; i++) {
+                int end = PairY.end(i, mode);
+                float total = old[i];
+                for (int j = PairY.from(i, tid, mode); j < end; j += columns) {
+                  total += PairY.delta(routingWeights, sums[j], pair, mode);
                 }
+                values[i] = total;
               }
-              if (PairMode.has(mode, PairMode.ACTIVATED)) {
-                PairY.activate(sizes, out, pair, column, old + total, up, mode);
+              if (PairMode.has(mode, PairMode.NARROW_Y)) {
+                PairY.writeWords(
+                    item, sizes, slices, yWords, outWords, values, pair, first + 2 * tid, mode);
               } else {
-                PairY.store(sizes, routingWeights, y, pair, column, slice, old, total, mode);
+                PairY.write(item, sizes, slices, y, out, values, pair, first + tid, mode);
               }
             }
             ctx.localBarrier();
@@ -288,6 +286,9 @@ public final class PairKernels {
       FloatArray x,
       FloatArray y,
       FloatArray out,
+      HalfFloatArray xWords,
+      HalfFloatArray yWords,
+      HalfFloatArray outWords,
       int zStride,
       int mode) {
     float[] z = ctx.allocateFloatLocalArray(zStride);
@@ -311,7 +312,7 @@ public final class PairKernels {
           int passes = PairItem.passes(item);
           for (int pass = 0; pass < passes; pass++) {
             float[] own = new float[4];
-            PairA.float16(poolA, x, own, item, pass, tid);
+            PairA.float16(poolA, x, xWords, own, item, pass, tid, mode);
             for (int i = 0; i < 4; i++) {
               sums[PairSums.to(i, tid)] = own[i];
             }
@@ -336,16 +337,16 @@ public final class PairKernels {
           int ways = PairMode.ways(mode);
           for (int first = item[PairItem.FIRST]; first < item[PairItem.END]; first += columns) {
             int column = PairB.column(item, first, tid);
-            int storing = PairY.storing(item, first);
-            float old = PairY.old(sizes, y, pair, column, 0, tid < storing, mode);
-            float up = 0.0f;
-            if (ways > 1) {
-              up = PairY.old(sizes, y, pair, column, 1, tid < storing, mode);
+            int writers = PairY.writers(item, first, mode);
+            float[] old = new float[4];
+            if (PairMode.has(mode, PairMode.NARROW_Y)) {
+              PairY.readWords(sizes, yWords, old, pair, first, tid, writers, mode);
+            } else {
+              PairY.read(sizes, y, old, pair, first, tid, writers, mode);
             }
-            int slice = -1;
             for (int way = 0; way < ways; way++) {
               int source = PairItem.source(sizes, column, way, mode);
-              slice = column < item[PairItem.END] ? PairB.slice(item, slices, source) : -1;
+              int slice = column < item[PairItem.END] ? PairB.slice(item, slices, source) : -1;
               int b = PairB.packed(slices, slice, source);
               int end = PairB.endRank(item, slices, slice, tid);
               int zFrom = PairB.z(item, slice);
@@ -358,20 +359,21 @@ public final class PairKernels {
               sums[way * THREADS + tid] = sum;
             }
             ctx.localBarrier();
-            if (tid < storing) {
-              float total = 0.0f;
-              for (int i = tid; i < THREADS; i += columns) {
-                total += sums[i];
-              }
-              if (ways > 1) {
-                for (int i = THREADS + tid; i < 2 * THREADS; i += columns) {
-                  up += sums[i];
+            if (tid < writers) {
+              float[] values = new float[4];
+              for (int i = 0; i < 4; i++) {
+                int end = PairY.end(i, mode);
+                float total = old[i];
+                for (int j = PairY.from(i, tid, mode); j < end; j += columns) {
+                  total += PairY.delta(routingWeights, sums[j], pair, mode);
                 }
+                values[i] = total;
               }
-              if (PairMode.has(mode, PairMode.ACTIVATED)) {
-                PairY.activate(sizes, out, pair, column, old + total, up, mode);
+              if (PairMode.has(mode, PairMode.NARROW_Y)) {
+                PairY.writeWords(
+                    item, sizes, slices, yWords, outWords, values, pair, first + 2 * tid, mode);
               } else {
-                PairY.store(sizes, routingWeights, y, pair, column, slice, old, total, mode);
+                PairY.write(item, sizes, slices, y, out, values, pair, first + tid, mode);
               }
             }
             ctx.localBarrier();

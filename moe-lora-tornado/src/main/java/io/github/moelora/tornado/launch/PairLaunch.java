@@ -9,15 +9,21 @@ import io.github.moelora.tornado.layout.StepArrays;
 import io.github.moelora.tornado.weights.FloatWeights;
 import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.KernelContext;
-import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task17;
+import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task20;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 
 /** Appends {@link PairKernels} with their numbers and grid: one task for each projection. */
 public final class PairLaunch {
   /** Work-groups that a multiprocessor has at most at once, so that they take turns with memory. */
   private static final int PER_UNIT = 4;
+
+  /** Arrays of which no task makes use, at most: TornadoVM cannot take one of them twice. */
+  public static final int MOST_SPARE = 4;
 
   private PairLaunch() {}
 
@@ -30,17 +36,27 @@ public final class PairLaunch {
    * @param sizes of the call, as {@link #writeSizes} leaves them
    * @param x in, float32 {@code [T, H]} or {@code [P, H]}
    * @param y in and out, float32 {@code [P, yWidth]}, or {@code [T, yWidth]} if combined
-   * @param out out, float32 {@code [P, I]}, of an activation; else any array that nobody else
-   *     writes
+   * @param out out, {@code [P, I]} of the type of y, of an activation; else null
+   * @param spare {@link #MOST_SPARE} arrays of which no other task has any
    */
   public record Arrays(
       StepArrays step,
       IntArray expertIds,
       FloatArray routingWeights,
       IntArray sizes,
-      FloatArray x,
-      FloatArray y,
-      FloatArray out) {}
+      TornadoNativeArray x,
+      TornadoNativeArray y,
+      @Nullable TornadoNativeArray out,
+      List<FloatArray> spare) {
+
+    private Object wide(@Nullable TornadoNativeArray array, int ifNone) {
+      return array instanceof FloatArray floats ? floats : spare.get(ifNone);
+    }
+
+    private Object narrow(@Nullable TornadoNativeArray array, int ifNone) {
+      return array == null || array instanceof FloatArray ? spare.get(ifNone) : array;
+    }
+  }
 
   /**
    * Numbers of a call.
@@ -108,9 +124,9 @@ public final class PairLaunch {
             weights.table().scales(),
             weights.pool(),
             arrays.routingWeights(),
-            arrays.x(),
-            arrays.y(),
-            arrays.out(),
+            (FloatArray) arrays.x(),
+            (FloatArray) arrays.y(),
+            (FloatArray) arrays.wide(arrays.out(), 0),
             call.zStride(),
             call.mode());
   }
@@ -136,15 +152,18 @@ public final class PairLaunch {
             weights.poolA(),
             weights.poolB(),
             arrays.routingWeights(),
-            arrays.x(),
-            arrays.y(),
-            arrays.out(),
+            arrays.wide(arrays.x(), 0),
+            arrays.wide(arrays.y(), 1),
+            arrays.wide(arrays.out(), 2),
+            arrays.narrow(arrays.x(), 0),
+            arrays.narrow(arrays.y(), 1),
+            arrays.narrow(arrays.out(), arrays.out() == null ? 3 : 2),
             call.zStride(),
             call.mode());
   }
 
   @SuppressWarnings("rawtypes")
-  private static Task17 kernel(DType type) {
+  private static Task20 kernel(DType type) {
     return type == DType.BF16
         ? RawTask.of(PairKernels::bfloat16)
         : RawTask.of(PairKernels::float16);

@@ -23,7 +23,13 @@ public final class PairMode {
   /** Gates and ups alternate. */
   public static final int INTERLEAVED = 32;
 
-  private static final int ACTIVATION_SHIFT = 6;
+  /** x is of the type of the packed weights, in 16 bits. */
+  public static final int NARROW_X = 64;
+
+  /** y is, and what an activation writes. */
+  public static final int NARROW_Y = 128;
+
+  private static final int ACTIVATION_SHIFT = 8;
 
   private PairMode() {}
 

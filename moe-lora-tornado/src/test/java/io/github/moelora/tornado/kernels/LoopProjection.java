@@ -10,24 +10,16 @@ import io.github.moelora.spi.HostPlanner;
 import io.github.moelora.spi.PlanFormat;
 import io.github.moelora.testkit.Operands;
 import io.github.moelora.testkit.Problem;
-import io.github.moelora.tornado.emulator.RecordedGraph;
-import io.github.moelora.tornado.launch.PairLaunch;
-import io.github.moelora.tornado.launch.Target;
 import io.github.moelora.tornado.layout.DevicePlan;
-import io.github.moelora.tornado.layout.PairMode;
 import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.SliceTable;
-import io.github.moelora.tornado.layout.StepArrays;
-import io.github.moelora.tornado.layout.StepWords;
 import io.github.moelora.tornado.weights.FloatWeights;
 import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
 import io.github.moelora.tornado.weights.WeightSite;
 import java.lang.foreign.MemorySegment;
 import java.util.function.Consumer;
-import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
-import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 
 /** One projection of a random batch on float32 activations, computed by calling the loops. */
 final class LoopProjection {
@@ -175,75 +167,6 @@ final class LoopProjection {
         config.model().outputWidth(call.projection()),
         bf16);
     check();
-  }
-
-  /** Computes with {@link PairKernels} on the emulated device, and checks y. */
-  void checkPairs(int units) {
-    ProjectionWeights weights = pairWeights();
-    StepArrays step = step();
-    RecordedGraph graph = new RecordedGraph("pairs");
-    GridScheduler grids = new GridScheduler();
-    int mode =
-        PairMode.COUNT_ERRORS
-            | (call.add() ? PairMode.ADD : 0)
-            | (call.routedWeight() ? PairMode.ROUTED_WEIGHT : 0);
-    PairLaunch.Call numbers =
-        new PairLaunch.Call(
-            config.maxPairs(),
-            1,
-            SliceTable.maxStack(config),
-            config.model().outputWidth(call.projection()),
-            mode);
-    PairLaunch.writeSizes(plan.sizes(), numbers, units);
-    PairLaunch.append(
-        new Target(graph, "pairs", grids),
-        "pairs",
-        weights,
-        numbers,
-        new PairLaunch.Arrays(
-            step,
-            IntArray.fromArray(problem.expertIds()),
-            FloatArray.fromArray(problem.routingWeights()),
-            plan.sizes(),
-            x,
-            y,
-            new FloatArray(1)));
-    graph.launches(grids).forEach(launch -> launch.run(7));
-    check();
-  }
-
-  private ProjectionWeights pairWeights() {
-    WeightSite site = WeightSite.of(config, call.layer(), call.projection());
-    if (config.weightType() == DType.F32) {
-      FloatWeights weights = new FloatWeights(site);
-      weights.pool().init(Float.NaN);
-      load(
-          weights,
-          each -> FloatLoops.storeSlot(weights.staging(), weights.range(), weights.pool()));
-      return weights;
-    }
-    PackedWeights weights = new PackedWeights(site);
-    weights.poolA().getSegment().fill((byte) 0xff);
-    weights.poolB().getSegment().fill((byte) 0xff);
-    load(
-        weights,
-        each -> {
-          PackedLoops.store(weights.stagingA(), weights.range(), weights.poolA(), 0);
-          PackedLoops.store(weights.stagingB(), weights.range(), weights.poolB(), 2);
-        });
-    return weights;
-  }
-
-  private StepArrays step() {
-    StepArrays step = StepArrays.of(config);
-    step.step().set(StepWords.TOKENS, problem.tokens());
-    for (int slot = 0; slot < config.slots(); slot++) {
-      step.step().set(StepWords.FIRST_SLOT + slot, problem.adapters().get(slot) == null ? 0 : 1);
-    }
-    for (int t = 0; t < problem.tokens(); t++) {
-      step.adapterIds().set(t, problem.adapterIds()[t]);
-    }
-    return step;
   }
 
   private void load(ProjectionWeights weights, Consumer<ProjectionWeights> store) {
