@@ -2,13 +2,20 @@ package io.github.moelora.tornado.kernels;
 
 import io.github.moelora.tornado.layout.PackedLayout;
 import io.github.moelora.tornado.layout.SliceTable;
+import uk.ac.manchester.tornado.api.types.BFloat16;
+import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
+import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+import uk.ac.manchester.tornado.api.types.arrays.LongArray;
 
 /**
  * Stages of {@link PairKernels}: which elements of B a thread multiplies. It has a column, or a
  * gate and its up, and a share of the ranks.
  */
 final class PairB {
+  /** Ranks that a thread reads at once. */
+  static final int BATCH = 4;
+
   private PairB() {}
 
   /** A thread's column of those at hand. */
@@ -17,8 +24,8 @@ final class PairB {
   }
 
   /** Threads that share the ranks of a column. */
-  static int shares(int[] item) {
-    return PairKernels.THREADS >> item[PairItem.COLUMN_SHIFT];
+  private static int shares(int[] item, int threads) {
+    return threads >> item[PairItem.COLUMN_SHIFT];
   }
 
   /** Table index of the slice that covers a column of the projection, -1 without one. */
@@ -40,20 +47,20 @@ final class PairB {
   }
 
   /** First rank of a slice that a thread has. */
-  static int firstRank(int[] item, IntArray slices, int slice, int tid) {
-    return (tid >> item[PairItem.COLUMN_SHIFT]) * perShare(item, slices, slice);
+  static int firstRank(int[] item, IntArray slices, int slice, int tid, int threads) {
+    return (tid >> item[PairItem.COLUMN_SHIFT]) * perShare(item, slices, slice, threads);
   }
 
   /** The rank after the last that a thread has; none without a slice. */
-  static int endRank(int[] item, IntArray slices, int slice, int tid) {
+  static int endRank(int[] item, IntArray slices, int slice, int tid, int threads) {
     int rank = slice < 0 ? 0 : slices.get(slice + SliceTable.RANK);
-    int share = perShare(item, slices, slice);
+    int share = perShare(item, slices, slice, threads);
     return Math.min(rank, ((tid >> item[PairItem.COLUMN_SHIFT]) + 1) * share);
   }
 
-  private static int perShare(int[] item, IntArray slices, int slice) {
+  private static int perShare(int[] item, IntArray slices, int slice, int threads) {
     int rank = slice < 0 ? 0 : slices.get(slice + SliceTable.RANK);
-    return (rank + shares(item) - 1) / shares(item);
+    return (rank + shares(item, threads) - 1) / shares(item, threads);
   }
 
   /** Where the ranks of a slice begin in z. */
@@ -84,5 +91,42 @@ final class PairB {
           PackedLayout.LONG * slices.get(slice + SliceTable.B) + PackedLayout.indexB(row, 0, units);
     }
     return from;
+  }
+
+  /**
+   * Reads a batch of float32, 0 from {@code end} on. All loads are under way before the first is
+   * needed: what is read in a branch, or converted there, would wait for what was read before.
+   */
+  static void readFloats(FloatArray pool, float[] numbers, int b, int r, int end) {
+    for (int i = 0; i < BATCH; i++) {
+      numbers[i] = pool.get(b + Math.min(r + i, end - 1));
+    }
+    clear(numbers, r, end);
+  }
+
+  /** {@link #readFloats} of packed bfloat16. */
+  static void readBfloats(LongArray pool, float[] numbers, int b, int r, int end) {
+    long[] fours = new long[BATCH];
+    for (int i = 0; i < BATCH; i++) {
+      fours[i] = pool.get((b >> 2) + 2 * Math.min(r + i, end - 1));
+    }
+    for (int i = 0; i < BATCH; i++) {
+      numbers[i] = BFloat16.bf16ToFloat((short) (fours[i] >>> ((b & 3) << 4)));
+    }
+    clear(numbers, r, end);
+  }
+
+  /** {@link #readFloats} of packed float16. */
+  static void readHalves(HalfFloatArray pool, float[] numbers, int b, int r, int end) {
+    for (int i = 0; i < BATCH; i++) {
+      numbers[i] = pool.get(b + 8 * Math.min(r + i, end - 1)).getFloat32();
+    }
+    clear(numbers, r, end);
+  }
+
+  private static void clear(float[] numbers, int r, int end) {
+    for (int i = 0; i < BATCH; i++) {
+      numbers[i] *= Math.min(1, Math.max(0, end - r - i));
+    }
   }
 }

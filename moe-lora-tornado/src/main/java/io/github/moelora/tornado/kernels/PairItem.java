@@ -57,7 +57,7 @@ final class PairItem {
   /** Tiles of ranks. */
   static final int TILES = 14;
 
-  /** A pass takes two to the power of this tiles of ranks, up to 8. */
+  /** A pass takes two to the power of this tiles of ranks, up to one for each warp. */
   static final int TILE_SHIFT = 15;
 
   /** First long of packed A of the first tile of ranks. */
@@ -91,8 +91,12 @@ final class PairItem {
     return rows * item[SHARES];
   }
 
-  /** Finds an item. */
-  static void find(int[] item, IntArray sizes, int index) {
+  /**
+   * Finds an item.
+   *
+   * @param mostShift a work-group has {@code 1 << mostShift} threads
+   */
+  static void find(int[] item, IntArray sizes, int index, int mostShift) {
     int row = index / item[SHARES];
     int perItem = sizes.get(Sizes.PAIRS_PER_ITEM);
     item[FIRST_PAIR] = row * perItem;
@@ -100,7 +104,8 @@ final class PairItem {
     item[FIRST] = (index - row * item[SHARES]) * item[PER_SHARE];
     item[END] = Math.min(sizes.get(Sizes.COLUMNS), item[FIRST] + item[PER_SHARE]);
     int width = item[END] - item[FIRST];
-    item[COLUMN_SHIFT] = width > 128 ? 8 : width > 64 ? 7 : 6;
+    int shift = width > 256 ? 9 : width > 128 ? 8 : width > 64 ? 7 : width > 32 ? 6 : 5;
+    item[COLUMN_SHIFT] = Math.min(shift, mostShift);
   }
 
   /** Finds what weights a pair meets. */
@@ -113,10 +118,12 @@ final class PairItem {
       int at = site * SliceTable.INTS;
       int rank0 = slices.get(at + SliceTable.RANK);
       int ranks = rank0 + slices.get(at + SliceTable.FIELDS + SliceTable.RANK);
+      boolean covers0 = covers(item, slices, at);
+      boolean covers1 = covers(item, slices, at + SliceTable.FIELDS);
       boolean all = PairMode.has(mode, PairMode.ACTIVATED);
       item[RANK0] = rank0;
-      item[FIRST_RANK] = all || covers(item, slices, at) ? 0 : rank0;
-      item[END_RANK] = all || covers(item, slices, at + SliceTable.FIELDS) ? ranks : rank0;
+      item[FIRST_RANK] = all || covers0 ? 0 : rank0;
+      item[END_RANK] = all || covers1 ? ranks : rank0;
       item[X] = pair / sizes.get(Sizes.PAIRS_PER_ROW) * item[WIDTH];
     }
   }
@@ -131,7 +138,7 @@ final class PairItem {
       item[FIRST_TILE] = firstTile;
       item[TILES] = tiles;
       // with fewer tiles than warps, several warps share the H of one
-      item[TILE_SHIFT] = tiles > 4 ? 3 : tiles > 2 ? 2 : tiles - 1;
+      item[TILE_SHIFT] = tiles > 8 ? 4 : tiles > 4 ? 3 : tiles > 2 ? 2 : tiles - 1;
       item[A] = slices.get(at + SliceTable.A) + firstTile * OneShotA.TILE;
       item[ROW_LONGS] = PackedLayout.rankTiles(ranks) * OneShotA.TILE;
     }

@@ -1,6 +1,5 @@
 package io.github.moelora.tornado.kernels;
 
-import io.github.moelora.tornado.device.Halves;
 import io.github.moelora.tornado.layout.PackedLayout;
 import io.github.moelora.tornado.layout.PairMode;
 import io.github.moelora.tornado.layout.Sizes;
@@ -10,7 +9,6 @@ import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 import uk.ac.manchester.tornado.api.types.arrays.LongArray;
-import uk.ac.manchester.tornado.api.types.vectors.Half2;
 
 /**
  * Shrink and expand in one launch, pair by pair, with the router's arrays for a plan: an id is
@@ -28,11 +26,11 @@ import uk.ac.manchester.tornado.api.types.vectors.Half2;
  *       Rows of live pairs are written, those without a delta too; y is only read.
  * </ul>
  *
- * <p>Grid: work-groups of {@link #THREADS} take the items (pair or token, share of the columns) in
- * turn. With fewer rows than the device has multiprocessors there are more shares, and each
- * computes z of its rows anew: its A comes from the L2 cache then, which costs less than a launch.
- * An item whose pair has no work ends after the look-up. A tile of A is read by a warp, a lane of
- * it 4 ranks of one element of H; of B a thread has one column and a share of the ranks.
+ * <p>Grid: work-groups take the items (pair or token, share of the columns) in turn. With fewer
+ * rows than the device has multiprocessors there are more shares, and each computes z of its rows
+ * anew: its A comes from the L2 cache then, which costs less than a launch. An item whose pair has
+ * no work ends after the look-up. A tile of A is read by a warp, a lane of it 4 ranks of one
+ * element of H; of B a thread has one column and a share of the ranks.
  *
  * <p>Parameters that kernels share: {@code step}, {@code adapterIds}, {@code expertMap}, {@code
  * expertIds} in, as {@link PairSites#of} says; {@code errors} in and out, int32, an element per
@@ -45,8 +43,15 @@ import uk.ac.manchester.tornado.api.types.vectors.Half2;
  * ranks of all slices of an expert.
  */
 public final class PairKernels {
-  /** Threads of a work-group. */
-  public static final int THREADS = 256;
+  static final int SHIFT = 9;
+
+  /** Threads of a work-group on packed weights: as many as 128 registers each allow. */
+  public static final int THREADS = 1 << SHIFT;
+
+  static final int FLOAT_SHIFT = 8;
+
+  /** Threads of a work-group on float32 weights, for devices of all kinds. */
+  public static final int FLOAT_THREADS = 1 << FLOAT_SHIFT;
 
   /** Number of an activation: see the enum of that name. */
   public static final int SWIGLU = 0;
@@ -80,14 +85,14 @@ public final class PairKernels {
       int zStride,
       int mode) {
     float[] z = ctx.allocateFloatLocalArray(zStride);
-    float[] sums = ctx.allocateFloatLocalArray(PairSums.FLOATS);
+    float[] sums = ctx.allocateFloatLocalArray(2 * FLOAT_THREADS);
     int tid = ctx.localIdx;
     int group = ctx.groupIdx;
     int groups = sizes.get(Sizes.GROUPS);
     int[] item = new int[PairItem.INTS];
     int items = PairItem.count(item, step, sizes);
     for (int index = group; index < items; index += groups) {
-      PairItem.find(item, sizes, index);
+      PairItem.find(item, sizes, index, FLOAT_SHIFT);
       for (int pair = item[PairItem.FIRST_PAIR]; pair < item[PairItem.END_PAIR]; pair++) {
         int site = PairSites.of(step, adapterIds, expertMap, expertIds, pair);
         PairItem.meet(item, sizes, slices, pair, site, mode);
@@ -119,21 +124,27 @@ public final class PairKernels {
               int source = PairItem.source(sizes, column, way, mode);
               int slice = column < item[PairItem.END] ? PairB.slice(item, slices, source) : -1;
               int b = PairB.floats(slices, slice, source);
-              int end = PairB.endRank(item, slices, slice, tid);
+              int end = PairB.endRank(item, slices, slice, tid, FLOAT_THREADS);
               int zFrom = PairB.z(item, slice);
               float sum = 0.0f;
-              for (int r = PairB.firstRank(item, slices, slice, tid); r < end; r++) {
-                sum += pool.get(b + r) * z[zFrom + r];
+              for (int r = PairB.firstRank(item, slices, slice, tid, FLOAT_THREADS);
+                  r < end;
+                  r += PairB.BATCH) {
+                float[] numbers = new float[PairB.BATCH];
+                PairB.readFloats(pool, numbers, b, r, end);
+                for (int i = 0; i < PairB.BATCH; i++) {
+                  sum += numbers[i] * z[zFrom + Math.min(r + i, end - 1)];
+                }
               }
-              sums[way * THREADS + tid] = sum;
+              sums[way * FLOAT_THREADS + tid] = sum;
             }
             ctx.localBarrier();
             if (tid < writers) {
               float[] values = new float[4];
               for (int i = 0; i < 4; i++) {
-                int end = PairY.end(i, mode);
+                int end = PairY.end(i, FLOAT_THREADS, mode);
                 float total = old[i];
-                for (int j = PairY.from(i, tid, mode); j < end; j += columns) {
+                for (int j = PairY.from(i, tid, FLOAT_THREADS, mode); j < end; j += columns) {
                   total += PairY.delta(routingWeights, sums[j], pair, mode);
                 }
                 values[i] = total;
@@ -175,15 +186,14 @@ public final class PairKernels {
       int zStride,
       int mode) {
     float[] z = ctx.allocateFloatLocalArray(zStride);
-    float[] sums = ctx.allocateFloatLocalArray(PairSums.FLOATS);
-    float[] parts = ctx.allocateFloatLocalArray(THREADS);
+    float[] sums = ctx.allocateFloatLocalArray(2 * THREADS);
     int tid = ctx.localIdx;
     int group = ctx.groupIdx;
     int groups = sizes.get(Sizes.GROUPS);
     int[] item = new int[PairItem.INTS];
     int items = PairItem.count(item, step, sizes);
     for (int index = group; index < items; index += groups) {
-      PairItem.find(item, sizes, index);
+      PairItem.find(item, sizes, index, SHIFT);
       for (int pair = item[PairItem.FIRST_PAIR]; pair < item[PairItem.END_PAIR]; pair++) {
         int site = PairSites.of(step, adapterIds, expertMap, expertIds, pair);
         PairItem.meet(item, sizes, slices, pair, site, mode);
@@ -195,27 +205,25 @@ public final class PairKernels {
           int passes = PairItem.passes(item);
           for (int pass = 0; pass < passes; pass++) {
             float[] own = new float[4];
-            PairA.bfloat16(poolA, x, xWords, own, item, pass, tid, mode);
+            PairA.bfloat16(ctx, poolA, x, xWords, own, item, pass, tid, mode);
             for (int i = 0; i < 4; i++) {
-              sums[PairSums.to(i, tid)] = own[i];
+              float sum = PairSums.overLanes(ctx, own[i]);
+              if ((tid & 31) < 2) {
+                sums[PairSums.to(i, tid)] = sum;
+              }
             }
-            ctx.localBarrier();
-            float part = 0.0f;
-            for (int i = 0; i < PairSums.ROUND; i++) {
-              part += sums[PairSums.from(item, i, tid)];
-            }
-            parts[tid] = part;
             ctx.localBarrier();
             int rank = PairSums.rank(item, pass, tid);
             if (rank >= 0) {
               float sum = 0.0f;
-              for (int i = 0; i < PairSums.parts(item); i++) {
-                sum += parts[tid + i * PairSums.ranks(item)];
+              int from = PairSums.from(item, tid);
+              for (int i = 0; i < PairA.rowStep(item); i++) {
+                sum += sums[from + 8 * i];
               }
               z[rank] = sum * scales.get(PairItem.scale(item, rank));
             }
+            ctx.localBarrier();
           }
-          ctx.localBarrier();
           int columns = 1 << item[PairItem.COLUMN_SHIFT];
           int ways = PairMode.ways(mode);
           for (int first = item[PairItem.FIRST]; first < item[PairItem.END]; first += columns) {
@@ -231,11 +239,17 @@ public final class PairKernels {
               int source = PairItem.source(sizes, column, way, mode);
               int slice = column < item[PairItem.END] ? PairB.slice(item, slices, source) : -1;
               int b = PairB.packed(slices, slice, source);
-              int end = PairB.endRank(item, slices, slice, tid);
+              int end = PairB.endRank(item, slices, slice, tid, THREADS);
               int zFrom = PairB.z(item, slice);
               float sum = 0.0f;
-              for (int r = PairB.firstRank(item, slices, slice, tid); r < end; r++) {
-                sum += PackedLoops.number(poolB.get((b >> 2) + 2 * r), b & 3, 1) * z[zFrom + r];
+              for (int r = PairB.firstRank(item, slices, slice, tid, THREADS);
+                  r < end;
+                  r += PairB.BATCH) {
+                float[] numbers = new float[PairB.BATCH];
+                PairB.readBfloats(poolB, numbers, b, r, end);
+                for (int i = 0; i < PairB.BATCH; i++) {
+                  sum += numbers[i] * z[zFrom + Math.min(r + i, end - 1)];
+                }
               }
               sums[way * THREADS + tid] = sum;
             }
@@ -243,9 +257,9 @@ public final class PairKernels {
             if (tid < writers) {
               float[] values = new float[4];
               for (int i = 0; i < 4; i++) {
-                int end = PairY.end(i, mode);
+                int end = PairY.end(i, THREADS, mode);
                 float total = old[i];
-                for (int j = PairY.from(i, tid, mode); j < end; j += columns) {
+                for (int j = PairY.from(i, tid, THREADS, mode); j < end; j += columns) {
                   total += PairY.delta(routingWeights, sums[j], pair, mode);
                 }
                 values[i] = total;
@@ -292,15 +306,14 @@ public final class PairKernels {
       int zStride,
       int mode) {
     float[] z = ctx.allocateFloatLocalArray(zStride);
-    float[] sums = ctx.allocateFloatLocalArray(PairSums.FLOATS);
-    float[] parts = ctx.allocateFloatLocalArray(THREADS);
+    float[] sums = ctx.allocateFloatLocalArray(2 * THREADS);
     int tid = ctx.localIdx;
     int group = ctx.groupIdx;
     int groups = sizes.get(Sizes.GROUPS);
     int[] item = new int[PairItem.INTS];
     int items = PairItem.count(item, step, sizes);
     for (int index = group; index < items; index += groups) {
-      PairItem.find(item, sizes, index);
+      PairItem.find(item, sizes, index, SHIFT);
       for (int pair = item[PairItem.FIRST_PAIR]; pair < item[PairItem.END_PAIR]; pair++) {
         int site = PairSites.of(step, adapterIds, expertMap, expertIds, pair);
         PairItem.meet(item, sizes, slices, pair, site, mode);
@@ -312,27 +325,25 @@ public final class PairKernels {
           int passes = PairItem.passes(item);
           for (int pass = 0; pass < passes; pass++) {
             float[] own = new float[4];
-            PairA.float16(poolA, x, xWords, own, item, pass, tid, mode);
+            PairA.float16(ctx, poolA, x, xWords, own, item, pass, tid, mode);
             for (int i = 0; i < 4; i++) {
-              sums[PairSums.to(i, tid)] = own[i];
+              float sum = PairSums.overLanes(ctx, own[i]);
+              if ((tid & 31) < 2) {
+                sums[PairSums.to(i, tid)] = sum;
+              }
             }
-            ctx.localBarrier();
-            float part = 0.0f;
-            for (int i = 0; i < PairSums.ROUND; i++) {
-              part += sums[PairSums.from(item, i, tid)];
-            }
-            parts[tid] = part;
             ctx.localBarrier();
             int rank = PairSums.rank(item, pass, tid);
             if (rank >= 0) {
               float sum = 0.0f;
-              for (int i = 0; i < PairSums.parts(item); i++) {
-                sum += parts[tid + i * PairSums.ranks(item)];
+              int from = PairSums.from(item, tid);
+              for (int i = 0; i < PairA.rowStep(item); i++) {
+                sum += sums[from + 8 * i];
               }
               z[rank] = sum * scales.get(PairItem.scale(item, rank));
             }
+            ctx.localBarrier();
           }
-          ctx.localBarrier();
           int columns = 1 << item[PairItem.COLUMN_SHIFT];
           int ways = PairMode.ways(mode);
           for (int first = item[PairItem.FIRST]; first < item[PairItem.END]; first += columns) {
@@ -348,13 +359,17 @@ public final class PairKernels {
               int source = PairItem.source(sizes, column, way, mode);
               int slice = column < item[PairItem.END] ? PairB.slice(item, slices, source) : -1;
               int b = PairB.packed(slices, slice, source);
-              int end = PairB.endRank(item, slices, slice, tid);
+              int end = PairB.endRank(item, slices, slice, tid, THREADS);
               int zFrom = PairB.z(item, slice);
               float sum = 0.0f;
-              for (int r = PairB.firstRank(item, slices, slice, tid); r < end; r++) {
-                Half2 two = Halves.get(poolB, (b & -2) + 8 * r);
-                float number = (b & 1) == 0 ? Half2.lowFloat(two) : Half2.highFloat(two);
-                sum += number * z[zFrom + r];
+              for (int r = PairB.firstRank(item, slices, slice, tid, THREADS);
+                  r < end;
+                  r += PairB.BATCH) {
+                float[] numbers = new float[PairB.BATCH];
+                PairB.readHalves(poolB, numbers, b, r, end);
+                for (int i = 0; i < PairB.BATCH; i++) {
+                  sum += numbers[i] * z[zFrom + Math.min(r + i, end - 1)];
+                }
               }
               sums[way * THREADS + tid] = sum;
             }
@@ -362,9 +377,9 @@ public final class PairKernels {
             if (tid < writers) {
               float[] values = new float[4];
               for (int i = 0; i < 4; i++) {
-                int end = PairY.end(i, mode);
+                int end = PairY.end(i, THREADS, mode);
                 float total = old[i];
-                for (int j = PairY.from(i, tid, mode); j < end; j += columns) {
+                for (int j = PairY.from(i, tid, THREADS, mode); j < end; j += columns) {
                   total += PairY.delta(routingWeights, sums[j], pair, mode);
                 }
                 values[i] = total;

@@ -1,52 +1,41 @@
 package io.github.moelora.tornado.kernels;
 
+import uk.ac.manchester.tornado.api.KernelContext;
+
 /**
- * Stages of {@link PairKernels}: where the sums of threads lie on chip, of which a rank's are added
- * up in two rounds. Of packed A a thread has four ranks of every {@code 16 * } (warps of a tile of
- * ranks)th element of H.
+ * Stages of {@link PairKernels}: the sums over packed A. A lane has four ranks of one element of H,
+ * so every other lane of a warp has the same ones, and the warps that share a tile of ranks meet on
+ * chip.
  */
 final class PairSums {
-  /** From a thread's sum to its next: more than the threads, so that banks differ. */
-  private static final int STRIDE = PairKernels.THREADS + 8;
-
-  /** Floats on chip. */
-  static final int FLOATS = 4 * STRIDE;
-
-  /** Sums that a thread adds up in the first round. */
-  static final int ROUND = 4;
-
   private PairSums() {}
 
-  /** Where a thread's sum of one of its four ranks goes. */
+  /** The sum over the lanes that have a lane's ranks; right in the first two. */
+  static float overLanes(KernelContext ctx, float own) {
+    float sum = own;
+    sum += ctx.simdShuffleDown(sum, 16);
+    sum += ctx.simdShuffleDown(sum, 8);
+    sum += ctx.simdShuffleDown(sum, 4);
+    sum += ctx.simdShuffleDown(sum, 2);
+    return sum;
+  }
+
+  /** Where the sum of one of a lane's four ranks goes. */
   static int to(int i, int tid) {
-    return i * STRIDE + tid;
+    return 8 * (tid >> 5) + 4 * (tid & 1) + i;
   }
 
-  /** Ranks of a pass. */
-  static int ranks(int[] item) {
-    return 8 << item[PairItem.TILE_SHIFT];
+  /** Where the first of the sums of a thread's rank lies, 8 from each to the next. */
+  static int from(int[] item, int tid) {
+    return 8 * (tid >> 3) * PairA.rowStep(item) + (tid & 7);
   }
 
-  /** Threads that add up a rank in the first round. */
-  static int parts(int[] item) {
-    return 32 >> item[PairItem.TILE_SHIFT];
-  }
-
-  /** Where sum number {@code i} lies that a thread adds up in the first round. */
-  static int from(int[] item, int i, int tid) {
-    int shift = item[PairItem.TILE_SHIFT];
-    int rank = tid & (ranks(item) - 1);
-    int index = ROUND * (tid >> (3 + shift)) + i;
-    int warp = ((rank >> 3) << (3 - shift)) + (index >> 4);
-    int lane = 2 * (index & 15) + ((rank >> 2) & 1);
-    return to(rank & 3, 32 * warp + lane);
-  }
-
-  /** The stacked rank that a thread adds up in the second round; -1 if there is none. */
+  /** The stacked rank that a thread adds up in a pass; -1 if there is none. */
   static int rank(int[] item, int pass, int tid) {
-    int rank = 8 * item[PairItem.FIRST_TILE] + pass * ranks(item) + tid;
+    int ranks = 8 << item[PairItem.TILE_SHIFT];
+    int rank = 8 * item[PairItem.FIRST_TILE] + pass * ranks + tid;
     boolean needed =
-        tid < ranks(item) && rank >= item[PairItem.FIRST_RANK] && rank < item[PairItem.END_RANK];
+        tid < ranks && rank >= item[PairItem.FIRST_RANK] && rank < item[PairItem.END_RANK];
     return needed ? rank : -1;
   }
 }

@@ -39,13 +39,13 @@ final class PairY {
   }
 
   /** Where the first of the sums lies that make a thread's value number {@code i}. */
-  static int from(int i, int tid, int mode) {
-    return (i >> 1) * PairKernels.THREADS + each(mode) * tid + (i & 1);
+  static int from(int i, int tid, int threads, int mode) {
+    return (i >> 1) * threads + each(mode) * tid + (i & 1);
   }
 
   /** The end of the sums that make value number {@code i}; 0 if there is none. */
-  static int end(int i, int mode) {
-    return has(i, mode) ? ((i >> 1) + 1) * PairKernels.THREADS : 0;
+  static int end(int i, int threads, int mode) {
+    return has(i, mode) ? ((i >> 1) + 1) * threads : 0;
   }
 
   /** A sum as it is added to y. */
@@ -125,7 +125,7 @@ final class PairY {
     for (int i = 0; i < 4; i++) {
       old[i] = 0.0f;
       if (reads(mode) && has(i, mode) && tid < writers) {
-        old[i] = PairA.half(y, at(sizes, pair, first + 2 * tid + (i & 1), i >> 1, mode));
+        old[i] = y.get(at(sizes, pair, first + 2 * tid + (i & 1), i >> 1, mode)).getFloat32();
       }
     }
   }

@@ -99,10 +99,15 @@ public final class PairLaunch {
   public static void append(
       Target target, String task, ProjectionWeights weights, Call call, Arrays arrays) {
     switch (weights) {
-      case FloatWeights floats -> appendFloats(target, task, floats, call, arrays);
-      case PackedWeights packed -> appendPacked(target, task, packed, call, arrays);
+      case FloatWeights floats -> {
+        appendFloats(target, task, floats, call, arrays);
+        target.addGrid(task, arrays.sizes().get(Sizes.GROUPS), PairKernels.FLOAT_THREADS);
+      }
+      case PackedWeights packed -> {
+        appendPacked(target, task, packed, call, arrays);
+        target.addGrid(task, arrays.sizes().get(Sizes.GROUPS), PairKernels.THREADS);
+      }
     }
-    target.addGrid(task, arrays.sizes().get(Sizes.GROUPS), PairKernels.THREADS);
   }
 
   private static void appendFloats(
