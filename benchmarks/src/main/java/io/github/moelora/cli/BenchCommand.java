@@ -82,19 +82,7 @@ final class BenchCommand implements Callable<Integer> {
       description = "Type of x and y: ${COMPLETION-CANDIDATES} (default ${DEFAULT-VALUE}).")
   private DType activationType = DType.BF16;
 
-  @Option(
-      names = "--backend",
-      paramLabel = "NAME",
-      description = "Backend; by default the best usable one.")
-  private @Nullable String backend;
-
-  @Option(
-      names = "--device",
-      paramLabel = "DEVICE",
-      description =
-          "Device of the backend: an index that moe-lora devices lists, or a part of a name;"
-              + " by default its first.")
-  private @Nullable String device;
+  @CommandLine.Mixin private PlaceOptions placeOptions = new PlaceOptions();
 
   @Option(
       names = "--memory",
@@ -176,7 +164,7 @@ final class BenchCommand implements Callable<Integer> {
           continue;
         }
         progress.show("%s, rank %d, loading adapters".formatted(preset.text(), rank));
-        try (Workload workload = Workload.open(sizes, new Workload.Place(backend, device), seed)) {
+        try (Workload workload = Workload.open(sizes, placeOptions.place(), seed)) {
           opened = workload.backend();
           bench(workload, sizes, bytesPerSecond, cells, progress);
         }
@@ -231,7 +219,7 @@ final class BenchCommand implements Callable<Integer> {
       throw new IllegalArgumentException(
           "--bandwidth must be finite and not negative, got " + bandwidth);
     }
-    DevicesCommand.requireKnown(backend);
+    placeOptions.requireKnown();
     Output.requireWritable("--json", json);
     Output.requireWritable("--plot", plot);
   }

@@ -15,14 +15,12 @@ import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
 import io.github.moelora.Step;
 import io.github.moelora.bench.Timing;
-import io.github.moelora.peft.PeftAdapter;
 import io.github.moelora.peft.ReadOptions;
 import io.github.moelora.reference.Reference;
 import io.github.moelora.workload.AdapterRounding;
 import io.github.moelora.workload.Batch;
 import io.github.moelora.workload.Bits;
 import io.github.moelora.workload.Check;
-import io.github.moelora.workload.Workload;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.lang.foreign.Arena;
@@ -60,24 +58,13 @@ final class RunCommand implements Callable<Integer> {
 
   @Option(
       names = "--adapter",
-      paramLabel = "NAME=DIR",
+      paramLabel = "NAME=ADAPTER",
       converter = NamedFolder.Converter.class,
-      description = "A PEFT adapter under a name of its own; give it once for each adapter.")
+      description =
+          "A PEFT folder or GGUF file under a name of its own; give it once for each adapter.")
   private List<NamedFolder> adapterFolders = List.of();
 
-  @Option(
-      names = "--backend",
-      paramLabel = "NAME",
-      description = "Backend to use, and no other; by default the best usable one.")
-  private @Nullable String backend;
-
-  @Option(
-      names = "--device",
-      paramLabel = "DEVICE",
-      description =
-          "Device of the backend: an index that moe-lora devices lists, or a part of a name;"
-              + " by default its first.")
-  private @Nullable String device;
+  @CommandLine.Mixin private PlaceOptions placeOptions = new PlaceOptions();
 
   @Option(
       names = "--tokens",
@@ -135,20 +122,20 @@ final class RunCommand implements Callable<Integer> {
     setExpertsPerToken();
     modelOptions.hints();
     ReadOptions options = layoutOptions.readOptions();
-    DevicesCommand.requireKnown(backend);
+    placeOptions.requireKnown();
     Output.requireWritable("--json", json);
     List<NamedFolder> folders = adapterFolders.isEmpty() ? examples() : adapterFolders;
     requireDistinctNames(folders);
-    List<PeftAdapter> files = new ArrayList<>();
+    List<AdapterFile> files = new ArrayList<>();
     try {
       for (NamedFolder folder : folders) {
-        PeftAdapter file = PeftAdapter.open(folder.folder(), options);
+        AdapterFile file = AdapterFile.open("--adapter", folder.folder(), options);
         files.add(file);
         tell(folder.name(), file);
       }
-      return run(folders, files, modelOptions.infer(files));
+      return run(folders, files, modelOptions.inferAny(files));
     } finally {
-      files.forEach(PeftAdapter::close);
+      files.forEach(AdapterFile::close);
     }
   }
 
@@ -194,7 +181,7 @@ final class RunCommand implements Callable<Integer> {
   }
 
   /** What the user must know before the first token. */
-  private void tell(String name, PeftAdapter file) {
+  private void tell(String name, AdapterFile file) {
     PrintWriter err = spec.commandLine().getErr();
     for (String warning : file.warnings()) {
       err.println("moe-lora: warning: adapter %s: %s".formatted(name, Output.printable(warning)));
@@ -202,7 +189,7 @@ final class RunCommand implements Callable<Integer> {
     err.flush();
   }
 
-  private int run(List<NamedFolder> folders, List<PeftAdapter> files, MoeModel model)
+  private int run(List<NamedFolder> folders, List<AdapterFile> files, MoeModel model)
       throws IOException {
     if (expertsPerToken > model.experts()) {
       throw new IllegalArgumentException(
@@ -218,7 +205,7 @@ final class RunCommand implements Callable<Integer> {
             .withWeightType(weightType)
             .withExpertMap(ExpertMap.identity(model.experts()));
     PrintWriter out = spec.commandLine().getOut();
-    try (MoeLora lora = new Workload.Place(backend, device).open(config);
+    try (MoeLora lora = placeOptions.place().open(config);
         Step step = lora.newStep()) {
       for (int slot = 0; slot < adapters.size(); slot++) {
         lora.load(slot, adapters.get(slot));
@@ -259,7 +246,7 @@ final class RunCommand implements Callable<Integer> {
 
   private void printAdapters(
       List<NamedFolder> folders,
-      List<PeftAdapter> files,
+      List<AdapterFile> files,
       List<LoraAdapter> adapters,
       PrintWriter out) {
     for (int slot = 0; slot < adapters.size(); slot++) {

@@ -92,19 +92,7 @@ final class TuneCommand implements Callable<Integer> {
       description = "Type of weights: ${COMPLETION-CANDIDATES} (default ${DEFAULT-VALUE}).")
   private DType weightType = DType.BF16;
 
-  @Option(
-      names = "--backend",
-      paramLabel = "NAME",
-      description = "Backend; by default the best usable one that has anything to tune.")
-  private @Nullable String backend;
-
-  @Option(
-      names = "--device",
-      paramLabel = "DEVICE",
-      description =
-          "Device of the backend: an index that moe-lora devices lists, or a part of a name;"
-              + " by default its first.")
-  private @Nullable String device;
+  @CommandLine.Mixin private PlaceOptions placeOptions = new PlaceOptions();
 
   @Option(names = "--seed", paramLabel = "N", description = "Seed (default ${DEFAULT-VALUE}).")
   private long seed = 1;
@@ -138,7 +126,8 @@ final class TuneCommand implements Callable<Integer> {
             maxTokens,
             weightType,
             weightType);
-    Tunable tunable = backend == null ? best() : named(backend);
+    Workload.Place place = placeOptions.place();
+    Tunable tunable = place.backend() == null ? best() : named(place.backend());
     SequencedSet<Integer> ladder = new LinkedHashSet<>();
     for (long t = 1; t < maxTokens; t *= 2) {
       ladder.add((int) t);
@@ -148,7 +137,7 @@ final class TuneCommand implements Callable<Integer> {
     progress.show("loading adapters");
     PrintWriter print = spec.commandLine().getOut();
     try (Arena arena = Arena.ofShared();
-        Tuner tuner = tunable.newTuner(sizes.config().withDevice(device))) {
+        Tuner tuner = tunable.newTuner(sizes.config().withDevice(place.device()))) {
       Random random = new Random(seed);
       RandomAdapters randomAdapters = new RandomAdapters(arena, random, sizes);
       for (int slot = 0; slot < sizes.adapters(); slot++) {
@@ -250,7 +239,7 @@ final class TuneCommand implements Callable<Integer> {
   private void requireOptions() {
     Options.requireAtLeastOne("--adapters", adapters);
     Options.requireAtLeastOne("--max-tokens", maxTokens);
-    DevicesCommand.requireKnown(backend);
+    placeOptions.requireKnown();
     Output.requireWritable("--out", out);
     Output.requireWritable("--json", json);
   }

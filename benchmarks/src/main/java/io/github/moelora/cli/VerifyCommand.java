@@ -2,7 +2,6 @@ package io.github.moelora.cli;
 
 import io.github.moelora.cli.golden.GoldenCase;
 import io.github.moelora.cli.golden.GoldenFolder;
-import io.github.moelora.workload.Workload;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Files;
@@ -32,19 +31,7 @@ final class VerifyCommand implements Callable<Integer> {
   @Parameters(paramLabel = "GOLDEN_DIR", description = "Folder with golden data.")
   private Path directory = Path.of("");
 
-  @Option(
-      names = "--backend",
-      paramLabel = "NAME",
-      description = "Backend that computes; by default the best usable one.")
-  private @Nullable String backend;
-
-  @Option(
-      names = "--device",
-      paramLabel = "DEVICE",
-      description =
-          "Device of the backend: an index that moe-lora devices lists, or a part of a name;"
-              + " by default its first.")
-  private @Nullable String device;
+  @CommandLine.Mixin private PlaceOptions placeOptions = new PlaceOptions();
 
   @Option(names = "--json", paramLabel = "FILE", description = "Also write the table as JSON.")
   private @Nullable Path json;
@@ -52,11 +39,11 @@ final class VerifyCommand implements Callable<Integer> {
   @Override
   public Integer call() throws IOException {
     PrintWriter out = spec.commandLine().getOut();
-    DevicesCommand.requireKnown(backend);
+    placeOptions.requireKnown();
     Output.requireWritable("--json", json);
     List<GoldenCase> cases = new ArrayList<>();
     for (Path folder : folders()) {
-      cases.addAll(GoldenFolder.replay(folder, new Workload.Place(backend, device)));
+      cases.addAll(GoldenFolder.replay(folder, placeOptions.place()));
     }
     TextTable table = new TextTable("directory", "case", "worst error / bound", "result", "note");
     for (GoldenCase item : cases) {

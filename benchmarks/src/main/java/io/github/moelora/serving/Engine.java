@@ -13,12 +13,12 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Objects;
 import java.util.Random;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -30,11 +30,13 @@ final class Engine implements AutoCloseable {
 
   /** A request that has a slot. */
   private static final class Active {
+    final int adapter;
     final int slot;
     final CompletableFuture<Void> done = new CompletableFuture<>();
     int tokensLeft;
 
-    Active(int slot, int tokens) {
+    Active(int adapter, int slot, int tokens) {
+      this.adapter = adapter;
       this.slot = slot;
       this.tokensLeft = tokens;
     }
@@ -44,9 +46,11 @@ final class Engine implements AutoCloseable {
   private final MoeLoraConfig config;
   private final Step step;
   private final @Nullable LoadAdapters checked;
+  private final long seed;
   private final Random random;
   private final BlockingQueue<Active> joining = new LinkedBlockingQueue<>();
   private final List<Active> active = new ArrayList<>();
+  private final List<int[]> adaptersOfSteps = new ArrayList<>();
   private final Arena arena = Arena.ofShared();
   private final MemorySegment expertIds;
   private final MemorySegment routingWeights;
@@ -66,6 +70,7 @@ final class Engine implements AutoCloseable {
   Engine(MoeLora lora, @Nullable LoadAdapters checked, long seed) {
     this.lora = lora;
     this.checked = checked;
+    this.seed = seed;
     config = lora.config();
     random = new Random(seed);
     int pairs = config.maxPairs();
@@ -93,9 +98,54 @@ final class Engine implements AutoCloseable {
     return Matrix.of(arena.allocate((long) rows * columns * type.bytes(), 64), type, rows, columns);
   }
 
-  /** Decodes a request whose adapter is in a slot; returns when it is done. Any thread. */
-  void join(int slot, int tokenCount) {
-    Active request = new Active(slot, tokenCount);
+  /**
+   * Computes batches of many sizes, of one adapter and of all, so that no kernel is compiled later.
+   *
+   * @param slots that hold adapters
+   */
+  void warmUp(int[] slots) {
+    for (int count = 1; ; count = Math.min(config.maxTokens(), count + (count + 1) / 2)) {
+      int[] one = new int[count];
+      int[] all = new int[count];
+      for (int t = 0; t < count; t++) {
+        one[t] = slots[0];
+        all[t] = slots[t % slots.length];
+      }
+      decode(one);
+      decode(all);
+      if (count == config.maxTokens()) {
+        // experts of the steps that follow are the same whatever came before
+        random.setSeed(seed);
+        return;
+      }
+    }
+  }
+
+  /**
+   * Computes the steps of another engine, all of whose adapters are in the slots of their numbers.
+   *
+   * @param batches the adapters of each step's tokens
+   */
+  void replay(List<int[]> batches) {
+    for (int[] batch : batches) {
+      decode(batch);
+      steps++;
+      tokens += batch.length;
+    }
+  }
+
+  /** For each step so far, the adapters of its tokens, unless results are checked. */
+  List<int[]> adaptersOfSteps() {
+    return adaptersOfSteps;
+  }
+
+  /**
+   * Decodes a request whose adapter is in a slot; returns when it is done. Any thread.
+   *
+   * @param adapter its number in the trace
+   */
+  void join(int adapter, int slot, int tokenCount) {
+    Active request = new Active(adapter, slot, tokenCount);
     joining.add(request);
     if (closed) {
       sendHome(request);
@@ -113,7 +163,10 @@ final class Engine implements AutoCloseable {
       active.add(first);
     }
     joining.drainTo(active, config.maxTokens() - active.size());
-    decode(active.size());
+    if (checked == null) {
+      adaptersOfSteps.add(active.stream().mapToInt(request -> request.adapter).toArray());
+    }
+    decode(active.stream().mapToInt(request -> request.slot).toArray());
     steps++;
     tokens += active.size();
     List<Active> rest = new ArrayList<>();
@@ -129,10 +182,11 @@ final class Engine implements AutoCloseable {
     active.addAll(rest);
   }
 
-  private void decode(int count) {
+  private void decode(int[] slots) {
+    int count = slots.length;
     int perToken = config.expertsPerToken();
     for (int t = 0; t < count; t++) {
-      adapterIds.setAtIndex(ValueLayout.JAVA_INT, t, active.get(t).slot);
+      adapterIds.setAtIndex(ValueLayout.JAVA_INT, t, slots[t]);
       int first = random.nextInt(config.model().experts());
       for (int k = 0; k < perToken; k++) {
         int expert = (first + k) % config.model().experts();
@@ -161,34 +215,40 @@ final class Engine implements AutoCloseable {
   }
 
   private void check(ProjectionCall call, Matrix in, Matrix out, LoadAdapters adapters) {
-    int pairs = out.rows();
-    int count = pairs / config.expertsPerToken();
     List<@Nullable LoraAdapter> bySlot = new ArrayList<>();
     for (int slot = 0; slot < config.slots(); slot++) {
-      bySlot.add(null);
+      String name = lora.adapterName(slot);
+      bySlot.add(name == null ? null : adapters.file(name));
     }
-    for (Active request : active) {
-      if (bySlot.get(request.slot) == null) {
-        String name = Objects.requireNonNull(lora.adapterName(request.slot));
-        bySlot.set(request.slot, adapters.file(name));
-      }
-    }
+    int count = out.rows() / config.expertsPerToken();
+    IntStream.range(0, count).parallel().forEach(t -> checkToken(t, call, in, out, bySlot));
+    elements += (long) out.rows() * out.columns();
+  }
+
+  private void checkToken(
+      int t, ProjectionCall call, Matrix in, Matrix out, List<@Nullable LoraAdapter> bySlot) {
+    int pairs = config.expertsPerToken();
+    long first = 4L * t * pairs;
     Reference.Result expected =
         Reference.compute(
             new Reference.Inputs(
                 config.model(),
                 call,
                 bySlot,
-                expertIds.asSlice(0, 4L * pairs).toArray(ValueLayout.JAVA_INT),
-                routingWeights.asSlice(0, 4L * pairs).toArray(ValueLayout.JAVA_FLOAT),
-                adapterIds.asSlice(0, 4L * count).toArray(ValueLayout.JAVA_INT),
-                in,
+                expertIds.asSlice(first, 4L * pairs).toArray(ValueLayout.JAVA_INT),
+                routingWeights.asSlice(first, 4L * pairs).toArray(ValueLayout.JAVA_FLOAT),
+                new int[] {adapterIds.getAtIndex(ValueLayout.JAVA_INT, t)},
+                call.pairRows() ? in.rows(t * pairs, pairs) : in.rows(t, 1),
                 Matrix.of(
                     MemorySegment.ofArray(new byte[pairs * out.columns() * out.type().bytes()]),
                     out.type(),
                     pairs,
                     out.columns())));
-    for (int p = 0; p < pairs; p++) {
+    compare(call, expected, out.rows(t * pairs, pairs), t * pairs);
+  }
+
+  private void compare(ProjectionCall call, Reference.Result expected, Matrix out, int firstPair) {
+    for (int p = 0; p < out.rows(); p++) {
       for (int c = 0; c < out.columns(); c++) {
         double error = Math.abs(out.get(p, c) - expected.values()[p][c]);
         // written so that a NaN fails
@@ -198,7 +258,7 @@ final class Engine implements AutoCloseable {
                   .formatted(
                       steps,
                       call,
-                      p,
+                      firstPair + p,
                       c,
                       expected.values()[p][c],
                       expected.bounds()[p][c],
@@ -206,7 +266,6 @@ final class Engine implements AutoCloseable {
         }
       }
     }
-    elements += (long) pairs * out.columns();
   }
 
   private static void sendHome(Active request) {

@@ -50,6 +50,8 @@ record LoadRun(
    * @param heapGrowth bytes of live heap at the end less those after the warm-up
    * @param residentGrowth bytes of the process's memory at the end less those after the warm-up, -1
    *     where the system does not tell
+   * @param batches for each step from the first of the warm-up on, the adapters of its tokens;
+   *     empty where results are checked
    */
   record Result(
       double seconds,
@@ -59,7 +61,8 @@ record LoadRun(
       long[] acquireNanos,
       CacheStats stats,
       long heapGrowth,
-      long residentGrowth) {
+      long residentGrowth,
+      List<int[]> batches) {
     double stepsPerSecond() {
       return steps / seconds;
     }
@@ -114,6 +117,7 @@ record LoadRun(
         ExecutorService threads = Executors.newVirtualThreadPerTaskExecutor()) {
       Result result;
       try (Engine engine = new Engine(lora, check ? adapters : null, 1)) {
+        engine.warmUp(loadMostPopular(cache, trace));
         for (int i = 0; i < requests; i++) {
           clients.add(threads.submit(() -> client(cache, engine, adapters, trace, next)));
         }
@@ -128,6 +132,40 @@ record LoadRun(
       }
       return result;
     }
+  }
+
+  /**
+   * Runs the steps of another run once more, with all adapters in slots before and none loaded
+   * beside.
+   *
+   * @param batches of the other run, its warm-up included
+   * @return steps per second after the warm-up
+   */
+  double replay(LoadAdapters adapters, List<int[]> batches, Length length) {
+    try (MoeLora lora = MoeLora.open(config, backend);
+        Engine engine = new Engine(lora, null, 1)) {
+      int[] slots = new int[config.slots()];
+      for (int slot = 0; slot < slots.length; slot++) {
+        lora.load(slot, adapters.file(LoadAdapters.name(slot) + "@0"));
+        slots[slot] = slot;
+      }
+      engine.warmUp(slots);
+      engine.replay(batches.subList(0, length.warmupSteps()));
+      long start = System.nanoTime();
+      engine.replay(batches.subList(length.warmupSteps(), length.warmupSteps() + length.steps()));
+      return length.steps() / ((System.nanoTime() - start) / 1e9);
+    }
+  }
+
+  /** Loads as many adapters as there are slots, or all; returns their slots. */
+  private int[] loadMostPopular(AdapterCache cache, Trace trace) throws InterruptedException {
+    int[] slots = new int[Math.min(config.slots(), trace.adapters())];
+    for (int adapter = 0; adapter < slots.length; adapter++) {
+      try (Lease lease = cache.acquire(LoadAdapters.name(adapter))) {
+        slots[adapter] = lease.slot();
+      }
+    }
+    return slots;
   }
 
   private Result measure(
@@ -152,7 +190,8 @@ record LoadRun(
         acquireNanos,
         cache.stats(),
         liveHeap() - heap,
-        resident < 0 ? -1 : endResident - resident);
+        resident < 0 ? -1 : endResident - resident,
+        List.copyOf(engine.adaptersOfSteps()));
   }
 
   private static void advance(Engine engine, long steps, List<Future<?>> clients)
@@ -172,12 +211,13 @@ record LoadRun(
       AdapterCache cache, Engine engine, LoadAdapters adapters, Trace trace, AtomicInteger next)
       throws InterruptedException {
     for (int request = next.getAndIncrement(); request >= 0; request = next.getAndIncrement()) {
-      String name = LoadAdapters.name(trace.adapter(request));
+      int adapter = trace.adapter(request);
+      String name = LoadAdapters.name(adapter);
       if (changeEvery > 0 && request % changeEvery == changeEvery - 1) {
         adapters.change(name);
       }
       try (Lease lease = cache.acquire(name)) {
-        engine.join(lease.slot(), trace.tokens(request));
+        engine.join(adapter, lease.slot(), trace.tokens(request));
       }
     }
     return null;

@@ -22,7 +22,9 @@ import picocli.CommandLine.Spec;
     mixinStandardHelpOptions = true,
     description = {
       "First the cache under load, with every result compared with float64 and files that change;",
-      "then the same trace with all adapters in slots and with a quarter of that many slots, timed."
+      "then, timed, the same trace with all adapters in slots and with a quarter of that many"
+          + " slots,",
+      "and the very steps of the latter once more with all adapters in slots and no loads."
     })
 public final class ServingLoad implements Callable<Integer> {
   /** Live heap may differ by so much between two looks without anything having leaked. */
@@ -136,18 +138,26 @@ public final class ServingLoad implements Callable<Integer> {
   private LoadRun.Result run(
       MoeModel model, LoadAdapters files, int slotCount, int adapterCount, boolean check, int count)
       throws Exception {
+    LoadRun run = loadRun(config(model, slotCount), adapterCount, files, check);
+    Trace trace = new Trace(seed, adapterCount, zipf, meanTokens);
+    return run.run(files, files, trace, length(count));
+  }
+
+  private LoadRun loadRun(
+      MoeLoraConfig config, int adapterCount, LoadAdapters files, boolean check) {
     // half of the adapters fit into host memory
     long bytes = adapterCount / 2 * files.file("a0@0").bytes();
-    LoadRun run =
-        new LoadRun(
-            config(model, slotCount),
-            backend,
-            requests,
-            CacheLimits.of(bytes).withMaxWaiting(requests),
-            check,
-            check ? 50 : 0);
-    Trace trace = new Trace(seed, adapterCount, zipf, meanTokens);
-    return run.run(files, files, trace, new LoadRun.Length(count / 5, count));
+    return new LoadRun(
+        config,
+        backend,
+        requests,
+        CacheLimits.of(bytes).withMaxWaiting(requests),
+        check,
+        check ? 50 : 0);
+  }
+
+  private static LoadRun.Length length(int count) {
+    return new LoadRun.Length(count / 5, count);
   }
 
   private boolean check(PrintWriter out, MoeModel model, LoadAdapters files) throws Exception {
@@ -182,11 +192,19 @@ public final class ServingLoad implements Callable<Integer> {
     return true;
   }
 
-  /** The same trace twice, with all adapters resident and with four for each slot. */
+  /**
+   * The same trace twice, with all adapters resident and with four for each slot; and the steps
+   * that the latter came to, again with all resident. The two runs of the trace differ in who is in
+   * a step, since a request without a slot waits; the steps once more tell what loads beside them
+   * cost.
+   */
   private void time(PrintWriter out, MoeModel model, LoadAdapters files) throws Exception {
     int few = 4 * slots;
     LoadRun.Result resident = run(model, files, few, few, false, timedSteps);
     LoadRun.Result cached = run(model, files, slots, few, false, timedSteps);
+    double again =
+        loadRun(config(model, few), few, files, false)
+            .replay(files, cached.batches(), length(timedSteps));
     out.printf(
         Locale.ROOT,
         "timed: %d adapters, %d requests at once, %d steps each%n",
@@ -197,11 +215,16 @@ public final class ServingLoad implements Callable<Integer> {
     printTimes(out, slots + " slots", cached);
     out.printf(
         Locale.ROOT,
-        "  steps/s of %d slots are %.3f of those of %d, tokens/s %.3f%n",
+        "  tokens/s of %d slots are %.3f of those of %d, steps/s %.3f (of fewer tokens)%n",
         slots,
-        cached.stepsPerSecond() / resident.stepsPerSecond(),
+        cached.tokensPerSecond() / resident.tokensPerSecond(),
         few,
-        cached.tokensPerSecond() / resident.tokensPerSecond());
+        cached.stepsPerSecond() / resident.stepsPerSecond());
+    out.printf(
+        Locale.ROOT,
+        "  the same steps with all adapters resident: %.0f steps/s; beside loads %.3f of that%n",
+        again,
+        cached.stepsPerSecond() / again);
   }
 
   private static void printTimes(PrintWriter out, String name, LoadRun.Result result) {

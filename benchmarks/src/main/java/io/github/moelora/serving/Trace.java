@@ -25,6 +25,11 @@ final class Trace {
     }
   }
 
+  /** How many adapters there are. */
+  int adapters() {
+    return cumulative.length;
+  }
+
   /** Adapter of a request, in {@code [0, adapters)}; 0 is the most popular. */
   int adapter(int request) {
     double at = random(2L * request).nextDouble() * cumulative[cumulative.length - 1];

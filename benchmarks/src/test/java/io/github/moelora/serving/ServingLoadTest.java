@@ -14,6 +14,7 @@ import java.io.StringWriter;
 import java.lang.foreign.Arena;
 import java.util.List;
 import java.util.concurrent.ExecutionException;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import picocli.CommandLine;
@@ -42,7 +43,8 @@ class ServingLoadTest {
         .contains("check: 60 adapters over 4 slots, 40 requests at once, 400 steps after warm-up")
         .containsPattern("[1-9][0-9]{4,} results of [0-9]+ tokens equal float64")
         .contains("timed: 16 adapters, 40 requests at once, 100 steps each")
-        .contains("steps/s of 4 slots are ");
+        .contains("tokens/s of 4 slots are ")
+        .containsPattern("the same steps with all adapters resident: [1-9][0-9]* steps/s; beside");
     assertThat(exit).isZero();
   }
 
@@ -75,6 +77,10 @@ class ServingLoadTest {
       LoadAdapters adapters = new LoadAdapters(arena, MODEL, 4, DType.F32, 1);
       AdapterSource broken =
           (name, to) -> {
+            // those of the warm-up are whole
+            if (name.equals("a0") || name.equals("a1")) {
+              return adapters.read(name, to);
+            }
             throw new IllegalStateException("broken");
           };
       LoadRun run =
@@ -90,6 +96,32 @@ class ServingLoadTest {
               () -> run.run(adapters, broken, new Trace(1, 5, 1, 8), new LoadRun.Length(1, 5)))
           .havingRootCause()
           .withMessage("broken");
+    }
+  }
+
+  /** The steps of a run, told by the adapters of their tokens, can be run again. */
+  @Test
+  void theStepsOfARunAreThoseOfItsTrace() throws Exception {
+    try (Arena arena = Arena.ofShared()) {
+      LoadAdapters adapters = new LoadAdapters(arena, MODEL, 4, DType.F32, 1);
+      LoadRun run =
+          new LoadRun(
+              MoeLoraConfig.of(MODEL, 5, 2).withMaxTokens(8).withMaxRank(4),
+              "cpu",
+              8,
+              CacheLimits.of(0),
+              false,
+              0);
+      LoadRun.Length length = new LoadRun.Length(4, 20);
+      LoadRun.Result result = run.run(adapters, adapters, new Trace(1, 5, 1, 8), length);
+      assertThat(result.batches()).hasSize(24);
+      assertThat(result.batches().subList(4, 24).stream().mapToInt(batch -> batch.length).sum())
+          .isEqualTo((int) result.tokens());
+      for (int[] batch : result.batches()) {
+        assertThat(batch).hasSizeBetween(1, 8);
+        assertThat(IntStream.of(batch).boxed()).allMatch(adapter -> adapter >= 0 && adapter < 5);
+      }
+      assertThat(run.replay(adapters, result.batches(), length)).isPositive();
     }
   }
 

@@ -2,6 +2,7 @@ package io.github.moelora.testkit;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
+import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 import static org.assertj.core.api.Assertions.assertThatNoException;
 
@@ -18,7 +19,6 @@ import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
-import io.github.moelora.Shard;
 import io.github.moelora.StalePlanException;
 import io.github.moelora.Step;
 import io.github.moelora.spi.BackendProvider;
@@ -46,6 +46,11 @@ public abstract class BackendContractTest {
 
   /** The backend under test. */
   protected abstract BackendProvider provider();
+
+  /** The largest rank that it takes. */
+  protected int rankLimit() {
+    return MoeLoraConfig.RANK_LIMIT;
+  }
 
   @BeforeEach
   void seed(TestInfo test) {
@@ -326,18 +331,18 @@ public abstract class BackendContractTest {
   @ParameterizedTest
   @EnumSource(DType.class)
   void denseModulesOfEveryType(DType weights) {
-    for (DType xType : DType.values()) {
-      Problem problem =
-          new Problem(seed, wholeModel(), 7, 2)
-              .types(weights, xType, DType.F32)
-              .addAdapter(9, false)
-              .addAdapter(4, true)
-              .route()
-              .withStrides();
-      try (MoeLora lora = open(problem);
-          Step step = lora.newStep()) {
-        problem.load(lora);
-        problem.planDense(step);
+    Problem problem =
+        new Problem(seed, wholeModel(), 7, 2)
+            .types(weights, DType.F32, DType.F32)
+            .addAdapter(9, false)
+            .addAdapter(4, true)
+            .route()
+            .withStrides();
+    try (MoeLora lora = open(problem);
+        Step step = lora.newStep()) {
+      problem.load(lora);
+      problem.planDense(step);
+      for (DType xType : DType.values()) {
         for (DType yType : DType.values()) {
           problem.types(weights, xType, yType);
           checkDense(problem, step, 1);
@@ -482,9 +487,7 @@ public abstract class BackendContractTest {
   void shardsAddUpToTheWhole(int of, GateUp gateUp, boolean withDense) {
     Problem problem = problemForShards(seed, gateUp, withDense);
     ShardedProblem sharded = sharded(problem);
-    for (int index = 0; index < of; index++) {
-      sharded.add(provider(), new Shard(index, of), ExpertMap.identity(5));
-    }
+    sharded.addShards(provider(), of);
     sharded.check();
   }
 
@@ -495,9 +498,9 @@ public abstract class BackendContractTest {
         new ShardedProblem(
             problem,
             List.of(ProjectionCall.gateUp(0).deltaOnly(), ProjectionCall.down(0).deltaOnly()));
-    sharded.add(provider(), Shard.WHOLE, ExpertMap.of(0, -1, 1, -1, -1));
-    sharded.add(provider(), Shard.WHOLE, ExpertMap.of(-1, 1, -1, 0, -1));
-    sharded.add(provider(), Shard.WHOLE, ExpertMap.of(-1, -1, -1, -1, 0));
+    sharded.addExperts(provider(), ExpertMap.of(0, -1, 1, -1, -1));
+    sharded.addExperts(provider(), ExpertMap.of(-1, 1, -1, 0, -1));
+    sharded.addExperts(provider(), ExpertMap.of(-1, -1, -1, -1, 0));
     sharded.check();
   }
 
@@ -545,16 +548,18 @@ public abstract class BackendContractTest {
   @Test
   void tokensWithoutAdapterAreNotChangedByALoadedOne_vllm42008_vllm49063() {
     Problem problem = new Problem(seed, model(24, 16, 4), 10, 2).addAdapter(8, false).route();
-    for (int slot : new int[] {-1, 0}) {
-      // all tokens without adapter, then every other one
-      for (int t = 0; t < problem.tokens(); t++) {
-        problem.adapterIds()[t] = t % 2 == 0 ? slot : -1;
+    try (MoeLora lora = open(problem)) {
+      for (int slot : new int[] {-1, 0}) {
+        // all tokens without adapter, then every other one
+        for (int t = 0; t < problem.tokens(); t++) {
+          problem.adapterIds()[t] = t % 2 == 0 ? slot : -1;
+        }
+        problem.check(
+            lora,
+            ProjectionCall.gateUp(0),
+            ProjectionCall.down(0),
+            ProjectionCall.gateUp(0).deltaOnly());
       }
-      check(
-          problem,
-          ProjectionCall.gateUp(0),
-          ProjectionCall.down(0),
-          ProjectionCall.gateUp(0).deltaOnly());
     }
   }
 
@@ -572,6 +577,42 @@ public abstract class BackendContractTest {
         ProjectionCall.gateUp(0),
         ProjectionCall.gateUp(0).deltaOnly(),
         ProjectionCall.down(0));
+  }
+
+  /** Also next to a small one, and on dense modules. */
+  @Test
+  void ranksBeyond256() {
+    int[] ranks = {257, 320, 5, 511, 512};
+    MoeModel model = model(21, 18, 2).withDense(List.of(new DenseModule("q", 19, 35)));
+    Problem problem = new Problem(seed, model, 2 * ranks.length, 2);
+    for (int i = 0; i < ranks.length; i++) {
+      int rank = Math.min(ranks[i], rankLimit());
+      problem.addAdapter(rank, i % 2 == 0);
+    }
+    problem.route().dealAdapters();
+    check(
+        problem,
+        ProjectionCall.gateUp(0),
+        ProjectionCall.down(0).deltaOnly(),
+        ProjectionCall.dense(0));
+  }
+
+  @Test
+  void ranksBeyondTheLimitAreRefused() {
+    Problem problem = new Problem(seed, model(8, 4, 2), 1, 1).addAdapter(1, true);
+    for (int rank = rankLimit() + 1; rank <= MoeLoraConfig.RANK_LIMIT; rank += 85) {
+      MoeLoraConfig config = problem.config().withMaxRank(rank);
+      assertThatIllegalArgumentException()
+          .isThrownBy(() -> open(config))
+          .withMessageContaining("maxRank")
+          .withMessageContaining(String.valueOf(rankLimit()))
+          .withMessageEndingWith("got " + config.maxRank());
+    }
+    if (rankLimit() == MoeLoraConfig.RANK_LIMIT) {
+      assertThatIllegalArgumentException()
+          .isThrownBy(() -> problem.config().withMaxRank(rankLimit() + 1))
+          .withMessage("maxRank must be in [1, 513), got 513");
+    }
   }
 
   // ---- sizes ----
@@ -631,18 +672,18 @@ public abstract class BackendContractTest {
   @ParameterizedTest
   @EnumSource(DType.class)
   void everyTypeOfWeightsAndActivations(DType weights) {
-    for (DType xType : DType.values()) {
-      Problem problem =
-          new Problem(seed, model(38, 26, 4), 11, 2)
-              .types(weights, xType, DType.F32)
-              .addAdapter(9, false)
-              .addAdapter(4, true)
-              .addAdapter(16, true, 0.5)
-              .route();
-      try (MoeLora lora = open(problem);
-          Step step = lora.newStep()) {
-        problem.load(lora);
-        problem.plan(step);
+    Problem problem =
+        new Problem(seed, model(38, 26, 4), 11, 2)
+            .types(weights, DType.F32, DType.F32)
+            .addAdapter(9, false)
+            .addAdapter(4, true)
+            .addAdapter(16, true, 0.5)
+            .route();
+    try (MoeLora lora = open(problem);
+        Step step = lora.newStep()) {
+      problem.load(lora);
+      problem.plan(step);
+      for (DType xType : DType.values()) {
         for (DType yType : DType.values()) {
           problem.types(weights, xType, yType);
           problem.check(step, ProjectionCall.gateUp(0));

@@ -1,5 +1,7 @@
 package io.github.moelora.testkit;
 
+import static org.assertj.core.api.Assertions.assertThat;
+
 import io.github.moelora.DType;
 import io.github.moelora.DenseModule.Split;
 import io.github.moelora.ExpertMap;
@@ -55,20 +57,44 @@ final class ShardedProblem {
     }
   }
 
-  /** Opens an instance for a part, runs all calls on it and adds up their results. */
-  void add(BackendProvider provider, Shard shard, ExpertMap experts) {
-    MoeModel part = whole.shard(shard);
-    MoeLoraConfig config =
-        MoeLoraConfig.of(part, problem.adapters().size(), problem.config().expertsPerToken())
-            .withMaxTokens(problem.tokens())
-            .withMaxRank(problem.config().maxRank())
-            .withExpertMap(experts);
+  /**
+   * Computes all shards of a split, one after the other on one instance: their shapes are the same,
+   * so each would open an instance like it.
+   */
+  void addShards(BackendProvider provider, int of) {
+    ExpertMap experts = ExpertMap.identity(whole.experts());
+    MoeLoraConfig config = config(new Shard(0, of), experts);
+    try (MoeLora lora = MoeLora.open(config, provider)) {
+      for (int index = 0; index < of; index++) {
+        Shard shard = new Shard(index, of);
+        assertThat(config(shard, experts)).isEqualTo(config);
+        add(lora, shard);
+      }
+    }
+  }
+
+  /** Computes what an instance with some of the experts does. */
+  void addExperts(BackendProvider provider, ExpertMap experts) {
+    try (MoeLora lora = MoeLora.open(config(Shard.WHOLE, experts), provider)) {
+      add(lora, Shard.WHOLE);
+    }
+  }
+
+  private MoeLoraConfig config(Shard shard, ExpertMap experts) {
+    MoeLoraConfig of = problem.config();
+    return MoeLoraConfig.of(whole.shard(shard), of.slots(), of.expertsPerToken())
+        .withMaxTokens(problem.tokens())
+        .withMaxRank(of.maxRank())
+        .withExpertMap(experts);
+  }
+
+  /** Runs all calls on an instance and adds up their results. */
+  private void add(MoeLora lora, Shard shard) {
     List<@Nullable LoraAdapter> adapters = new ArrayList<>();
     for (LoraAdapter adapter : problem.adapters()) {
       adapters.add(adapter == null ? null : adapter.shard(whole, shard));
     }
-    try (MoeLora lora = MoeLora.open(config, provider);
-        Step step = lora.newStep()) {
+    try (Step step = lora.newStep()) {
       for (int slot = 0; slot < adapters.size(); slot++) {
         if (adapters.get(slot) != null) {
           lora.load(slot, Objects.requireNonNull(adapters.get(slot)));
@@ -76,7 +102,7 @@ final class ShardedProblem {
       }
       problem.plan(step);
       for (Sum sum : sums) {
-        add(sum, step, part, shard, adapters);
+        add(sum, step, lora.config().model(), shard, adapters);
       }
     }
   }

@@ -487,10 +487,11 @@ public final class EngineTasks {
    *
    * @param enginePlan the plan that holds the engine's graphs and {@link #graphs}
    * @param first position of the first of {@link #graphs} in the plan
-   * @throws IllegalStateException before {@link #graphs} or at a second call
+   * @throws IllegalStateException before {@link #graphs}, at a second call, or if the device has
+   *     too little memory for plans and scratch memory
    */
   public void attach(TornadoExecutionPlan enginePlan, int first) {
-    memory.attach(enginePlan, first);
+    memory.attach(enginePlan, first, backend::reserve);
   }
 
   /**

@@ -12,6 +12,7 @@ import com.tngtech.archunit.lang.ArchRule;
 import io.github.moelora.testkit.architecture.MethodLimit;
 import io.github.moelora.testkit.architecture.Rooms;
 import io.github.moelora.testkit.architecture.Sources;
+import io.github.moelora.tornado.device.FirstUse;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.function.Predicate;
@@ -75,6 +76,28 @@ class ArchitectureTest {
           .dependOnClassesThat()
           .resideInAPackage("uk.ac.manchester.tornado..")
           .because("choices are numbers, testable anywhere: ask the device in room 'device'");
+
+  /** First runs compile, and compilers of drivers have crashed when two did at once. */
+  @ArchTest
+  static void whoRunsGraphsLetsOneThreadCompile(JavaClasses classes) {
+    List<String> running =
+        classes.stream()
+            .filter(
+                each ->
+                    each.getMethodCallsFromSelf().stream()
+                        .anyMatch(
+                            call ->
+                                call.getTargetOwner().getSimpleName().equals("TornadoExecutionPlan")
+                                    && call.getName().equals("execute")))
+            .filter(
+                each ->
+                    each.getDirectDependenciesFromSelf().stream()
+                        .noneMatch(to -> to.getTargetClass().isEquivalentTo(FirstUse.class)))
+            .map(each -> each.getSimpleName())
+            .toList();
+    // KernelTimer runs each graph once before it has it timed
+    assertThat(running).containsExactly("CapturedTimer");
+  }
 
   /** A kernel is public, because room 'launch' names it; its helpers are not. */
   @ArchTest

@@ -11,18 +11,24 @@ import io.github.moelora.MoeModel;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.testkit.Problem;
 import io.github.moelora.testkit.Seeds;
+import io.github.moelora.tornado.step.TornadoBackend;
+import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.concurrent.CyclicBarrier;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.stream.IntStream;
+import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import uk.ac.manchester.tornado.api.ImmutableTaskGraph;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
@@ -30,13 +36,36 @@ import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 
 /**
  * What is left when memory ends or threads meet, each in a JVM of its own where that may end it.
+ * These JVMs run at the same time.
  */
 class FaultsTest {
   private static final MoeModel MODEL = new MoeModel(64, 48, 4, GateUp.HALVES, List.of(0, 1, 2));
 
+  private static final Map<Class<?>, OwnJvm> RUNNING = new HashMap<>();
+
   @BeforeAll
-  static void requireDevice() {
+  static void start(@TempDir Path cache) throws IOException {
     TestDevice.require();
+    start(FullHeap.class, Map.of(), "-Xmx192m", "-XX:-UseGCOverheadLimit");
+    // a driver's cache of compiled kernels is empty, too
+    start(FirstUses.class, Map.of("POCL_CACHE_DIR", cache.toString()));
+    start(Crowded.class, Map.of(), "-Dtornado.device.memory=24MB");
+    start(LargeGraph.class, Map.of(), "-Dtornado.device.memory=24MB");
+  }
+
+  private static void start(Class<?> main, Map<String, String> environment, String... flags)
+      throws IOException {
+    RUNNING.put(main, OwnJvm.start(main, environment, flags));
+  }
+
+  private static String output(Class<?> main) throws InterruptedException {
+    return Objects.requireNonNull(RUNNING.get(main)).output();
+  }
+
+  @AfterAll
+  static void end() {
+    RUNNING.values().forEach(OwnJvm::close);
+    RUNNING.clear();
   }
 
   private static ProjectionCall[] calls(MoeModel model) {
@@ -64,11 +93,67 @@ class FaultsTest {
                 + " maxRank");
   }
 
+  /** What an engine's graphs take beside the weights is known when they are attached. */
+  @Test
+  void attachRefusesPlansAndScratchMemoryThatDoNotFit() throws Exception {
+    String output = output(LargeGraph.class);
+    assertThat(output).contains("16 tokens reserved more, 8192 were refused");
+  }
+
+  /** Small weights beside a graph of many tokens. */
+  static final class LargeGraph {
+    private LargeGraph() {}
+
+    public static void main(String[] args) {
+      MoeModel model = new MoeModel(8, 8, 4, GateUp.HALVES, List.of(0));
+      MoeLoraConfig config = MoeLoraConfig.of(model, 2, 4).withMaxTokens(8192).withMaxRank(128);
+      try (MoeLora lora = MoeLora.open(config, "tornado")) {
+        long before = reserved(lora);
+        TornadoExecutionPlan small = attach(lora, 16);
+        // a row of 2 * 128 floats for each pair, and the step
+        if (reserved(lora) - before < 4 * 256 * 16 * 4) {
+          throw new AssertionError("reserved " + before + ", then " + reserved(lora));
+        }
+        small.withAllGraphs().freeDeviceMemory();
+      }
+      try (MoeLora lora = MoeLora.open(config, "tornado")) {
+        attach(lora, 8192);
+      } catch (IllegalStateException e) {
+        if (String.valueOf(e.getMessage()).startsWith("the instance needs ")) {
+          System.out.println("16 tokens reserved more, 8192 were refused");
+          return;
+        }
+        throw e;
+      }
+      throw new AssertionError("32 MB must not fit");
+    }
+
+    private static long reserved(MoeLora lora) {
+      return ((TornadoBackend) lora.backend()).reservedBytes();
+    }
+
+    private static TornadoExecutionPlan attach(MoeLora lora, int tokens) {
+      EngineTasks tasks = EngineTasks.of(lora);
+      FloatArray x = new FloatArray(8 * tokens);
+      FloatArray y = new FloatArray(16 * 4 * tokens);
+      TaskGraph layer =
+          new TaskGraph("layer").transferToDevice(DataTransferMode.EVERY_EXECUTION, x, y);
+      tasks.append(
+          new EngineGraph(layer, 0, tokens), ProjectionCall.gateUp(0), new EngineArrays(x, y, 16));
+      List<ImmutableTaskGraph> graphs = new ArrayList<>();
+      graphs.add(layer.transferToHost(DataTransferMode.EVERY_EXECUTION, y).snapshot());
+      graphs.addAll(tasks.graphs());
+      TornadoExecutionPlan plan =
+          new TornadoExecutionPlan(graphs.toArray(ImmutableTaskGraph[]::new));
+      tasks.attach(plan, 1);
+      return plan;
+    }
+  }
+
   /** Memory that nobody has told us of. */
   @Test
   void afterADeviceFailureAnInstanceSaysSo() throws Exception {
-    String output = OwnJvm.run(Crowded.class, Map.of(), "-Dtornado.device.memory=24MB");
-    assertThat(output).contains("refused and closed");
+    assertThat(output(Crowded.class)).contains("refused and closed");
   }
 
   /** An instance on a device that others fill. */
@@ -124,8 +209,7 @@ class FaultsTest {
   /** Loads for which the heap has ever less room, one layer after another. */
   @Test
   void aLoadWithoutHeapLeavesTheSlotAsItWas() throws Exception {
-    String output = OwnJvm.run(FullHeap.class, Map.of(), "-Xmx192m", "-XX:-UseGCOverheadLimit");
-    assertThat(output)
+    assertThat(output(FullHeap.class))
         .containsPattern("[1-9]\\d* loads failed, [1-9]\\d* did not, no slot was wrong");
   }
 
@@ -209,10 +293,8 @@ class FaultsTest {
 
   /** Nothing has been compiled in that JVM when they meet. */
   @Test
-  void firstUseOfSeveralInstancesAtOnce(@TempDir Path cache) throws Exception {
-    // a driver's cache of compiled kernels is empty, too
-    assertThat(OwnJvm.run(FirstUses.class, Map.of("POCL_CACHE_DIR", cache.toString())))
-        .contains("4 instances at once");
+  void firstUseOfSeveralInstancesAtOnce() throws Exception {
+    assertThat(output(FirstUses.class)).contains("4 instances at once");
   }
 
   /** Opens instances and uses them for the first time at the same moment. */

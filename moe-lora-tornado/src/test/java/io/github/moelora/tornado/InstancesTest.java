@@ -2,6 +2,7 @@ package io.github.moelora.tornado;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.github.moelora.AdapterPool;
 import io.github.moelora.GateUp;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.MoeLora;
@@ -14,6 +15,7 @@ import io.github.moelora.testkit.Problem;
 import io.github.moelora.testkit.Seeds;
 import io.github.moelora.tornado.layout.PoolSizes;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ExecutorService;
@@ -102,6 +104,43 @@ class InstancesTest {
       for (Future<?> each : running) {
         each.get();
       }
+    }
+  }
+
+  /** A step goes on with its slot while others are loaded, emptied and moved together. */
+  @Test
+  void stepsGoOnWhileOtherSlotsChange() throws Exception {
+    Problem owner = problem("steps beside loads", 5);
+    LoraAdapter small = owner.randomAdapter(12, false, 1);
+    LoraAdapter large = owner.randomAdapter(40, true, 1);
+    MoeLoraConfig config =
+        MoeLoraConfig.of(MODEL, 3, 2)
+            .withMaxTokens(5)
+            .withMaxRank(40)
+            .withPool(new AdapterPool(56, 2));
+    owner.addEmptySlot().addAdapter(small).addEmptySlot().route();
+    Arrays.setAll(owner.adapterIds(), t -> t == 3 ? -1 : 1);
+    try (MoeLora lora = MoeLora.open(config, "tornado");
+        Step step = lora.newStep();
+        ExecutorService loader = Executors.newSingleThreadExecutor()) {
+      int runs = 0;
+      for (int round = 0; round < 2; round++) {
+        lora.load(0, small);
+        lora.load(1, small);
+        lora.unload(0);
+        owner.plan(step);
+        // no gap holds it, so slot 1 moves to the front
+        Future<?> load = loader.submit(() -> lora.load(2, large));
+        while (!load.isDone()) {
+          owner.check(step, CALLS[runs % CALLS.length]);
+          runs++;
+        }
+        load.get();
+        owner.check(step, CALLS[0]);
+        lora.unload(2);
+        lora.unload(1);
+      }
+      assertThat(runs).isGreaterThan(1);
     }
   }
 

@@ -1,17 +1,22 @@
 package io.github.moelora.tornado.engine;
 
 import io.github.moelora.tornado.device.ChosenDevice;
+import io.github.moelora.tornado.device.FirstUse;
 import io.github.moelora.tornado.device.PinnedArrays;
 import io.github.moelora.tornado.kernels.SmallKernels;
+import io.github.moelora.tornado.layout.DeviceBytes;
 import io.github.moelora.tornado.weights.ProjectionWeights;
 import java.util.ArrayList;
 import java.util.Collection;
+import java.util.Collections;
 import java.util.HashMap;
+import java.util.IdentityHashMap;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.ImmutableTaskGraph;
 import uk.ac.manchester.tornado.api.TaskGraph;
@@ -144,19 +149,25 @@ public final class EngineMemory {
    *
    * @param enginePlan the plan that holds the engine's graphs and {@link #graphs}
    * @param first position of the first of {@link #graphs} in the plan
+   * @param reserve is told what plans and scratch memory take, before any of it goes to the device;
+   *     that of the weights was reserved when the instance was opened
    * @throws IllegalStateException before {@link #graphs} or at a second call
    */
-  public void attach(TornadoExecutionPlan enginePlan, int first) {
+  public void attach(TornadoExecutionPlan enginePlan, int first, Consumer<DeviceBytes> reserve) {
     requireOpen();
     if (ownGraphs.isEmpty() || plan != null) {
       throw new IllegalStateException("attach must be called once, after graphs()");
     }
+    reserve.accept(bytes());
     TornadoExecutionPlan own =
         new TornadoExecutionPlan(snapshots.toArray(ImmutableTaskGraph[]::new));
     ChosenDevice.of(enginePlan.getDevice(first)).use(own);
-    for (int i = 0; i < ownGraphs.size(); i++) {
-      results.put(ownGraphs.get(i), own.withGraph(i).execute());
-    }
+    FirstUse.run(
+        () -> {
+          for (int i = 0; i < ownGraphs.size(); i++) {
+            results.put(ownGraphs.get(i), own.withGraph(i).execute());
+          }
+        });
     for (Mapping mapping : mappings) {
       PinnedArrays.keep(enginePlan.getDevice(first), mapping.handle());
       enginePlan.mapOnDeviceMemoryRegion(
@@ -167,6 +178,18 @@ public final class EngineMemory {
           mapping.engineGraph());
     }
     plan = own;
+  }
+
+  /** What plans and scratch memory take on the device. */
+  private DeviceBytes bytes() {
+    Set<Object> arrays = Collections.newSetFromMap(new IdentityHashMap<>());
+    arrays.add(scratch);
+    for (Mapping mapping : mappings) {
+      if (mapping.array() != scratchHandle && !weights.containsKey(mapping.owner())) {
+        arrays.add(mapping.array());
+      }
+    }
+    return DeviceBytes.of(arrays.toArray());
   }
 
   /**

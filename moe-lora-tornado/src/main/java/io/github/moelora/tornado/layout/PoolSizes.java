@@ -14,7 +14,10 @@ public final class PoolSizes {
    */
   private static final int STAGED_PART = 8;
 
-  /** Fewer elements would not be worth a launch of their own. */
+  /**
+   * Fewer elements would not be worth a launch of their own. Small shares take as many, too: the
+   * size is a constant of the kernels that copy a piece, so pools of one size share them.
+   */
   private static final int LEAST_STAGED = 1 << 12;
 
   private static final int MOST_STAGED = 1 << 22;
@@ -68,8 +71,7 @@ public final class PoolSizes {
 
   /** Elements of the array from which a pool of so many elements is filled. */
   public static int staged(int elements, int slots) {
-    int share = Math.max(1, elements / slots);
-    return Math.min(share, Math.clamp(share / STAGED_PART, LEAST_STAGED, MOST_STAGED));
+    return Math.clamp(elements / slots / STAGED_PART, LEAST_STAGED, MOST_STAGED);
   }
 
   private static long tiles(MoeLoraConfig config, long ranks, int ofSlot) {

@@ -10,13 +10,15 @@ import io.github.moelora.tornado.layout.DeviceBytes;
 import io.github.moelora.tornado.weights.ProjectionWeights;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
  * The graphs of all projections and dense modules, while no engine has the device: made when
- * weights first go there. Not thread-safe.
+ * weights first go there. {@link #run} may be called by several threads and beside the others,
+ * which the backend calls one at a time.
  *
  * <p>What fails on the device ends the use of the instance, since nobody knows then what the device
  * holds.
@@ -29,8 +31,12 @@ final class OwnGraphs implements SlotStore {
   private final ChosenDevice device;
   private final DeviceMemory memory;
   private final SlotWriter writer;
-  private List<ProjectionGraphs> graphs = List.of();
-  private @Nullable Throwable failure;
+
+  /** Whoever has it has the device: a run, or a piece of a slot on its way there. */
+  private final ReentrantLock turn = new ReentrantLock(true);
+
+  private volatile List<ProjectionGraphs> graphs = List.of();
+  private volatile @Nullable Throwable failure;
 
   /**
    * @param weights of all projections and dense modules
@@ -46,7 +52,13 @@ final class OwnGraphs implements SlotStore {
     this.tuning = tuning;
     this.device = device;
     this.memory = memory;
-    writer = new SlotWriter(weights, index -> graphs.get(index).store());
+    writer = new SlotWriter(weights, this::store, turn);
+  }
+
+  private void store(int index) {
+    // a run may have failed between two pieces
+    requireWorking();
+    graphs.get(index).store();
   }
 
   /** Whether the graphs were made. */
@@ -77,44 +89,62 @@ final class OwnGraphs implements SlotStore {
     return graphs;
   }
 
-  /** Computes a projection or dense module. */
-  void run(int index, Routing routing, ProjectionCall call, Matrix x, Matrix y) {
+  /** Whether {@link #run} finds its graphs, and a table on the device. */
+  boolean isReady(int index) {
+    return isMade() && graphs.get(index).isStored();
+  }
+
+  /** Makes the graphs and brings the table to the device, where that has not been done. */
+  void makeReady(int index) {
     ProjectionGraphs of = all().get(index);
+    if (!of.isStored()) {
+      inTurn(of::store);
+    }
+  }
+
+  /** Computes a projection or dense module that is ready. */
+  void run(int index, Routing routing, ProjectionCall call, Matrix x, Matrix y) {
+    ProjectionGraphs of = graphs.get(index);
+    inTurn(() -> of.run(routing, call, x, y));
+  }
+
+  private void inTurn(Runnable action) {
+    turn.lock();
     try {
-      if (!of.isStored()) {
-        of.store();
-      }
-      of.run(routing, call, x, y);
+      requireWorking();
+      action.run();
     } catch (RuntimeException | Error e) {
       noteFailure(e);
       throw e;
+    } finally {
+      turn.unlock();
     }
   }
 
   @Override
   public void change(int slot, List<ProjectionWeights.Packed> packed) {
     all();
-    try {
-      writer.change(slot, packed);
-    } catch (RuntimeException | Error e) {
-      noteFailure(e);
-      throw e;
-    }
+    writer.change(slot, packed);
   }
 
   /** Notes what did not come from the Java heap or stack alone. */
   private void noteFailure(Throwable e) {
-    if (SlotWriter.isOfDevice(e) || writer.hasLost()) {
+    if (SlotWriter.isOfDevice(e) && failure == null) {
       failure = e;
     }
   }
 
+  private @Nullable Throwable failure() {
+    return failure == null ? writer.loss() : failure;
+  }
+
   private void requireWorking() {
-    if (failure != null) {
+    Throwable first = failure();
+    if (first != null) {
       throw new IllegalStateException(
           "%s has failed, and what it holds is unknown: close the instance and open another (%s)"
-              .formatted(device.description(), failure),
-          failure);
+              .formatted(device.description(), first),
+          first);
     }
   }
 
@@ -130,7 +160,7 @@ final class OwnGraphs implements SlotStore {
       try {
         each.close();
       } catch (RuntimeException | Error e) {
-        if (failure == null) {
+        if (failure() == null) {
           throw e;
         }
         LOG.warn("device memory could not be freed after a failure: {}", e.toString());

@@ -16,11 +16,13 @@ import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.ImmutableTaskGraph;
 import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
-import uk.ac.manchester.tornado.api.TornadoExecutionResult;
+import uk.ac.manchester.tornado.api.TornadoProfilerResult;
+import uk.ac.manchester.tornado.api.enums.ProfilerMode;
 
 /**
  * The execution plan of one projection of one layer: a graph that stores a slot, and graphs that
@@ -48,8 +50,9 @@ public final class ProjectionGraphs implements AutoCloseable {
   private final List<Chunk> chunks;
   private final TornadoExecutionPlan plan;
   private final boolean[] compiled;
+  private volatile boolean stored;
   private boolean used;
-  private @Nullable TornadoExecutionResult lastResult;
+  private Consumer<TornadoProfilerResult> profile = result -> {};
 
   /**
    * Takes nothing on the device yet.
@@ -87,7 +90,7 @@ public final class ProjectionGraphs implements AutoCloseable {
 
   /** Whether weights, or an empty table, have gone to the device. */
   boolean isStored() {
-    return compiled[0];
+    return stored;
   }
 
   /** What chunks take on the device once each has been used. */
@@ -140,16 +143,21 @@ public final class ProjectionGraphs implements AutoCloseable {
   /** Puts what is staged into its slot on the device. */
   public void store() {
     execute(0);
+    stored = true;
   }
 
   private void execute(int graph) {
     if (compiled[graph]) {
-      lastResult = plan.withGraph(graph).execute();
+      executeCompiled(graph);
     } else {
       used = true;
-      FirstUse.run(() -> lastResult = plan.withGraph(graph).execute());
+      FirstUse.run(() -> executeCompiled(graph));
       compiled[graph] = true;
     }
+  }
+
+  private void executeCompiled(int graph) {
+    profile.accept(plan.withGraph(graph).execute().getProfilerResult());
   }
 
   /** Graphs that run a chunk, each compiled at its first use. */
@@ -157,14 +165,14 @@ public final class ProjectionGraphs implements AutoCloseable {
     return chunks.size();
   }
 
-  /** The execution plan, for tests and measurements. */
-  TornadoExecutionPlan executionPlan() {
-    return plan;
-  }
-
-  /** What TornadoVM noted of the last graph that ran, if its profiler is on. */
-  @Nullable TornadoExecutionResult lastResult() {
-    return lastResult;
+  /**
+   * Turns TornadoVM's profiler on, for tests and measurements.
+   *
+   * @param each gets what it noted of each execution, before the next one
+   */
+  void profile(Consumer<TornadoProfilerResult> each) {
+    plan.withProfiler(ProfilerMode.SILENT);
+    profile = each;
   }
 
   /** Computes all blocks of a plan, a chunk at a time. */

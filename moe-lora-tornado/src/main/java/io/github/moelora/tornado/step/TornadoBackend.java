@@ -24,7 +24,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Runs projections on a TornadoVM device, with x from and y to the host. Weights go to the device
- * once and stay there. Runs of several steps take turns.
+ * once and stay there. Runs of several steps take turns, with each other and with the pieces in
+ * which a slot changes; changes come one after another, under the monitor of this.
  */
 public final class TornadoBackend implements Backend {
   private final MoeLoraConfig config;
@@ -180,6 +181,15 @@ public final class TornadoBackend implements Backend {
     return device;
   }
 
+  /**
+   * Reserves memory on the device beside that of the weights.
+   *
+   * @throws IllegalStateException if the device has less left
+   */
+  public synchronized void reserve(DeviceBytes bytes) {
+    memory.take(bytes.total(), bytes.largest());
+  }
+
   /** Bytes that are reserved for this instance on the device. */
   public long reservedBytes() {
     return memory.bytes();
@@ -203,10 +213,21 @@ public final class TornadoBackend implements Backend {
     };
   }
 
-  /** Graphs are made and compiled before a change begins, which then cannot fail by that. */
-  private synchronized void makeGraphs() {
-    if (!closed && !isEmbedded()) {
-      graphs.all();
+  /** A run waits for a piece of a change, not for the change. */
+  @Override
+  public boolean changesBesideRuns() {
+    return true;
+  }
+
+  /** Graphs are made before a change begins, which then cannot fail by that. */
+  private void makeGraphs() {
+    // without waiting for a change under way, where they are made
+    if (!graphs.isMade()) {
+      synchronized (this) {
+        if (!closed && !isEmbedded()) {
+          graphs.all();
+        }
+      }
     }
   }
 
@@ -230,11 +251,19 @@ public final class TornadoBackend implements Backend {
     return new TornadoStep(this);
   }
 
-  synchronized void run(Routing routing, ProjectionCall call, Matrix x, Matrix y) {
+  void run(Routing routing, ProjectionCall call, Matrix x, Matrix y) {
+    int index = index(call);
+    if (!graphs.isReady(index)) {
+      makeReady(index);
+    }
+    graphs.run(index, routing, call, x, y);
+  }
+
+  private synchronized void makeReady(int index) {
     if (isEmbedded()) {
       throw new IllegalStateException("the adapters are in an engine's plan: run that");
     }
-    graphs.run(index(call), routing, call, x, y);
+    graphs.makeReady(index);
   }
 
   @Override

@@ -8,6 +8,7 @@ import io.github.moelora.tornado.choice.OneShotTiling;
 import io.github.moelora.tornado.choice.Tiling;
 import io.github.moelora.tornado.device.ChosenDevice;
 import io.github.moelora.tornado.device.DeviceTraits;
+import io.github.moelora.tornado.device.FirstUse;
 import io.github.moelora.tornado.kernels.SmallKernels;
 import io.github.moelora.tornado.launch.NarrowArrays;
 import io.github.moelora.tornado.launch.NarrowLaunch;
@@ -55,6 +56,9 @@ final class KernelTimer implements TuningTimer {
   private final boolean capture;
   private final TornadoExecutionPlan plan;
 
+  /** By graph. */
+  private final boolean[] compiled;
+
   /**
    * @param plans arrays that plans are written to; their sizes are not used
    * @param tilings the kernels to time
@@ -101,6 +105,7 @@ final class KernelTimer implements TuningTimer {
             .snapshot());
     addKernels(graphs, scheduler, new NarrowArrays(routing, x, z, y), resident.toArray());
     plan = new TornadoExecutionPlan(graphs.toArray(ImmutableTaskGraph[]::new));
+    compiled = new boolean[graphs.size()];
     device.use(plan);
     plan.withGridScheduler(scheduler);
     if (capture) {
@@ -161,7 +166,16 @@ final class KernelTimer implements TuningTimer {
 
   @Override
   public void upload() {
-    plan.withGraph(UPLOAD).execute();
+    execute(UPLOAD);
+  }
+
+  private void execute(int graph) {
+    if (compiled[graph]) {
+      plan.withGraph(graph).execute();
+    } else {
+      FirstUse.run(() -> plan.withGraph(graph).execute());
+      compiled[graph] = true;
+    }
   }
 
   /** Times the plan that the arrays hold, which must be {@code planned}. */
@@ -173,8 +187,11 @@ final class KernelTimer implements TuningTimer {
         call,
         config.model().outputWidth(weights.projection()),
         split == null ? tilings.get(kernel) : split);
-    plan.withGraph(LOAD).execute();
+    execute(LOAD);
     int one = FIRST_KERNEL + (capture ? 2 : 1) * kernel;
+    for (int graph = one; graph < one + (capture ? 2 : 1); graph++) {
+      execute(graph);
+    }
     CapturedTimer timer = new CapturedTimer(plan, WARM_UP_NANOS);
     if (!capture) {
       return timer.medians(one)[0];

@@ -13,11 +13,9 @@ import io.github.moelora.tornado.layout.SliceTable;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.List;
-import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
-import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 
 /**
  * Weights for the plain loops, as float32: of each expert and slice A {@code [R, H]}, then B {@code
@@ -46,7 +44,11 @@ public final class FloatWeights implements ProjectionWeights {
             site,
             table,
             new SlotPools.Part(
-                new SlotPool(config.slots(), size), staging.getSize(), SliceTable.A, SliceTable.B));
+                new SlotPool(config.slots(), size),
+                Float.BYTES,
+                staging.getSize(),
+                SliceTable.A,
+                SliceTable.B));
   }
 
   private FloatWeights(FloatWeights owner) {
@@ -91,14 +93,9 @@ public final class FloatWeights implements ProjectionWeights {
     return staging;
   }
 
-  /** Where the staged weights belong, as the kernel of {@link #uploadGraph} reads it. */
-  public IntArray range() {
-    return slots.range();
-  }
-
-  /** What moves within the pool instead, as the kernel of {@link #uploadGraph} reads it. */
-  public IntArray moves() {
-    return slots.moves();
+  @Override
+  public SlotPools slots() {
+    return slots;
   }
 
   @Override
@@ -140,60 +137,27 @@ public final class FloatWeights implements ProjectionWeights {
         at = copy(slice.b(), packed, at);
       }
     }
-    return new PackedFloats(adapter, packed);
+    return new Pieces(adapter, slots, new int[] {packed.length}, order(adapter, packed));
   }
 
-  private final class PackedFloats implements Packed {
-    private final LoraAdapter adapter;
-    private final float[] packed;
-    private final int[] elements;
-    private int slot;
-
-    PackedFloats(LoraAdapter adapter, float[] packed) {
-      this.adapter = adapter;
-      this.packed = packed;
-      elements = new int[] {packed.length};
-    }
-
-    @Override
-    public String adapter() {
-      return adapter.name();
-    }
-
-    @Override
-    public int[] elements() {
-      return elements;
-    }
-
-    @Override
-    public void stage(int intoSlot) {
-      slot = intoSlot;
-      slots.begin(slot, elements);
-      stagePiece();
-    }
-
-    @Override
-    public boolean stageNext() {
-      boolean left = !slots.isLast();
-      if (left) {
-        stagePiece();
+  private Pieces.Order order(LoraAdapter adapter, float[] packed) {
+    return new Pieces.Order() {
+      @Override
+      public void stagePiece() {
+        MemorySegment.copy(
+            packed,
+            slots.sentCount(0) > 0 ? slots.sentFrom(0) : 0,
+            staging.getSegment(),
+            ValueLayout.JAVA_FLOAT,
+            0,
+            slots.sentCount(0));
       }
-      return left;
-    }
 
-    private void stagePiece() {
-      slots.next();
-      MemorySegment.copy(
-          packed,
-          slots.sentCount(0) > 0 ? slots.sentFrom(0) : 0,
-          staging.getSegment(),
-          ValueLayout.JAVA_FLOAT,
-          0,
-          slots.sentCount(0));
-      if (slots.isLast()) {
-        enter(slot, adapter);
+      @Override
+      public void enter(int slot) {
+        FloatWeights.this.enter(slot, adapter);
       }
-    }
+    };
   }
 
   private int copy(Matrix matrix, float[] out, int from) {
@@ -223,35 +187,5 @@ public final class FloatWeights implements ProjectionWeights {
       }
     }
     table.updateSummary();
-  }
-
-  @Override
-  public void stageEmpty(int slot) {
-    slots.stageEmpty(slot);
-  }
-
-  @Override
-  public void requireRoom(int slot, Packed packed) {
-    slots.requireRoom(slot, packed, Float.BYTES);
-  }
-
-  @Override
-  public void promise(int slot, @Nullable Packed packed) {
-    slots.promise(slot, packed == null ? null : packed.elements());
-  }
-
-  @Override
-  public void release(int slot) {
-    slots.release(slot);
-  }
-
-  @Override
-  public void settle() {
-    slots.settle();
-  }
-
-  @Override
-  public boolean stageRevert() {
-    return slots.revert();
   }
 }

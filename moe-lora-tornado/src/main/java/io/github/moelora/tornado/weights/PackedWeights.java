@@ -17,7 +17,6 @@ import io.github.moelora.tornado.layout.SliceTable;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.List;
-import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
 import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
@@ -76,7 +75,8 @@ public final class PackedWeights implements ProjectionWeights {
   }
 
   private SlotPools.Part part(int size, LongArray staged, int field) {
-    return new SlotPools.Part(new SlotPool(config.slots(), size), staged.getSize(), field);
+    return new SlotPools.Part(
+        new SlotPool(config.slots(), size), Long.BYTES, staged.getSize(), field);
   }
 
   private PackedWeights(PackedWeights owner) {
@@ -153,14 +153,9 @@ public final class PackedWeights implements ProjectionWeights {
     return staging.b();
   }
 
-  /** Where the staged weights belong, as the kernels of {@link #uploadGraph} read it. */
-  public IntArray range() {
-    return slots.range();
-  }
-
-  /** What moves within the pools instead, as the kernels of {@link #uploadGraph} read it. */
-  public IntArray moves() {
-    return slots.moves();
+  @Override
+  public SlotPools slots() {
+    return slots;
   }
 
   @Override
@@ -214,7 +209,8 @@ public final class PackedWeights implements ProjectionWeights {
       }
       atA += PackedLayout.sizeA(stack(list), inputWidth());
     }
-    return new PackedShorts(adapter, a, b);
+    int[] elements = {a.length / PackedLayout.LONG, b.length / PackedLayout.LONG};
+    return new Pieces(adapter, slots, elements, order(adapter, a, b));
   }
 
   private void copyA(LoraSlice slice, short[] out, int at, int firstRank, int rankTiles) {
@@ -252,66 +248,31 @@ public final class PackedWeights implements ProjectionWeights {
     return site.slices(adapter, localExpert);
   }
 
-  private final class PackedShorts implements Packed {
-    private final LoraAdapter adapter;
-    private final short[] a;
-    private final short[] b;
-    private final int[] elements;
-    private int slot;
-
-    PackedShorts(LoraAdapter adapter, short[] a, short[] b) {
-      this.adapter = adapter;
-      this.a = a;
-      this.b = b;
-      elements = new int[] {a.length / PackedLayout.LONG, b.length / PackedLayout.LONG};
-    }
-
-    @Override
-    public String adapter() {
-      return adapter.name();
-    }
-
-    @Override
-    public int[] elements() {
-      return elements;
-    }
-
-    @Override
-    public void stage(int intoSlot) {
-      slot = intoSlot;
-      slots.begin(slot, elements);
-      stagePiece();
-    }
-
-    @Override
-    public boolean stageNext() {
-      boolean left = !slots.isLast();
-      if (left) {
-        stagePiece();
+  private Pieces.Order order(LoraAdapter adapter, short[] a, short[] b) {
+    return new Pieces.Order() {
+      @Override
+      public void stagePiece() {
+        copy(a, 0, staging.a());
+        copy(b, 1, staging.b());
       }
-      return left;
-    }
 
-    private void stagePiece() {
-      slots.next();
-      copy(a, 0, staging.a());
-      copy(b, 1, staging.b());
-      if (slots.isLast()) {
-        enter(slot, adapter);
+      @Override
+      public void enter(int slot) {
+        PackedWeights.this.enter(slot, adapter);
       }
-    }
+    };
+  }
 
-    private void copy(short[] weights, int part, LongArray to) {
-      int count = slots.sentCount(part);
-      if (count > 0) {
-        MemorySegment.copy(
-            weights,
-            slots.sentFrom(part) * PackedLayout.LONG,
-            to.getSegment(),
-            ValueLayout.JAVA_SHORT,
-            0,
-            count * PackedLayout.LONG);
-      }
+  private void copy(short[] weights, int part, LongArray to) {
+    int count = slots.sentCount(part);
+    if (count > 0) {
+      MemorySegment.copy(
+          weights,
+          slots.sentFrom(part) * PackedLayout.LONG,
+          to.getSegment(),
+          ValueLayout.JAVA_SHORT,
+          0,
+          count * PackedLayout.LONG);
     }
   }
 
@@ -329,35 +290,5 @@ public final class PackedWeights implements ProjectionWeights {
       atA += PackedLayout.sizeA(stack(list), inputWidth()) / PackedLayout.LONG;
     }
     table.updateSummary();
-  }
-
-  @Override
-  public void stageEmpty(int slot) {
-    slots.stageEmpty(slot);
-  }
-
-  @Override
-  public void requireRoom(int slot, Packed packed) {
-    slots.requireRoom(slot, packed, Long.BYTES);
-  }
-
-  @Override
-  public void promise(int slot, @Nullable Packed packed) {
-    slots.promise(slot, packed == null ? null : packed.elements());
-  }
-
-  @Override
-  public void release(int slot) {
-    slots.release(slot);
-  }
-
-  @Override
-  public void settle() {
-    slots.settle();
-  }
-
-  @Override
-  public boolean stageRevert() {
-    return slots.revert();
   }
 }

@@ -6,6 +6,7 @@ import io.github.moelora.Projection;
 import io.github.moelora.tornado.layout.SliceTable;
 import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.TaskGraph;
+import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 
 /**
  * The weights of one projection of one layer, or of one dense module, for all slots: pools on the
@@ -38,6 +39,19 @@ public sealed interface ProjectionWeights permits FloatWeights, PackedWeights {
 
   SliceTable table();
 
+  /** The pools, and what each slot has of them. */
+  SlotPools slots();
+
+  /** Where the staged weights belong, as the kernels of {@link #uploadGraph} read it. */
+  default IntArray range() {
+    return slots().range();
+  }
+
+  /** What moves within the pools instead, as the kernels of {@link #uploadGraph} read it. */
+  default IntArray moves() {
+    return slots().moves();
+  }
+
   /** Name of the task graph that stores a slot. */
   default String uploadName() {
     return "upload_" + site().name();
@@ -56,38 +70,58 @@ public sealed interface ProjectionWeights permits FloatWeights, PackedWeights {
    */
   ProjectionWeights handles();
 
+  /**
+   * Whether what is staged moves weights of a slot within a pool: until the next pieces are stored,
+   * too, the table may not tell where they are.
+   */
+  default boolean isMoving() {
+    return slots().isMoving();
+  }
+
   /** Converts an adapter's weights to the order of the pool, without any effect on the device. */
   Packed pack(LoraAdapter adapter);
 
   /** Stages an empty slot. */
-  void stageEmpty(int slot);
+  default void stageEmpty(int slot) {
+    slots().stageEmpty(slot);
+  }
 
   /**
    * Refuses weights that do not fit beside what other slots hold or were promised; changes nothing.
    *
    * @throws IllegalStateException with what is needed and what is left
    */
-  void requireRoom(int slot, Packed packed);
+  default void requireRoom(int slot, Packed packed) {
+    slots().requireRoom(slot, packed);
+  }
 
   /**
    * Promises a slot the memory for weights, so that others cannot take it.
    *
    * @param packed null to promise it nothing
    */
-  void promise(int slot, @Nullable Packed packed);
+  default void promise(int slot, @Nullable Packed packed) {
+    slots().promise(slot, packed == null ? null : packed.elements());
+  }
 
   /** Gives up what a slot has before several slots change at once; its table stays until staged. */
-  void release(int slot);
+  default void release(int slot) {
+    slots().release(slot);
+  }
 
   /** The slot's change has been stored: gives up what the slot had before. */
-  void settle();
+  default void settle() {
+    slots().settle();
+  }
 
   /**
    * Stages what the slot had before a change that failed; without one, the table alone.
    *
    * @return false if that is lost
    */
-  boolean stageRevert();
+  default boolean stageRevert() {
+    return slots().revert();
+  }
 
   /** Weights in the order of the pools. */
   interface Packed {

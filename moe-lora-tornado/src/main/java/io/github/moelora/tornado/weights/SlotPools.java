@@ -9,17 +9,18 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
  * The pools of one site and its table, which change together: a slot's old weights and entries stay
  * until the new ones are settled, where the pools have room for both. Not thread-safe.
  */
-final class SlotPools {
+public final class SlotPools {
   /** Ints of a pool in {@link #range} and {@link #moves}. */
   static final int INTS = 2;
 
   /**
    * A pool.
    *
+   * @param bytes of an element
    * @param staged most elements of a piece
    * @param fields of the table that hold offsets in this pool
    */
-  record Part(SlotPool pool, int staged, int... fields) {}
+  record Part(SlotPool pool, int bytes, int staged, int... fields) {}
 
   private final WeightSite site;
   private final SliceTable table;
@@ -64,12 +65,8 @@ final class SlotPools {
     return moves;
   }
 
-  /**
-   * Refuses weights that do not fit beside what other slots hold or were promised.
-   *
-   * @param bytes of an element
-   */
-  void requireRoom(int slot, ProjectionWeights.Packed packed, int bytes) {
+  /** Refuses weights that do not fit beside what other slots hold or were promised. */
+  void requireRoom(int slot, ProjectionWeights.Packed packed) {
     int[] elements = packed.elements();
     for (int i = 0; i < parts.length; i++) {
       long room = parts[i].pool().room(slot);
@@ -81,9 +78,9 @@ final class SlotPools {
                 .formatted(
                     packed.adapter(),
                     site.label(),
-                    (long) bytes * elements[i],
-                    bytes * room,
-                    (long) bytes * parts[i].pool().size(),
+                    (long) parts[i].bytes() * elements[i],
+                    parts[i].bytes() * room,
+                    (long) parts[i].bytes() * parts[i].pool().size(),
                     slot));
       }
     }
@@ -173,6 +170,16 @@ final class SlotPools {
     return true;
   }
 
+  /** Whether a piece comes from a pool itself. */
+  boolean isMoving() {
+    for (Part part : parts) {
+      if (part.pool().isMove()) {
+        return true;
+      }
+    }
+    return false;
+  }
+
   int offset(int part, int slot) {
     return parts[part].pool().offset(slot);
   }
@@ -197,11 +204,7 @@ final class SlotPools {
     }
     range.init(0);
     moves.init(0);
-    boolean moving = false;
-    for (Part part : parts) {
-      moving |= part.pool().isMove();
-    }
-    if (!keeps || moving) {
+    if (!keeps || isMoving()) {
       return false;
     }
     for (Part part : parts) {

@@ -8,11 +8,13 @@ import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
 import java.util.List;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /** The built-in choices are those that docs/performance.md measured as the fastest. */
+@Tag("no-device")
 class BlockChoiceTest {
 
   private static BlockChoice choice(int hidden, int inner, int experts, int perToken, int rank) {

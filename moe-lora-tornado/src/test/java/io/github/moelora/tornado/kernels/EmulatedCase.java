@@ -14,6 +14,8 @@ import io.github.moelora.tornado.choice.OneShotTiling;
 import io.github.moelora.tornado.choice.SplitTiling;
 import io.github.moelora.tornado.choice.Tiling;
 import java.util.List;
+import java.util.Random;
+import java.util.function.ObjLongConsumer;
 
 /**
  * A small projection for the emulated device.
@@ -240,6 +242,28 @@ record EmulatedCase(
             16,
             GATE_UP),
         new EmulatedCase(
+            "more ranks than a thread reads at once, delta only",
+            DType.BF16,
+            36,
+            40,
+            5,
+            List.of(Slot.of(72)),
+            72,
+            new SplitTiling(1, 4, 1, 1, 4, 4, 2, 8, 16, 32, 3, 3),
+            16,
+            GATE_UP.deltaOnly()),
+        new EmulatedCase(
+            "numbers of z far below those of float16",
+            DType.F16,
+            36,
+            40,
+            5,
+            List.of(Slot.of(9).scaled(-24, 12)),
+            9,
+            new SplitTiling(1, 4, 1, 1, 4, 4, 2, 8, 16, 32, 3, 3),
+            16,
+            GATE_UP.deltaOnly()),
+        new EmulatedCase(
             "many ranks of many columns for few rows",
             DType.BF16,
             36,
@@ -403,6 +427,20 @@ record EmulatedCase(
   /** Those of the one-shot kernel. */
   static List<EmulatedCase> ofOneShot() {
     return all().stream().filter(each -> each.tiling instanceof OneShotTiling).toList();
+  }
+
+  /**
+   * Builds the case at random, and runs it in three orders of the threads.
+   *
+   * @param run runs kernels of the projection in the order of a seed, and checks
+   */
+  void run(ObjLongConsumer<EmulatedProjection> run) {
+    long seed = new Random().nextLong();
+    System.out.println(this + ": seed " + seed);
+    EmulatedProjection projection = build(seed);
+    for (int order = 0; order < 3; order++) {
+      run.accept(projection, seed + order);
+    }
   }
 
   EmulatedProjection build(long seed) {

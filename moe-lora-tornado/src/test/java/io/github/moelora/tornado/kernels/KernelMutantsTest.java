@@ -10,6 +10,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.List;
 import java.util.NavigableSet;
 import java.util.Optional;
@@ -119,38 +120,43 @@ class KernelMutantsTest {
     return fates;
   }
 
-  /** The cases, and how long all of their kernels take as they are. */
+  /**
+   * A case, ready to run.
+   *
+   * @param branches how long all of its kernels take as they are
+   */
+  private record Trial(EmulatedCase test, EmulatedProjection projection, long branches) {}
+
+  /** The cases, the shortest first: most mutants die of any, and loops without an end early. */
   private static final class Killer {
-    private final List<EmulatedCase> cases = EmulatedCase.all();
-    private final List<EmulatedProjection> projections = new ArrayList<>();
-    private final List<Long> branches = new ArrayList<>();
+    private final List<Trial> trials = new ArrayList<>();
 
     /**
      * @param shared a stage of all kernels, which makes all of them run
      */
     Killer(MutantClass shared) {
-      for (EmulatedCase test : cases) {
+      for (EmulatedCase test : EmulatedCase.all()) {
         EmulatedProjection projection = test.build(SEED);
         projection.run(SEED);
         KernelLoader loader = KernelLoader.of(shared, null);
         loader.allow(Long.MAX_VALUE);
         projection.runMutated(loader, SEED);
-        branches.add(Long.MAX_VALUE - loader.left());
-        projections.add(projection);
+        trials.add(new Trial(test, projection, Long.MAX_VALUE - loader.left()));
       }
+      trials.sort(Comparator.comparingLong(Trial::branches));
     }
 
     Fate run(Candidate candidate) {
       KernelLoader loader = KernelLoader.of(candidate.original, candidate.mutant);
-      for (int i = 0; i < projections.size(); i++) {
-        loader.allow(4 * branches.get(i) + 10_000);
+      for (Trial trial : trials) {
+        loader.allow(4 * trial.branches + 10_000);
         try {
-          projections.get(i).runMutated(loader, SEED);
+          trial.projection.runMutated(loader, SEED);
         } catch (LinkageError e) {
           // no kernel's fault
           throw e;
         } catch (AssertionError | RuntimeException e) {
-          return new Fate(candidate.mutant, Optional.of(cases.get(i) + ": " + e));
+          return new Fate(candidate.mutant, Optional.of(trial.test + ": " + e));
         }
       }
       return new Fate(candidate.mutant, Optional.empty());

@@ -1,9 +1,9 @@
 package io.github.moelora.tornado.kernels;
 
-import io.github.moelora.spi.BlockRule;
 import io.github.moelora.spi.HostPlanner;
 import io.github.moelora.spi.PlanArrays;
 import io.github.moelora.spi.PlanFormat;
+import io.github.moelora.testkit.FixedBlocks;
 import io.github.moelora.tornado.TestDevice;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
@@ -23,7 +23,7 @@ class PlanContractTest {
   class OnTheHost extends PlanContract {
     @Override
     Plan plan(Batch batch) {
-      HostPlanner planner = new HostPlanner(batch.config(), rule(batch.blockSize()));
+      HostPlanner planner = new HostPlanner(batch.config(), new FixedBlocks(batch.blockSize()));
       planner.plan(
           batch.adapterIds().length,
           MemorySegment.ofArray(batch.expertIds()),
@@ -145,19 +145,5 @@ class PlanContractTest {
     int[] array = new int[size];
     Arrays.fill(array, PlanContract.UNWRITTEN);
     return array;
-  }
-
-  private static BlockRule rule(int blockSize) {
-    return new BlockRule() {
-      @Override
-      public int maxBlockSize() {
-        return blockSize;
-      }
-
-      @Override
-      public int blockSize(int activePairs, int groups) {
-        return blockSize;
-      }
-    };
   }
 }

@@ -7,9 +7,9 @@ import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
 import io.github.moelora.Routing;
-import io.github.moelora.spi.BlockRule;
 import io.github.moelora.spi.HostPlanner;
 import io.github.moelora.spi.PlanFormat;
+import io.github.moelora.testkit.FixedBlocks;
 import io.github.moelora.testkit.Problem;
 import io.github.moelora.testkit.Seeds;
 import io.github.moelora.tornado.weights.FloatWeights;
@@ -27,19 +27,7 @@ class ChunkTest {
   private static final MoeModel MODEL = new MoeModel(8, 4, 3, GateUp.HALVES, List.of(0));
 
   private static Routing plan(MoeLoraConfig config, Problem problem, int blockSize) {
-    BlockRule rule =
-        new BlockRule() {
-          @Override
-          public int maxBlockSize() {
-            return blockSize;
-          }
-
-          @Override
-          public int blockSize(int activePairs, int groups) {
-            return blockSize;
-          }
-        };
-    HostPlanner planner = new HostPlanner(config, rule);
+    HostPlanner planner = new HostPlanner(config, new FixedBlocks(blockSize));
     planner.plan(
         problem.tokens(),
         MemorySegment.ofArray(problem.expertIds()),

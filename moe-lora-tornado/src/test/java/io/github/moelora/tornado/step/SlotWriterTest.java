@@ -19,6 +19,11 @@ import io.github.moelora.tornado.weights.FloatWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -35,11 +40,15 @@ class SlotWriterTest {
     final List<ProjectionWeights> weights = new ArrayList<>();
     final List<int[]> tables = new ArrayList<>();
     final MoeLoraConfig config;
-    final SlotWriter writer = new SlotWriter(weights, this::store);
+    final ReentrantLock turn = new ReentrantLock(true);
+    final SlotWriter writer = new SlotWriter(weights, this::store, turn);
     int stores;
     int failFrom = Integer.MAX_VALUE;
     int failures;
     boolean afterStoring;
+
+    /** Runs while a piece is stored. */
+    Runnable duringStore = () -> {};
 
     Device(int poolRanks) {
       config =
@@ -51,6 +60,7 @@ class SlotWriterTest {
     private void store(int index) {
       boolean fails = stores >= failFrom && stores < failFrom + failures;
       stores++;
+      duringStore.run();
       if (fails && !afterStoring) {
         throw new OutOfMemoryError("before storing");
       }
@@ -136,7 +146,7 @@ class SlotWriterTest {
         expected = before;
         failed++;
       }
-      assertThat(device.writer.hasLost()).isFalse();
+      assertThat(device.writer.loss()).isNull();
       device.check(0, expected);
       device.check(2, other);
       if (device.stores <= last + at) {
@@ -159,7 +169,7 @@ class SlotWriterTest {
     device.failures = 3;
     assertThatThrownBy(() -> device.unload(1)).isInstanceOf(OutOfMemoryError.class);
     device.check(1, before);
-    assertThat(device.writer.hasLost()).isFalse();
+    assertThat(device.writer.loss()).isNull();
   }
 
   /** Without room for both, the old weights are overwritten. */
@@ -171,7 +181,7 @@ class SlotWriterTest {
     device.failures = 3;
     assertThatThrownBy(() -> device.load(1, adapter(RANK - 7)))
         .isInstanceOf(OutOfMemoryError.class);
-    assertThat(device.writer.hasLost()).isTrue();
+    assertThat(device.writer.loss()).isInstanceOf(OutOfMemoryError.class);
   }
 
   /** Gaps between others' weights are joined on the way, and a failure there is repeated. */
@@ -194,6 +204,88 @@ class SlotWriterTest {
       device.check(2, large);
       device.check(1, small);
     }
+  }
+
+  // ---- runs beside a change ----
+
+  /**
+   * Runs that ask for the device whenever a piece is stored, and look at weights once they have it.
+   */
+  private static final class Runs implements AutoCloseable {
+    final Device device;
+    final Runnable look;
+    final List<Integer> cameAfter = new ArrayList<>();
+    final ExecutorService threads = Executors.newVirtualThreadPerTaskExecutor();
+    final List<CompletableFuture<Void>> runs = new ArrayList<>();
+
+    Runs(Device device, Runnable look) {
+      this.device = device;
+      this.look = look;
+      device.duringStore = this::ask;
+    }
+
+    private void ask() {
+      if (device.turn.hasQueuedThreads()) {
+        return;
+      }
+      runs.add(
+          CompletableFuture.runAsync(
+              () -> {
+                device.turn.lock();
+                try {
+                  cameAfter.add(device.stores);
+                  look.run();
+                } finally {
+                  device.turn.unlock();
+                }
+              },
+              threads));
+      while (!device.turn.hasQueuedThreads()) {
+        Thread.onSpinWait();
+      }
+    }
+
+    @Override
+    public void close() {
+      device.duringStore = () -> {};
+      threads.close();
+      runs.forEach(CompletableFuture::join);
+    }
+  }
+
+  @Test
+  void aRunWaitsForOnePieceAndNotForTheChange() {
+    LoraAdapter other = adapter(5);
+    Device device = new Device(3 * RANK);
+    device.load(2, other);
+    int first = device.stores;
+    Runs runs = new Runs(device, () -> device.check(2, other));
+    try (runs) {
+      device.load(0, adapter(RANK));
+    }
+    int pieces = device.stores - first;
+    assertThat(pieces).isGreaterThan(MODEL.layers().size() * 2);
+    assertThat(runs.cameAfter)
+        .containsExactlyElementsOf(
+            IntStream.rangeClosed(first + 1, device.stores).boxed().toList());
+  }
+
+  /** Weights on the move are in two parts until the last of them is stored. */
+  @Test
+  void noRunComesWhileWeightsMove() {
+    LoraAdapter small = adapter(20);
+    Device device = new Device(60);
+    device.load(0, small);
+    device.load(1, small);
+    device.load(2, small);
+    device.unload(0);
+    device.unload(2);
+    int first = device.stores;
+    Runs runs = new Runs(device, () -> device.check(1, small));
+    try (runs) {
+      device.load(2, adapter(40));
+    }
+    assertThat(runs.cameAfter.size()).isBetween(4, device.stores - first - 4);
   }
 
   @Test

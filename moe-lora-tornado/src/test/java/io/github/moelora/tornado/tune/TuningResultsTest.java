@@ -9,9 +9,11 @@ import io.github.moelora.tornado.choice.OneShotTiling;
 import io.github.moelora.tornado.choice.Tuning;
 import java.util.ArrayList;
 import java.util.List;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 /** From times to rules, and from rules to block sizes. */
+@Tag("no-device")
 class TuningResultsTest {
   private static final Tuning.Shape SHAPE =
       new Tuning.Shape(64, 32, 8, 2, GateUp.HALVES, 16, DType.BF16);
