@@ -212,9 +212,9 @@ public final class EnginePlans {
       use(source, target.graph());
       target.graph().transferToDevice(DataTransferMode.UNDER_DEMAND, plan.handles());
       memory.map(source.graph, plan.handles(), plan.arrays(), plan.name());
-      plan.append(target, "lora%d".formatted(memory.nextPlan()), (PairPlan) source.plan);
+      String task = "lora%d".formatted(memory.nextPlan());
+      plan.append(target, task, (PairPlan) source.plan, source.takeErrors());
       source.sorted = plan;
-      source.errorsTaken = true;
     }
     return plan;
   }

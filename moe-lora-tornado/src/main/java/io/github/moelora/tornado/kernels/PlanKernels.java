@@ -32,8 +32,8 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
  * {@code [T]}; {@code expertMap} int32 {@code [E]}, read if the step says so; {@code expertIds}
  * int32 {@code [T, K]}; {@code errors} int32, a word for each work-group, to which it adds its
  * pairs with an id out of range; the plan as {@link PlanFormat} says; {@code maxPairs} of a step,
- * others are ignored; {@code shift} of the size of a chunk, {@code 1 << shift}; {@code threads} of
- * a work-group.
+ * others are ignored; {@code countErrors} 1 to add to {@code errors}, else 0; {@code shift} of the
+ * size of a chunk, {@code 1 << shift}; {@code threads} of a work-group.
  */
 public final class PlanKernels {
   /** Pairs of a part, whose groups are counted together. */
@@ -75,6 +75,7 @@ public final class PlanKernels {
       IntArray blockExperts,
       IntArray blockAdapters,
       int maxPairs,
+      int countErrors,
       int blockSize,
       int shift,
       int threads) {
@@ -172,7 +173,7 @@ public final class PlanKernels {
       }
     }
     if (tid == 0) {
-      addErrors(errors, 0, blocks[from + n - 1] >> WRONG);
+      addErrors(errors, 0, countErrors * (blocks[from + n - 1] >> WRONG));
       if (pairs == 0) {
         setActive(counts, 0, blockSize);
         counts.set(PlanFormat.ALL_BLOCKS, 0);
@@ -199,6 +200,7 @@ public final class PlanKernels {
       IntArray ranks,
       IntArray chunkCounts,
       int maxPairs,
+      int countErrors,
       int blockSize,
       int groups,
       int shift,
@@ -230,7 +232,7 @@ public final class PlanKernels {
         ctx.localBarrier();
       }
       if (tid == 0) {
-        addErrors(errors, chunk, wrong[0]);
+        addErrors(errors, chunk, countErrors * wrong[0]);
       }
       for (int width = 2; width <= n; width <<= 1) {
         for (int apart = width >> 1; apart > 0; apart >>= 1) {
@@ -380,6 +382,7 @@ public final class PlanKernels {
       IntArray blockExperts,
       IntArray blockAdapters,
       int maxPairs,
+      int countErrors,
       int blockSize,
       int groups,
       int shift,
@@ -464,7 +467,7 @@ public final class PlanKernels {
       }
     }
     if (tid == 0) {
-      addErrors(errors, 0, found);
+      addErrors(errors, 0, countErrors * found);
       setActive(counts, starts[groups - 1], blockSize);
       counts.set(PlanFormat.ALL_BLOCKS, blocks);
       setSizes(step, counts, pairs, blockSize);
@@ -488,6 +491,7 @@ public final class PlanKernels {
       IntArray ranks,
       IntArray chunkCounts,
       int maxPairs,
+      int countErrors,
       int blockSize,
       int groups,
       int shift,
@@ -520,7 +524,7 @@ public final class PlanKernels {
         ctx.localBarrier();
       }
       if (tid == 0) {
-        addErrors(errors, chunk, wrong[0]);
+        addErrors(errors, chunk, countErrors * wrong[0]);
       }
       for (int i = tid; i < n; i += threads) {
         int before = 0;

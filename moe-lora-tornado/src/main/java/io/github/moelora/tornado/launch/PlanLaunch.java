@@ -137,8 +137,9 @@ public final class PlanLaunch {
    *
    * @param step what the engine said of the step
    * @param expertIds int32 {@code [T, K]}, the router's
+   * @param countErrors whether ids out of range are counted here
    */
-  public record Input(StepArrays step, IntArray expertIds) {}
+  public record Input(StepArrays step, IntArray expertIds, boolean countErrors) {}
 
   private static void sortFew(
       Target target, String task, Shape shape, Input input, DevicePlan plan) {
@@ -158,6 +159,7 @@ public final class PlanLaunch {
             plan.blockExperts(),
             plan.blockAdapters(),
             shape.maxPairs(),
+            input.countErrors() ? 1 : 0,
             shape.blockSize(),
             shape.shift(),
             shape.threads());
@@ -182,6 +184,7 @@ public final class PlanLaunch {
             plan.blockExperts(),
             plan.blockAdapters(),
             shape.maxPairs(),
+            input.countErrors() ? 1 : 0,
             shape.blockSize(),
             shape.groups(),
             shape.shift(),
@@ -205,6 +208,7 @@ public final class PlanLaunch {
             chunks.ranks(),
             chunks.counts(),
             shape.maxPairs(),
+            input.countErrors() ? 1 : 0,
             shape.blockSize(),
             shape.groups(),
             shape.shift(),
@@ -228,6 +232,7 @@ public final class PlanLaunch {
             chunks.ranks(),
             chunks.counts(),
             shape.maxPairs(),
+            input.countErrors() ? 1 : 0,
             shape.blockSize(),
             shape.groups(),
             shape.shift(),

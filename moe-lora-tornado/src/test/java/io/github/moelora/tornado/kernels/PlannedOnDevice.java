@@ -110,7 +110,7 @@ final class PlannedOnDevice implements AutoCloseable {
         new Target(graph, name, grids),
         "lora",
         shape,
-        new PlanLaunch.Input(step, expertIds),
+        new PlanLaunch.Input(step, expertIds, true),
         plan,
         chunks);
   }
