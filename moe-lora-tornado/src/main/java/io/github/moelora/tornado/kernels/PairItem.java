@@ -144,10 +144,11 @@ final class PairItem {
     }
   }
 
+  /** Whether a slice has some of the columns; one comparison, see the package's rules. */
   private static boolean covers(int[] item, IntArray slices, int slice) {
     int first = slices.get(slice + SliceTable.FIRST_COLUMN);
-    int columns = slices.get(slice + SliceTable.COLUMNS);
-    return first < item[END] && first + columns > item[FIRST];
+    int end = first + slices.get(slice + SliceTable.COLUMNS);
+    return Math.min(end, item[END]) > Math.max(first, item[FIRST]);
   }
 
   /** Whether the columns have a delta. */

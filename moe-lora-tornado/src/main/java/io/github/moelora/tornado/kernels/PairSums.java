@@ -34,8 +34,8 @@ final class PairSums {
   static int rank(int[] item, int pass, int tid) {
     int ranks = 8 << item[PairItem.TILE_SHIFT];
     int rank = 8 * item[PairItem.FIRST_TILE] + pass * ranks + tid;
-    boolean needed =
-        tid < ranks && rank >= item[PairItem.FIRST_RANK] && rank < item[PairItem.END_RANK];
-    return needed ? rank : -1;
+    rank = rank < item[PairItem.FIRST_RANK] ? -1 : rank;
+    rank = rank < item[PairItem.END_RANK] ? rank : -1;
+    return tid < ranks ? rank : -1;
   }
 }

@@ -39,7 +39,7 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
  */
 class ActivationsTest {
   private static final int HIDDEN = 5;
-  private static final int INNER = 7;
+  private static final int INNER = 37;
   private static final int TOKENS = 2;
   private static final int RANK = 3;
 
@@ -61,7 +61,6 @@ class ActivationsTest {
     // beyond where gpt-oss clamps, too
     FloatArray base = numbers(TOKENS * width, 6);
     FloatArray out = new FloatArray(TOKENS * INNER);
-    out.init(Float.NaN);
     IntArray expertIds = new IntArray(TOKENS);
     expertIds.init(0);
     FloatArray weights = numbers(TOKENS, 1);
@@ -86,20 +85,24 @@ class ActivationsTest {
       tasks.attach(plan, 1);
       LoraSlice slice = new LoraSlice(0, a, b, 0.5f);
       lora.load(0, LoraAdapter.builder("any").add(0, Projection.GATE_UP, 0, slice).build());
-      tasks.begin(TOKENS, 0, -1);
-      plan.withGraph(0).execute();
-      for (int t = 0; t < TOKENS; t++) {
-        double[] sums = new double[width];
-        for (int c = 0; c < width; c++) {
-          sums[c] = base.get(t * width + c) + (t == 0 ? 0.5 * product(a, b, x, c) : 0);
-        }
-        for (int i = 0; i < INNER; i++) {
-          int gate = gateUp == GateUp.INTERLEAVED ? 2 * i : i;
-          int up = gateUp == GateUp.INTERLEAVED ? gate + 1 : gateUp.gated() ? INNER + i : i;
-          double expected = EmulatedPairs.activation(number, sums[gate], sums[up]);
-          assertThat((double) out.get(t * INNER + i))
-              .as("seed %d, out[%d, %d]", seed, t, i)
-              .isCloseTo(expected, within(1e-5 * (1 + Math.abs(sums[gate] * sums[up]))));
+      // of one token, work-groups share the columns
+      for (int tokens = TOKENS; tokens > 0; tokens--) {
+        out.init(Float.NaN);
+        tasks.begin(tokens, 0, -1);
+        plan.withGraph(0).execute();
+        for (int t = 0; t < tokens; t++) {
+          double[] sums = new double[width];
+          for (int c = 0; c < width; c++) {
+            sums[c] = base.get(t * width + c) + (t == 0 ? 0.5 * product(a, b, x, c) : 0);
+          }
+          for (int i = 0; i < INNER; i++) {
+            int gate = gateUp == GateUp.INTERLEAVED ? 2 * i : i;
+            int up = gateUp == GateUp.INTERLEAVED ? gate + 1 : gateUp.gated() ? INNER + i : i;
+            double expected = EmulatedPairs.activation(number, sums[gate], sums[up]);
+            assertThat((double) out.get(t * INNER + i))
+                .as("seed %d, out[%d, %d]", seed, t, i)
+                .isCloseTo(expected, within(1e-5 * (1 + Math.abs(sums[gate] * sums[up]))));
+          }
         }
       }
       plan.withAllGraphs().freeDeviceMemory();
