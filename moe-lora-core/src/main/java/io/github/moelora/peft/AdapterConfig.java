@@ -15,6 +15,7 @@ import java.util.Set;
 import java.util.function.BooleanSupplier;
 import java.util.function.Function;
 import java.util.regex.PatternSyntaxException;
+import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /** {@code adapter_config.json}: which modules an adapter targets, and with which rank and scale. */
@@ -467,6 +468,13 @@ final class AdapterConfig {
     budget.spend(name.length());
     return name.endsWith(end)
         && (name.length() == end.length() || name.charAt(name.length() - end.length() - 1) == '.');
+  }
+
+  /** The parameters that the config or an option names, for messages. */
+  String namedParameters() {
+    return targetParameters.isEmpty()
+        ? "none"
+        : targetParameters.stream().sorted().collect(Collectors.joining(", "));
   }
 
   /** Whether the config names parameters at all. */

@@ -233,7 +233,7 @@ final class EntryReader {
           outermost,
           "the config's target_parameters must name the parameter of %s (or an option does)"
               .formatted(experts),
-          "none");
+          config.namedParameters());
     }
     if (options.nesting() == null
         && targeted.contains(Parameter.GATE_PROJ)

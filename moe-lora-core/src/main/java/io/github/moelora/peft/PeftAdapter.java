@@ -489,6 +489,9 @@ public final class PeftAdapter implements AutoCloseable {
    * <p>Where a model interleaves the columns of gate and up and the file has a pair for each of
    * them, the two are copied into one pair on the heap.
    *
+   * <p>The files must not become shorter before {@link MoeLora#load} has returned: the slot keeps
+   * what it had, but the JVM's {@link InternalError} names no file. {@link #loadInto} names it.
+   *
    * @throws AdapterFormatException if a tensor does not fit the model, a weight is not finite, or
    *     the file can be read in two ways
    * @throws IllegalStateException if this is closed

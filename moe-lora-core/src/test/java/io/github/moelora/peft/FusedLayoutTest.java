@@ -223,7 +223,11 @@ final class FusedLayoutTest {
       requireRefused(files, MODEL, "shape[0] must be the model's output width 5, got 10");
     } else {
       requireRefused(
-          files, MODEL, "target_parameters must name the parameter of model.layers.2.mlp.experts");
+          files,
+          MODEL,
+          "target_parameters must name the parameter of model.layers.2.mlp.experts (or an option"
+              + " does), got %smodel.layers.12.mlp.experts.gate_up_proj"
+                  .formatted(target.compareTo("m") < 0 ? target + ", " : ""));
     }
   }
 
