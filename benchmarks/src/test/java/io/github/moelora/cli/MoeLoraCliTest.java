@@ -4,7 +4,10 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import java.io.PrintWriter;
 import java.io.StringWriter;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 import picocli.CommandLine;
@@ -88,6 +91,22 @@ final class MoeLoraCliTest {
         .isEqualTo(
             "moe-lora: not enough memory: too much; take a smaller case, or a larger heap with"
                 + " JAVA_OPTS=-Xmx...\n");
+  }
+
+  /** The launcher ends as the program does: 2 for a backend that cannot be used. */
+  @Test
+  void withoutAnSdkTheLauncherSaysSo(@TempDir Path home) throws Exception {
+    Path launcher = Path.of("..", "scripts", "tornado-run").toAbsolutePath().normalize();
+    ProcessBuilder builder = new ProcessBuilder("bash", launcher.toString(), "devices");
+    builder.environment().put("HOME", home.toString());
+    builder.environment().put("TORNADOVM_HOME", home.resolve("none").toString());
+    builder.environment().put("JAVA_HOME", System.getProperty("java.home"));
+    Path err = home.resolve("err");
+    Process process =
+        builder.redirectOutput(home.resolve("out").toFile()).redirectError(err.toFile()).start();
+    assertThat(process.waitFor()).isEqualTo(2);
+    assertThat(home.resolve("out")).isEmptyFile();
+    assertThat(Files.readString(err)).startsWith("No TornadoVM SDK found: ").hasLineCount(1);
   }
 
   @CommandLine.Command
