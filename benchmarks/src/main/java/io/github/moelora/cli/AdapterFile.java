@@ -1,6 +1,8 @@
 package io.github.moelora.cli;
 
+import io.github.moelora.AdapterFormatException;
 import io.github.moelora.LoraAdapter;
+import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.MoeModel;
 import io.github.moelora.gguf.GgufAdapter;
 import io.github.moelora.peft.PeftAdapter;
@@ -45,14 +47,33 @@ sealed interface AdapterFile extends AutoCloseable {
   /**
    * The adapter for a model.
    *
-   * @throws io.github.moelora.AdapterFormatException if the file is refused
+   * @throws AdapterFormatException if the file is refused
    */
   LoraAdapter toLoraAdapter(MoeModel model);
 
   /**
+   * The adapter for a model, if a slot can hold it: what the commands compute with.
+   *
+   * @throws AdapterFormatException if the file is refused, or its rank is above {@link
+   *     MoeLoraConfig#RANK_LIMIT}
+   */
+  default LoraAdapter toSlotAdapter(MoeModel model) {
+    LoraAdapter adapter = toLoraAdapter(model);
+    if (adapter.maxRank() > MoeLoraConfig.RANK_LIMIT) {
+      throw new AdapterFormatException(
+          file(),
+          null,
+          "the rank of an expert or linear layer must be in [1, %d]"
+              .formatted(MoeLoraConfig.RANK_LIMIT),
+          adapter.maxRank());
+    }
+    return adapter;
+  }
+
+  /**
    * Reads every weight.
    *
-   * @throws io.github.moelora.AdapterFormatException if one is not finite
+   * @throws AdapterFormatException if one is not finite
    */
   void checkWeights();
 

@@ -207,7 +207,7 @@ final class BenchCommand implements Callable<Integer> {
 
   private void requireOptions() {
     Options.requireAtLeastOne("--tokens", tokens);
-    Options.requireAtLeastOne("--ranks", ranks);
+    ranks.forEach(rank -> Options.requireRank("--ranks", rank));
     Options.requireAtLeastOne("--adapters", adapters);
     if (!(memoryGib > 0)) {
       throw new IllegalArgumentException("--memory must be more than 0, got " + memoryGib);

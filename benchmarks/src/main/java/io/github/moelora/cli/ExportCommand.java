@@ -14,6 +14,7 @@ import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
@@ -82,8 +83,7 @@ final class ExportCommand implements Callable<Integer> {
   public Integer call() throws IOException {
     if ((gguf == null) == (to == null) || (to == null) != (out == null)) {
       throw new IllegalArgumentException(
-          "either --to and --out or --gguf must be given, got --to %s, --out %s, --gguf %s"
-              .formatted(to, out, gguf));
+          "either --to and --out or --gguf must be given, got " + given());
     }
     Output.requireWritable("--gguf", gguf);
     ModelHints hints = modelOptions.hints();
@@ -100,6 +100,21 @@ final class ExportCommand implements Callable<Integer> {
       text.flush();
       return MoeLoraCli.CHECK_FAILED;
     }
+  }
+
+  /** The options that say where to write, as they were given. */
+  private String given() {
+    List<String> options = new ArrayList<>();
+    if (to != null) {
+      options.add("--to " + to);
+    }
+    if (out != null) {
+      options.add("--out " + out);
+    }
+    if (gguf != null) {
+      options.add("--gguf " + gguf);
+    }
+    return options.isEmpty() ? "none of them" : String.join(", ", options);
   }
 
   private static PeftExport.Target targetOf(String layout) {

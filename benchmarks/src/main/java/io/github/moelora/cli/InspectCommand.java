@@ -71,7 +71,7 @@ final class InspectCommand implements Callable<Integer> {
   /** What `run` does with the file before it computes anything. */
   private void requireUsable(AdapterFile file) throws IOException {
     if (file.hasExperts()) {
-      file.toLoraAdapter(modelOptions.inferAny(List.of(file)));
+      file.toSlotAdapter(modelOptions.inferAny(List.of(file)));
     } else {
       file.checkWeights();
     }
@@ -93,7 +93,21 @@ final class InspectCommand implements Callable<Integer> {
         denseRows(adapter),
         adapter.ignoredTensors(),
         adapter.warnings(),
-        adapter.notes());
+        notes(adapter));
+  }
+
+  /** The adapter's notes, and what its table rests on where the file does not say it. */
+  private static List<String> notes(PeftAdapter adapter) {
+    List<String> notes = new ArrayList<>(adapter.notes());
+    boolean stacked =
+        adapter.entries().stream().anyMatch(e -> e.packing() == PeftAdapter.Packing.STACKED);
+    if (stacked && adapter.peftVersion().equals("unrecorded")) {
+      notes.add(
+          "no version of PEFT is recorded: experts and ranks are shown as the config's rank"
+              + " divides the rows; a trainer that lowered the ranks of the experts alone has more"
+              + " experts of a lower rank");
+    }
+    return notes;
   }
 
   /** Other modules by their names with the numbers taken out. */

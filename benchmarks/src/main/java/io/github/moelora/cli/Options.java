@@ -1,5 +1,6 @@
 package io.github.moelora.cli;
 
+import io.github.moelora.MoeLoraConfig;
 import java.util.List;
 
 /** Checks of options that several commands have. */
@@ -15,6 +16,20 @@ public final class Options {
   public static void requireAtLeastOne(String name, int value) {
     if (value < 1) {
       throw new IllegalArgumentException("%s must be at least 1, got %d".formatted(name, value));
+    }
+  }
+
+  /**
+   * Refuses a rank that no slot can hold.
+   *
+   * @param name of the option, for the message
+   * @throws IllegalArgumentException if {@code rank} is outside 1 to {@link
+   *     MoeLoraConfig#RANK_LIMIT}
+   */
+  static void requireRank(String name, int rank) {
+    if (rank < 1 || rank > MoeLoraConfig.RANK_LIMIT) {
+      throw new IllegalArgumentException(
+          "%s must be in [1, %d], got %d".formatted(name, MoeLoraConfig.RANK_LIMIT, rank));
     }
   }
 

@@ -196,7 +196,7 @@ final class RunCommand implements Callable<Integer> {
           "--experts-per-token must be at most the number of experts %d, got %d"
               .formatted(model.experts(), expertsPerToken));
     }
-    List<LoraAdapter> adapters = files.stream().map(file -> file.toLoraAdapter(model)).toList();
+    List<LoraAdapter> adapters = files.stream().map(file -> file.toSlotAdapter(model)).toList();
     int maxRank = adapters.stream().mapToInt(LoraAdapter::maxRank).max().orElse(1);
     MoeLoraConfig config =
         MoeLoraConfig.of(model, adapters.size(), expertsPerToken)

@@ -237,6 +237,7 @@ final class TuneCommand implements Callable<Integer> {
   }
 
   private void requireOptions() {
+    Options.requireRank("--rank", rank);
     Options.requireAtLeastOne("--adapters", adapters);
     Options.requireAtLeastOne("--max-tokens", maxTokens);
     placeOptions.requireKnown();

@@ -7,6 +7,8 @@ import io.github.moelora.cli.golden.TensorFile;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -67,6 +69,65 @@ final class InspectCommandTest {
             "other modules                    count  rank  scale  type    bytes",
             "model.layers.N.self_attn.q_proj      2     4    2.0  F32   4.0 KiB",
             "model.layers.N.self_attn.v_proj      2     4    2.0  F32   3.0 KiB");
+  }
+
+  /** No backend takes it, so it must not pass for usable; no message names the slots' own limit. */
+  @Test
+  void aRankThatNoSlotHoldsIsRefused() throws IOException {
+    for (int rank : new int[] {512, 513}) {
+      TensorFile file = new TensorFile();
+      String module = "base_model.model.model.layers.0.mlp.experts.0.";
+      for (String name : List.of("gate_proj", "up_proj", "down_proj")) {
+        boolean down = name.equals("down_proj");
+        file.add(module + name + ".lora_A.weight", "F32", rank, down ? 3 : 4);
+        file.add(module + name + ".lora_B.weight", "F32", down ? 4 : 3, rank);
+      }
+      file.write(directory.resolve("adapter_model.safetensors"));
+      Output.writeJson(
+          directory.resolve("adapter_config.json"),
+          Map.of("peft_type", "LORA", "r", rank, "lora_alpha", 1));
+      CommandRun inspect = CommandRun.of("inspect", directory);
+      CommandRun run =
+          CommandRun.of("run", "--adapter", "a=" + directory, "--experts-per-token", 1);
+      if (rank == 512) {
+        assertThat(inspect.exitCode()).isZero();
+        assertThat(run.exitCode()).isZero();
+      } else {
+        String message =
+            directory.resolve("adapter_model.safetensors")
+                + ": the rank of an expert or linear layer must be in [1, 512], got 513";
+        assertThat(inspect.exitCode()).isEqualTo(1);
+        assertThat(inspect.out()).endsWith("refused: " + message + "\n");
+        assertThat(run.exitCode()).isEqualTo(1);
+        assertThat(run.err()).endsWith("moe-lora: " + message + "\n");
+      }
+    }
+  }
+
+  /** Eight experts of rank 1 whose config says 4: two of rank 4 is only what the config makes. */
+  @Test
+  void anUnknownNumberOfExpertsIsNotShownAsAFact() throws IOException {
+    TensorFile file = new TensorFile();
+    String module = "base_model.model.model.layers.0.mlp.experts.";
+    file.add(module + "base_layer.lora_A.weight", "F32", 8, 8);
+    file.add(module + "base_layer.lora_B.weight", "F32", 12, 8);
+    file.add(module + "lora_A.weight", "F32", 8, 6);
+    file.add(module + "lora_B.weight", "F32", 8, 8);
+    file.write(directory.resolve("adapter_model.safetensors"));
+    Map<String, Object> config = new LinkedHashMap<>();
+    config.put("peft_type", "LORA");
+    config.put("r", 4);
+    config.put("lora_alpha", 4);
+    config.put("target_parameters", List.of("experts.gate_up_proj", "experts.down_proj"));
+    Output.writeJson(directory.resolve("adapter_config.json"), config);
+    String note = "note: no version of PEFT is recorded: experts and ranks are shown as";
+    CommandRun run = CommandRun.of("inspect", directory);
+    assertThat(run.exitCode()).isEqualTo(2);
+    assertThat(run.out()).contains(note);
+    assertThat(run.err()).contains("experts must be given");
+    config.put("peft_version", "0.21.0");
+    Output.writeJson(directory.resolve("adapter_config.json"), config);
+    assertThat(CommandRun.of("inspect", directory).out()).doesNotContain("note: ");
   }
 
   /** Hundreds of names with the same form are one line. */
