@@ -20,6 +20,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import uk.ac.manchester.tornado.api.GridScheduler;
@@ -57,9 +58,19 @@ class EngineRoutingTest {
   private final FloatArray active = new FloatArray(PAIRS * INNER);
   private final FloatArray combined = new FloatArray(TOKENS * HIDDEN);
 
+  private final List<TornadoExecutionPlan> opened = new ArrayList<>();
+
   @BeforeAll
   static void requireDevice() {
     TestDevice.require();
+  }
+
+  /**
+   * Also after a failure: on PTX, memory that stays pinned would make the tests that follow fail.
+   */
+  @AfterEach
+  void free() {
+    opened.forEach(plan -> plan.withAllGraphs().freeDeviceMemory());
   }
 
   @Test
@@ -86,7 +97,6 @@ class EngineRoutingTest {
       lora.unload(2);
       slots[2] = null;
       check(tasks, plan, TOKENS, ids(TOKENS, SLOTS), config);
-      plan.withAllGraphs().freeDeviceMemory();
     }
   }
 
@@ -133,7 +143,6 @@ class EngineRoutingTest {
       // counted once for the layer, whatever the number of calls
       assertThat(tasks.begin(TOKENS, adapters)).isEqualTo(3);
       assertThat(tasks.begin(TOKENS, adapters)).isZero();
-      plan.withAllGraphs().freeDeviceMemory();
     }
   }
 
@@ -180,6 +189,7 @@ class EngineRoutingTest {
     GridScheduler grids = new GridScheduler();
     tasks.addGrids(grids);
     plan.withGridScheduler(grids);
+    opened.add(plan);
     tasks.attach(plan, 2);
     return plan;
   }

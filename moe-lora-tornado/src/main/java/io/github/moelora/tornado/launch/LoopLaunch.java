@@ -13,6 +13,14 @@ import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 
 /** Appends shrink and expand of one projection on float32 activations to a task graph. */
 public final class LoopLaunch {
+  /**
+   * Ranks or columns, and rows, of a work-group on a GPU. A warp of 8 times 4 threads then reads 8
+   * rows of weights and 4 of x or z, one of 32 ranks or columns reads 32 and 1. TornadoVM by itself
+   * makes squares as large as the compiled kernel's registers allow, up to 32 times 32 threads: too
+   * few work-groups for a small batch, and other ones on each backend.
+   */
+  private static final int SIDE = 8;
+
   private LoopLaunch() {}
 
   /**
@@ -33,6 +41,14 @@ public final class LoopLaunch {
    * @param outputWidth columns of the projection
    */
   public record Bounds(int rows, int zStride, int outputWidth) {}
+
+  /** Appends the tasks, and enters their grids, which suit GPUs. */
+  public static void append(
+      Target target, String name, ProjectionWeights weights, Bounds bounds, Arrays arrays) {
+    append(target.graph(), name, weights, bounds, arrays);
+    target.addSquares(name + "Shrink", bounds.zStride(), bounds.rows(), SIDE);
+    target.addSquares(name + "Expand", bounds.outputWidth(), bounds.rows(), SIDE);
+  }
 
   /** Appends the tasks {@code name + "Shrink"} and {@code name + "Expand"}. */
   public static void append(

@@ -4,6 +4,7 @@ import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.WorkerGrid;
 import uk.ac.manchester.tornado.api.WorkerGrid1D;
+import uk.ac.manchester.tornado.api.WorkerGrid2D;
 
 /**
  * Where tasks go.
@@ -18,6 +19,20 @@ public record Target(TaskGraph graph, String graphName, GridScheduler scheduler)
   void addGrid(String task, int groups, int threads) {
     WorkerGrid grid = new WorkerGrid1D(groups * threads);
     grid.setLocalWork(threads, 1, 1);
+    scheduler.addWorkerGrid(graphName + "." + task, grid);
+  }
+
+  /**
+   * Enters the grid of a task with two parallel loops.
+   *
+   * @param inner iterations of the inner loop
+   * @param outer iterations of the outer loop
+   * @param side threads of a work-group for each of them
+   */
+  void addSquares(String task, int inner, int outer, int side) {
+    WorkerGrid grid =
+        new WorkerGrid2D(Math.ceilDiv(inner, side) * side, Math.ceilDiv(outer, side) * side);
+    grid.setLocalWork(side, side, 1);
     scheduler.addWorkerGrid(graphName + "." + task, grid);
   }
 }
