@@ -13,14 +13,6 @@ import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 
 /** Appends shrink and expand of one projection on float32 activations to a task graph. */
 public final class LoopLaunch {
-  /**
-   * Ranks or columns, and rows, of a work-group on a GPU. A warp of 8 times 4 threads then reads 8
-   * rows of weights and 4 of x or z, one of 32 ranks or columns reads 32 and 1. TornadoVM by itself
-   * makes squares as large as the compiled kernel's registers allow, up to 32 times 32 threads: too
-   * few work-groups for a small batch, and other ones on each backend.
-   */
-  private static final int SIDE = 8;
-
   private LoopLaunch() {}
 
   /**
@@ -42,12 +34,18 @@ public final class LoopLaunch {
    */
   public record Bounds(int rows, int zStride, int outputWidth) {}
 
-  /** Appends the tasks, and enters their grids, which suit GPUs. */
+  /**
+   * Appends the tasks, and enters grids for GPUs: work-groups of one tile. A warp of 8 times 4
+   * threads reads 8 rows of weights and 4 of x or z, where one of 32 ranks or columns reads 32 and
+   * 1. TornadoVM by itself makes squares as large as the compiled kernel's registers allow, up to
+   * 32 times 32 threads: too few work-groups for a small batch, and other ones on each backend.
+   */
   public static void append(
       Target target, String name, ProjectionWeights weights, Bounds bounds, Arrays arrays) {
     append(target.graph(), name, weights, bounds, arrays);
-    target.addSquares(name + "Shrink", bounds.zStride(), bounds.rows(), SIDE);
-    target.addSquares(name + "Expand", bounds.outputWidth(), bounds.rows(), SIDE);
+    int rows = FloatLoops.tiles(bounds.rows());
+    target.addTiles(name + "Shrink", FloatLoops.tiles(bounds.zStride()), rows, FloatLoops.SIDE);
+    target.addTiles(name + "Expand", FloatLoops.tiles(bounds.outputWidth()), rows, FloatLoops.SIDE);
   }
 
   /** Appends the tasks {@code name + "Shrink"} and {@code name + "Expand"}. */
@@ -77,8 +75,8 @@ public final class LoopLaunch {
             weights.pool(),
             arrays.x(),
             arrays.z(),
-            bounds.rows(),
-            bounds.zStride())
+            FloatLoops.tiles(bounds.rows()),
+            FloatLoops.tiles(bounds.zStride()))
         .task(
             name + "Expand",
             FloatLoops::expand,
@@ -92,7 +90,8 @@ public final class LoopLaunch {
             arrays.z(),
             routing.routingWeights(),
             arrays.y(),
-            bounds.rows(),
+            FloatLoops.tiles(bounds.rows()),
+            FloatLoops.tiles(bounds.outputWidth()),
             bounds.outputWidth());
   }
 
@@ -115,8 +114,8 @@ public final class LoopLaunch {
             weights.poolA(),
             arrays.x(),
             arrays.z(),
-            bounds.rows(),
-            bounds.zStride(),
+            FloatLoops.tiles(bounds.rows()),
+            FloatLoops.tiles(bounds.zStride()),
             bf16)
         .task(
             name + "Expand",
@@ -131,7 +130,8 @@ public final class LoopLaunch {
             arrays.z(),
             routing.routingWeights(),
             arrays.y(),
-            bounds.rows(),
+            FloatLoops.tiles(bounds.rows()),
+            FloatLoops.tiles(bounds.outputWidth()),
             bounds.outputWidth(),
             bf16);
   }

@@ -23,15 +23,14 @@ public record Target(TaskGraph graph, String graphName, GridScheduler scheduler)
   }
 
   /**
-   * Enters the grid of a task with two parallel loops.
+   * Enters the grid of a task with two parallel loops over tiles.
    *
-   * @param inner iterations of the inner loop
-   * @param outer iterations of the outer loop
-   * @param side threads of a work-group for each of them
+   * @param inner tiles of the inner loop
+   * @param outer tiles of the outer loop
+   * @param side iterations of each loop in a tile, which is a work-group
    */
-  void addSquares(String task, int inner, int outer, int side) {
-    WorkerGrid grid =
-        new WorkerGrid2D(Math.ceilDiv(inner, side) * side, Math.ceilDiv(outer, side) * side);
+  void addTiles(String task, int inner, int outer, int side) {
+    WorkerGrid grid = new WorkerGrid2D(inner * side, outer * side);
     grid.setLocalWork(side, side, 1);
     scheduler.addWorkerGrid(graphName + "." + task, grid);
   }

@@ -115,8 +115,8 @@ final class LoopProjection {
         weights.pool(),
         x,
         z,
-        rows,
-        SliceTable.maxStack(config));
+        FloatLoops.tiles(rows),
+        FloatLoops.tiles(SliceTable.maxStack(config)));
     FloatLoops.expand(
         plan.sizes(),
         plan.counts(),
@@ -128,7 +128,8 @@ final class LoopProjection {
         z,
         plan.routingWeights(),
         y,
-        rows,
+        FloatLoops.tiles(rows),
+        FloatLoops.tiles(config.model().outputWidth(call.projection())),
         config.model().outputWidth(call.projection()));
     check();
   }
@@ -157,8 +158,8 @@ final class LoopProjection {
         weights.poolA(),
         x,
         z,
-        rows,
-        SliceTable.maxStack(config),
+        FloatLoops.tiles(rows),
+        FloatLoops.tiles(SliceTable.maxStack(config)),
         bf16);
     PackedLoops.expand(
         plan.sizes(),
@@ -171,7 +172,8 @@ final class LoopProjection {
         z,
         plan.routingWeights(),
         y,
-        rows,
+        FloatLoops.tiles(rows),
+        FloatLoops.tiles(config.model().outputWidth(call.projection())),
         config.model().outputWidth(call.projection()),
         bf16);
     check();
