@@ -17,13 +17,17 @@ import org.jspecify.annotations.Nullable;
  * The weights of one adapter: for some (layer, projection, expert) and for some dense modules one
  * or two {@link LoraSlice}s, none elsewhere.
  *
- * <p>Every weight is finite: {@link Builder#build} has read them all. The views are not copied; the
- * memory they point to must stay alive and unchanged until {@link MoeLora#load} has returned.
- * Immutable and safe for use by several threads.
+ * <p>Every weight is finite: {@link Builder#build} has read them all, or after {@link
+ * Builder#buildUnread} {@link MoeLora#load} finds what is not. The views are not copied; the memory
+ * they point to must stay alive and unchanged until {@link MoeLora#load} has returned. Immutable
+ * and safe for use by several threads.
  */
 public final class LoraAdapter {
   /** Most slices that one expert or module can have in one projection: gate and up. */
   public static final int MAX_SLICES = 2;
+
+  /** Stands for the largest magnitude of weights that nobody has read yet. */
+  private static final float UNREAD = -1;
 
   /** Misfits that a message names; more are counted. */
   private static final int NAMED_MODULES = 5;
@@ -50,7 +54,10 @@ public final class LoraAdapter {
   private final List<Integer> layers;
   private final List<String> modules;
   private final int maxRank;
-  private final float maxMagnitude;
+
+  /** Or {@link #UNREAD}. */
+  private volatile float maxMagnitude;
+
   private final long bytes;
 
   private LoraAdapter(String name, Map<Site, List<LoraSlice>> slices, float maxMagnitude) {
@@ -107,8 +114,22 @@ public final class LoraAdapter {
     return maxRank;
   }
 
-  /** Largest magnitude of all elements of A and B. */
+  /**
+   * Largest magnitude of all elements of A and B. Reads every weight unless that has been done.
+   *
+   * @throws IllegalArgumentException naming the first weight that is not finite
+   */
   public float maxMagnitude() {
+    if (maxMagnitude == UNREAD) {
+      requireAccessible();
+      List<Matrix> matrices = new ArrayList<>();
+      slices.values().forEach(list -> list.forEach(s -> matrices.addAll(List.of(s.a(), s.b()))));
+      float max = WeightScan.maxMagnitude(matrices);
+      if (Float.isNaN(max)) {
+        throw notFinite();
+      }
+      maxMagnitude = max;
+    }
     return maxMagnitude;
   }
 
@@ -271,6 +292,42 @@ public final class LoraAdapter {
     }
   }
 
+  /**
+   * The fault of an adapter of which some reader of its weights has met one that is not finite.
+   * Reads every weight again to name it.
+   *
+   * @return naming the first weight that is not finite; if all are by now, saying that memory has
+   *     changed
+   */
+  public IllegalArgumentException notFinite() {
+    try {
+      slices.forEach(
+          (site, list) -> {
+            for (LoraSlice slice : list) {
+              requireFinite(where(name, site) + "a", slice.a());
+              requireFinite(where(name, site) + "b", slice.b());
+            }
+          });
+    } catch (IllegalArgumentException e) {
+      return e;
+    }
+    return new IllegalArgumentException(
+        "adapter %s: memory must not change while it is read, got a weight that was not finite"
+            .formatted(name));
+  }
+
+  private static void requireFinite(String which, Matrix matrix) {
+    for (int i = 0; i < matrix.rows(); i++) {
+      for (int j = 0; j < matrix.columns(); j++) {
+        float value = matrix.get(i, j);
+        if (!Float.isFinite(value)) {
+          throw new IllegalArgumentException(
+              "%s[%d,%d] must be finite, got %s".formatted(which, i, j, value));
+        }
+      }
+    }
+  }
+
   private static String where(String name, Site site) {
     return "adapter %s, %s: ".formatted(name, site);
   }
@@ -340,7 +397,8 @@ public final class LoraAdapter {
   }
 
   /**
-   * Checks that this adapter fits a model and its limits, and that its memory can be read.
+   * Checks that this adapter fits a model and its limits, and that its memory can be read. Reads
+   * every weight unless that has been done.
    *
    * @throws IllegalArgumentException if it does not fit the model, its rank exceeds {@code maxRank}
    *     or a weight exceeds the range of the weight type, or lies in memory that is confined to
@@ -348,6 +406,14 @@ public final class LoraAdapter {
    * @throws IllegalStateException if its memory has been freed
    */
   public void requireFits(MoeLoraConfig config) {
+    requireFits(config, false);
+  }
+
+  /**
+   * The same, but weights that nobody has read stay unread if whoever packs them finds what is not
+   * finite, and their types have no value beyond the range of the weight type.
+   */
+  void requireFits(MoeLoraConfig config, boolean packingFindsNonFinite) {
     Objects.requireNonNull(config, "config must not be null");
     requireFits(config.model());
     requireAccessible();
@@ -356,11 +422,27 @@ public final class LoraAdapter {
           "adapter %s: rank must be at most maxRank %d, got %d"
               .formatted(name, config.maxRank(), maxRank));
     }
-    if (maxMagnitude > config.weightType().maxValue()) {
+    boolean unread = maxMagnitude == UNREAD && packingFindsNonFinite;
+    if (unread && isWithin(config.weightType())) {
+      return;
+    }
+    if (maxMagnitude() > config.weightType().maxValue()) {
       throw new IllegalArgumentException(
           "adapter %s: weights must be at most %s for %s, got %s"
               .formatted(name, config.weightType().maxValue(), config.weightType(), maxMagnitude));
     }
+  }
+
+  private boolean isWithin(DType type) {
+    for (List<LoraSlice> list : slices.values()) {
+      for (LoraSlice slice : list) {
+        float largest = Math.max(slice.a().type().maxValue(), slice.b().type().maxValue());
+        if (largest > type.maxValue()) {
+          return false;
+        }
+      }
+    }
+    return true;
   }
 
   private IllegalArgumentException misfit(Site site, String rule, int value) {
@@ -481,54 +563,33 @@ public final class LoraAdapter {
      * @throws IllegalArgumentException naming the first weight that is not finite
      */
     public LoraAdapter build() {
+      LoraAdapter adapter = buildUnread();
+      adapter.maxMagnitude();
+      return adapter;
+    }
+
+    /**
+     * Makes the adapter without reading its weights, which whoever needs to know does later: {@link
+     * LoraAdapter#maxMagnitude}, or {@link MoeLora#load} while it packs them. So a file is read
+     * once.
+     */
+    public LoraAdapter buildUnread() {
       Map<Site, List<LoraSlice>> copy = new HashMap<>();
-      List<Matrix> matrices = new ArrayList<>();
       slices.forEach(
           (site, list) -> {
             for (LoraSlice slice : list) {
               requireAccessible(site, "a", slice.a());
               requireAccessible(site, "b", slice.b());
-              matrices.add(slice.a());
-              matrices.add(slice.b());
             }
             copy.put(site, List.copyOf(list));
           });
-      float maxMagnitude = WeightScan.maxMagnitude(matrices);
-      if (Float.isNaN(maxMagnitude)) {
-        throw notFinite();
-      }
-      return new LoraAdapter(name, copy, maxMagnitude);
-    }
-
-    private IllegalArgumentException notFinite() {
-      for (Map.Entry<Site, List<LoraSlice>> entry : slices.entrySet()) {
-        for (LoraSlice slice : entry.getValue()) {
-          requireFinite(entry.getKey(), "a", slice.a());
-          requireFinite(entry.getKey(), "b", slice.b());
-        }
-      }
-      return new IllegalArgumentException(
-          "adapter %s: memory must not change while it is read, got a weight that was not finite"
-              .formatted(name));
+      return new LoraAdapter(name, copy, UNREAD);
     }
 
     private void requireAccessible(Site site, String which, Matrix matrix) {
       if (!matrix.data().scope().isAlive()
           || !matrix.data().isAccessibleBy(Thread.currentThread())) {
         Checks.accessible(where(name, site) + which + ".data", matrix.data());
-      }
-    }
-
-    private void requireFinite(Site site, String which, Matrix matrix) {
-      for (int i = 0; i < matrix.rows(); i++) {
-        for (int j = 0; j < matrix.columns(); j++) {
-          float value = matrix.get(i, j);
-          if (!Float.isFinite(value)) {
-            throw new IllegalArgumentException(
-                "%s%s[%d,%d] must be finite, got %s"
-                    .formatted(where(name, site), which, i, j, value));
-          }
-        }
       }
     }
   }

@@ -12,7 +12,7 @@ import org.jspecify.annotations.Nullable;
  * @param expertsPerToken {@code K}, in {@code [1, E]}
  * @param maxTokens largest {@code T} of a step, at least 1
  * @param maxRank largest rank of an adapter, on experts and dense modules alike, in {@code [1,
- *     256]}; without {@code pool} a backend that reserves device memory reserves it for this rank
+ *     512]}; without {@code pool} a backend that reserves device memory reserves it for this rank
  *     in every slot
  * @param weightType type in which weights are kept; {@link DType#F32} holds every adapter file
  *     exactly, the others halve memory and traffic
@@ -33,8 +33,8 @@ public record MoeLoraConfig(
     @Nullable AdapterPool pool,
     @Nullable String device) {
 
-  /** Largest rank that any backend takes. */
-  public static final int RANK_LIMIT = 256;
+  /** Largest rank that any backend takes; one that takes less refuses to open with more. */
+  public static final int RANK_LIMIT = 512;
 
   /**
    * @throws IllegalArgumentException if a value is outside its range or {@code maxTokens * K}

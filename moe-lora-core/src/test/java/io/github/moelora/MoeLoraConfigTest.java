@@ -38,18 +38,18 @@ class MoeLoraConfigTest {
     assertThat(config.withMaxTokens(8).withMaxTokens(7)).isEqualTo(config);
   }
 
-  /** Ranks up to 256 are taken (vLLM #55158 refused them), larger ones are not. */
+  /** Ranks up to 512 are taken (vLLM #55158 refused 256), larger ones are not. */
   @Test
-  void rank256IsTaken_vllm55158() {
+  void rank512IsTaken_vllm55158() {
     MoeLoraConfig config = MoeLoraConfig.of(MODEL, 1, 1);
-    assertThat(config.withMaxRank(256).maxRank()).isEqualTo(256);
+    assertThat(config.withMaxRank(512).maxRank()).isEqualTo(512);
     assertThat(config.withMaxRank(1).maxRank()).isEqualTo(1);
     assertThatIllegalArgumentException()
-        .isThrownBy(() -> config.withMaxRank(257))
-        .withMessage("maxRank must be in [1, 257), got 257");
+        .isThrownBy(() -> config.withMaxRank(513))
+        .withMessage("maxRank must be in [1, 513), got 513");
     assertThatIllegalArgumentException()
         .isThrownBy(() -> config.withMaxRank(0))
-        .withMessage("maxRank must be in [1, 257), got 0");
+        .withMessage("maxRank must be in [1, 513), got 0");
   }
 
   @ParameterizedTest

@@ -1,8 +1,10 @@
 package io.github.moelora.bench;
 
+import io.github.moelora.DType;
 import io.github.moelora.Matrix;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.workload.Batch;
+import io.github.moelora.workload.Bits;
 import io.github.moelora.workload.Workload;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -13,7 +15,7 @@ import java.util.List;
  * Steps as a model takes them: layer after layer, each with a routing of its own; plan, gate and
  * up, down. Used by one thread at a time.
  */
-final class LayerSteps implements AutoCloseable {
+public final class LayerSteps implements AutoCloseable {
   private static final long SEED = 1;
 
   private final Workload workload;
@@ -44,13 +46,22 @@ final class LayerSteps implements AutoCloseable {
    * @param routings different routings of each layer
    * @param backend name of the backend
    */
-  LayerSteps(Workload.Sizes sizes, int routings, String backend) {
+  public LayerSteps(Workload.Sizes sizes, int routings, String backend) {
+    this(sizes, routings, backend, StepMemory.NATIVE);
+  }
+
+  /**
+   * The same with a choice of memory.
+   *
+   * @param memory where x and y lie
+   */
+  LayerSteps(Workload.Sizes sizes, int routings, String backend, StepMemory memory) {
     workload = Workload.open(sizes, backend, SEED);
     Batch first = workload.batch(sizes.maxTokens());
-    xGateUp = workload.x(arena, ProjectionCall.gateUp(0), first);
-    yGateUp = workload.y(arena, ProjectionCall.gateUp(0), first);
-    xDown = workload.x(arena, ProjectionCall.down(0), first);
-    yDown = workload.y(arena, ProjectionCall.down(0), first);
+    xGateUp = moved(workload.x(arena, ProjectionCall.gateUp(0), first), memory);
+    yGateUp = moved(workload.y(arena, ProjectionCall.gateUp(0), first), memory);
+    xDown = moved(workload.x(arena, ProjectionCall.down(0), first), memory);
+    yDown = moved(workload.y(arena, ProjectionCall.down(0), first), memory);
     requireWithinBound(workload.check(ProjectionCall.gateUp(0), first, xGateUp, yGateUp));
     requireWithinBound(workload.check(ProjectionCall.down(0), first, xDown, yDown));
     for (int routing = 0; routing < routings; routing++) {
@@ -58,6 +69,24 @@ final class LayerSteps implements AutoCloseable {
         steps.add(planned(sizes, layer));
       }
     }
+  }
+
+  private static Matrix moved(Matrix from, StepMemory memory) {
+    if (memory == StepMemory.NATIVE) {
+      return from;
+    }
+    int elements = Math.multiplyExact(from.rows(), from.columns());
+    MemorySegment data;
+    if (memory == StepMemory.BYTES) {
+      data = MemorySegment.ofArray(new byte[Math.multiplyExact(elements, from.type().bytes())]);
+    } else if (from.type() == DType.F32) {
+      data = MemorySegment.ofArray(new float[elements]);
+    } else {
+      data = MemorySegment.ofArray(new short[elements]);
+    }
+    Matrix to = Matrix.of(data, from.type(), from.rows(), from.columns());
+    Bits.copyInto(from, to);
+    return to;
   }
 
   private static void requireWithinBound(double worst) {
@@ -82,7 +111,7 @@ final class LayerSteps implements AutoCloseable {
   }
 
   /** Runs the next step and reports it to the meter. */
-  void run() {
+  public void run() {
     Planned planned = next();
     meter.begin();
     plan(planned);

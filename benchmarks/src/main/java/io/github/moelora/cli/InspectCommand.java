@@ -4,7 +4,6 @@ import io.github.moelora.AdapterFormatException;
 import io.github.moelora.peft.PeftAdapter;
 import java.io.IOException;
 import java.io.PrintWriter;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -20,19 +19,20 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 
-/** {@code moe-lora inspect DIR}. */
+/** {@code moe-lora inspect ADAPTER}. */
 @Command(
     name = "inspect",
     mixinStandardHelpOptions = true,
-    description = "Shows what a PEFT adapter holds, or why it is refused.")
+    description = "Shows what an adapter holds, or why it is refused.")
 final class InspectCommand implements Callable<Integer> {
   @CommandLine.Spec
   private CommandLine.Model.CommandSpec spec = CommandLine.Model.CommandSpec.create();
 
   @Parameters(
-      paramLabel = "DIR",
-      description = "Folder with adapter_config.json and adapter_model.safetensors.")
-  private Path directory = Path.of("");
+      paramLabel = "ADAPTER",
+      description =
+          "Folder with adapter_config.json and adapter_model.safetensors, or a GGUF file.")
+  private Path path = Path.of("");
 
   @CommandLine.Mixin private ModelOptions modelOptions = new ModelOptions();
 
@@ -41,42 +41,25 @@ final class InspectCommand implements Callable<Integer> {
   @Option(names = "--json", paramLabel = "FILE", description = "Also write the table as JSON.")
   private @Nullable Path json;
 
-  /** Names of modules that are listed; more are counted. */
-  private static final int LISTED = 12;
-
-  /** Linear layers outside the routed experts that agree in all that is shown. */
-  private record DenseRow(
-      String modules, int count, int rank, float scale, String type, long bytes) {}
-
   /** Pairs of one layer and linear layer that agree in all that is shown. */
   private record Group(int layer, String projection, int rank, float scale, String type) {}
-
-  /** A row of the table. */
-  private record Row(
-      int layer,
-      String projection,
-      String experts,
-      int rank,
-      float scale,
-      String type,
-      long bytes) {}
 
   @Override
   public Integer call() throws IOException {
     PrintWriter out = spec.commandLine().getOut();
-    if (!Files.isDirectory(directory)) {
-      throw new IllegalArgumentException("DIR must be a folder, got " + directory);
-    }
     Output.requireWritable("--json", json);
     modelOptions.hints();
-    try (PeftAdapter adapter = PeftAdapter.open(directory, layoutOptions.readOptions())) {
-      List<Row> rows = rows(adapter);
-      List<DenseRow> dense = denseRows(adapter);
-      print(adapter, rows, dense, out);
+    try (AdapterFile file = AdapterFile.open("ADAPTER", path, layoutOptions.readOptions())) {
+      Inspection inspection =
+          switch (file) {
+            case AdapterFile.Peft peft -> inspection(peft.adapter());
+            case AdapterFile.Gguf gguf -> GgufInspection.of(gguf);
+          };
+      inspection.print(out);
       if (json != null) {
-        writeJson(json, adapter, rows, dense);
+        inspection.writeJson(json);
       }
-      requireUsable(adapter);
+      requireUsable(file);
       return 0;
     } catch (AdapterFormatException e) {
       out.println("refused: " + e.getMessage());
@@ -86,89 +69,35 @@ final class InspectCommand implements Callable<Integer> {
   }
 
   /** What `run` does with the file before it computes anything. */
-  private void requireUsable(PeftAdapter adapter) throws IOException {
-    if (adapter.entries().isEmpty()) {
-      adapter.checkWeights();
-      return;
+  private void requireUsable(AdapterFile file) throws IOException {
+    if (file.hasExperts()) {
+      file.toLoraAdapter(modelOptions.inferAny(List.of(file)));
+    } else {
+      file.checkWeights();
     }
-    adapter.toLoraAdapter(modelOptions.infer(List.of(adapter)));
   }
 
-  private static void print(
-      PeftAdapter adapter, List<Row> rows, List<DenseRow> dense, PrintWriter out) {
-    out.printf(
-        "%s: %s layout, PEFT %s%n",
-        adapter.name(),
-        adapter.layout().name().toLowerCase(Locale.ROOT).replace('_', '-'),
-        adapter.peftVersion());
-    TextTable table =
-        new TextTable("layer", "projection", "experts", "rank", "scale", "type", "bytes");
-    for (Row row : rows) {
-      table.row(
-          row.layer(),
-          row.projection(),
-          row.experts(),
-          row.rank(),
-          row.scale(),
-          row.type(),
-          Output.bytes((double) row.bytes()));
-    }
-    table.print(out);
-    if (!dense.isEmpty()) {
-      TextTable modules = new TextTable("other modules", "count", "rank", "scale", "type", "bytes");
-      for (DenseRow row : dense) {
-        modules.row(
-            row.modules(),
-            row.count(),
-            row.rank(),
-            row.scale(),
-            row.type(),
-            Output.bytes((double) row.bytes()));
-      }
-      modules.print(out);
-    }
-    if (!adapter.ignoredTensors().isEmpty()) {
-      out.printf("left out: %d tensors%n", adapter.ignoredTensors().size());
-      summary(adapter.ignoredTensors()).forEach(line -> out.println("  " + line));
-    }
-    adapter.warnings().forEach(warning -> out.println("warning: " + Output.printable(warning)));
-    adapter.notes().forEach(note -> out.println("note: " + note));
-    out.flush();
-  }
-
-  /** Names with their numbers taken out, each once with how often it occurs. */
-  private static List<String> summary(List<String> names) {
-    Map<String, Integer> counts = new LinkedHashMap<>();
-    names.forEach(name -> counts.merge(name.replaceAll("\\d+", "N"), 1, Integer::sum));
-    List<String> lines = new ArrayList<>();
-    counts.forEach(
-        (name, count) -> {
-          if (lines.size() < LISTED) {
-            lines.add("%d x %s".formatted(count, Output.printable(name)));
-          }
-        });
-    if (counts.size() > LISTED) {
-      lines.add("and %d other names".formatted(counts.size() - LISTED));
-    }
-    return lines;
-  }
-
-  private static void writeJson(
-      Path file, PeftAdapter adapter, List<Row> rows, List<DenseRow> dense) throws IOException {
-    Map<String, Object> document = new LinkedHashMap<>();
-    document.put("name", adapter.name());
-    document.put("layout", adapter.layout().name());
-    document.put("peft_version", adapter.peftVersion());
-    document.put("pairs", rows);
-    document.put("other_modules", dense);
-    document.put("ignored_tensors", adapter.ignoredTensors());
-    document.put("warnings", adapter.warnings());
-    document.put("notes", adapter.notes());
-    Output.writeJson(file, document);
+  private static Inspection inspection(PeftAdapter adapter) {
+    Map<String, Object> facts = new LinkedHashMap<>();
+    facts.put("name", adapter.name());
+    facts.put("layout", adapter.layout().name());
+    facts.put("peft_version", adapter.peftVersion());
+    return new Inspection(
+        "%s: %s layout, PEFT %s"
+            .formatted(
+                adapter.name(),
+                adapter.layout().name().toLowerCase(Locale.ROOT).replace('_', '-'),
+                adapter.peftVersion()),
+        facts,
+        rows(adapter),
+        denseRows(adapter),
+        adapter.ignoredTensors(),
+        adapter.warnings(),
+        adapter.notes());
   }
 
   /** Other modules by their names with the numbers taken out. */
-  private static List<DenseRow> denseRows(PeftAdapter adapter) {
+  private static List<Inspection.DenseRow> denseRows(PeftAdapter adapter) {
     Map<List<Object>, List<PeftAdapter.DenseEntry>> groups =
         adapter.denseEntries().stream()
             .collect(
@@ -181,12 +110,12 @@ final class InspectCommand implements Callable<Integer> {
                             e.type()),
                     LinkedHashMap::new,
                     Collectors.toList()));
-    List<DenseRow> rows = new ArrayList<>();
+    List<Inspection.DenseRow> rows = new ArrayList<>();
     groups.forEach(
         (group, entries) -> {
           PeftAdapter.DenseEntry first = entries.getFirst();
           rows.add(
-              new DenseRow(
+              new Inspection.DenseRow(
                   group.getFirst().toString(),
                   entries.size(),
                   first.rank(),
@@ -197,7 +126,7 @@ final class InspectCommand implements Callable<Integer> {
     return rows;
   }
 
-  private static List<Row> rows(PeftAdapter adapter) {
+  private static List<Inspection.Row> rows(PeftAdapter adapter) {
     Map<Group, List<PeftAdapter.Entry>> groups =
         adapter.entries().stream()
             .collect(
@@ -211,11 +140,11 @@ final class InspectCommand implements Callable<Integer> {
                             entry.type().name()),
                     LinkedHashMap::new,
                     Collectors.toList()));
-    List<Row> rows = new ArrayList<>();
+    List<Inspection.Row> rows = new ArrayList<>();
     groups.forEach(
         (group, entries) ->
             rows.add(
-                new Row(
+                new Inspection.Row(
                     group.layer(),
                     group.projection(),
                     experts(entries),

@@ -1,13 +1,21 @@
 package io.github.moelora.cli;
 
+import io.github.moelora.DenseModule;
 import io.github.moelora.GateUp;
 import io.github.moelora.MoeModel;
+import io.github.moelora.gguf.GgufAdapter;
+import io.github.moelora.gguf.GgufModule;
 import io.github.moelora.peft.BaseModelConfig;
 import io.github.moelora.peft.ModelHints;
 import io.github.moelora.peft.PeftAdapter;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
+import java.util.TreeSet;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Option;
 
@@ -67,8 +75,62 @@ final class ModelOptions {
    */
   MoeModel infer(List<PeftAdapter> adapters) throws IOException {
     ModelHints hints = hints();
+    return told(() -> PeftAdapter.inferModel(adapters, hints));
+  }
+
+  /**
+   * The model of adapters of either format, with all linear layers outside the routed experts that
+   * they change. Those of PEFT folders and of GGUF files have different names, so they stay apart.
+   *
+   * @throws IllegalArgumentException naming what must be given, and the options that give it
+   */
+  MoeModel inferAny(List<AdapterFile> files) throws IOException {
+    List<PeftAdapter> peft = new ArrayList<>();
+    List<GgufAdapter> gguf = new ArrayList<>();
+    for (AdapterFile file : files) {
+      switch (file) {
+        case AdapterFile.Peft folder -> peft.add(folder.adapter());
+        case AdapterFile.Gguf single -> gguf.add(single.adapter());
+      }
+    }
+    if (gguf.isEmpty()) {
+      return infer(peft);
+    }
+    MoeModel fromPeft = peft.isEmpty() ? null : infer(peft);
+    ModelHints hints = fromPeft == null ? hints() : hintsOf(fromPeft);
+    MoeModel model = told(() -> GgufAdapter.inferModel(gguf, hints));
+    TreeSet<Integer> layers = new TreeSet<>(model.layers());
+    Map<String, DenseModule> dense = new LinkedHashMap<>();
+    if (fromPeft != null) {
+      layers.addAll(fromPeft.layers());
+      fromPeft.dense().forEach(module -> dense.put(module.name(), module));
+    }
+    for (GgufAdapter adapter : gguf) {
+      for (GgufModule module : adapter.otherModules()) {
+        if (!module.isOfExperts() && !module.isEmbedding()) {
+          dense.putIfAbsent(
+              module.path(),
+              new DenseModule(module.path(), module.a(0).columns(), module.b(0).rows()));
+        }
+      }
+    }
+    return new MoeModel(
+            model.hiddenSize(),
+            model.intermediateSize(),
+            model.experts(),
+            model.gateUp(),
+            List.copyOf(layers))
+        .withDense(List.copyOf(dense.values()));
+  }
+
+  private static ModelHints hintsOf(MoeModel model) {
+    return new ModelHints(
+        model.hiddenSize(), model.intermediateSize(), model.experts(), model.gateUp(), null);
+  }
+
+  private static MoeModel told(Supplier<MoeModel> inference) {
     try {
-      return PeftAdapter.inferModel(adapters, hints);
+      return inference.get();
     } catch (IllegalArgumentException e) {
       throw new IllegalArgumentException(
           e.getMessage()

@@ -161,6 +161,10 @@ public final class MoeLoraCli implements Runnable {
     err.println(
         "moe-lora: " + (input ? sentence(cause) : cause + " (--debug shows where it happened)"));
     err.flush();
+    if (cause instanceof AdapterFormatException && command.getCommand() instanceof RunCommand) {
+      // as inspect says of the same file
+      return CHECK_FAILED;
+    }
     return input ? BAD_INPUT : UNEXPECTED;
   }
 

@@ -15,7 +15,6 @@ import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
 import io.github.moelora.Step;
 import io.github.moelora.bench.Timing;
-import io.github.moelora.peft.PeftAdapter;
 import io.github.moelora.peft.ReadOptions;
 import io.github.moelora.reference.Reference;
 import io.github.moelora.workload.AdapterRounding;
@@ -59,9 +58,10 @@ final class RunCommand implements Callable<Integer> {
 
   @Option(
       names = "--adapter",
-      paramLabel = "NAME=DIR",
+      paramLabel = "NAME=ADAPTER",
       converter = NamedFolder.Converter.class,
-      description = "A PEFT adapter under a name of its own; give it once for each adapter.")
+      description =
+          "A PEFT folder or GGUF file under a name of its own; give it once for each adapter.")
   private List<NamedFolder> adapterFolders = List.of();
 
   @CommandLine.Mixin private PlaceOptions placeOptions = new PlaceOptions();
@@ -126,16 +126,16 @@ final class RunCommand implements Callable<Integer> {
     Output.requireWritable("--json", json);
     List<NamedFolder> folders = adapterFolders.isEmpty() ? examples() : adapterFolders;
     requireDistinctNames(folders);
-    List<PeftAdapter> files = new ArrayList<>();
+    List<AdapterFile> files = new ArrayList<>();
     try {
       for (NamedFolder folder : folders) {
-        PeftAdapter file = PeftAdapter.open(folder.folder(), options);
+        AdapterFile file = AdapterFile.open("--adapter", folder.folder(), options);
         files.add(file);
         tell(folder.name(), file);
       }
-      return run(folders, files, modelOptions.infer(files));
+      return run(folders, files, modelOptions.inferAny(files));
     } finally {
-      files.forEach(PeftAdapter::close);
+      files.forEach(AdapterFile::close);
     }
   }
 
@@ -181,7 +181,7 @@ final class RunCommand implements Callable<Integer> {
   }
 
   /** What the user must know before the first token. */
-  private void tell(String name, PeftAdapter file) {
+  private void tell(String name, AdapterFile file) {
     PrintWriter err = spec.commandLine().getErr();
     for (String warning : file.warnings()) {
       err.println("moe-lora: warning: adapter %s: %s".formatted(name, Output.printable(warning)));
@@ -189,7 +189,7 @@ final class RunCommand implements Callable<Integer> {
     err.flush();
   }
 
-  private int run(List<NamedFolder> folders, List<PeftAdapter> files, MoeModel model)
+  private int run(List<NamedFolder> folders, List<AdapterFile> files, MoeModel model)
       throws IOException {
     if (expertsPerToken > model.experts()) {
       throw new IllegalArgumentException(
@@ -246,7 +246,7 @@ final class RunCommand implements Callable<Integer> {
 
   private void printAdapters(
       List<NamedFolder> folders,
-      List<PeftAdapter> files,
+      List<AdapterFile> files,
       List<LoraAdapter> adapters,
       PrintWriter out) {
     for (int slot = 0; slot < adapters.size(); slot++) {

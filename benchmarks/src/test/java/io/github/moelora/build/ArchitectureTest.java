@@ -60,6 +60,7 @@ final class ArchitectureTest {
             "bench",
             "plot",
             "cli.golden")
+        .room("bench.peer", "", "gguf", "workload", "bench", "cli")
         .room(
             "bench.gpu",
             "",

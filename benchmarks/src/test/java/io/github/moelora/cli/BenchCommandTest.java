@@ -105,7 +105,7 @@ final class BenchCommandTest {
       value = {
         "--tokens 1,0 | --tokens must be at least 1, got 0",
         "--ranks -1 | --ranks must be at least 1, got -1",
-        "--ranks 257 --memory 1000 --bandwidth 10 | maxRank must be in [1, 257), got 257",
+        "--ranks 513 --memory 1000 --bandwidth 10 | maxRank must be in [1, 513), got 513",
         "--adapters 0 | --adapters must be at least 1, got 0",
         "--memory 0 | --memory must be more than 0, got 0.0",
         "--seconds NaN | --seconds must be in (0, 3600], got NaN",

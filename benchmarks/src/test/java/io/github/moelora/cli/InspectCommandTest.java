@@ -153,9 +153,11 @@ final class InspectCommandTest {
   void aFolderThatIsNotThereIsUnusable() throws IOException {
     CommandRun run = CommandRun.of("inspect", directory.resolve("nowhere"));
     assertThat(run.exitCode()).isEqualTo(2);
-    assertThat(run.err()).contains("DIR must be a folder, got ").hasLineCount(1);
+    assertThat(run.err())
+        .contains("ADAPTER must be a folder with adapter_config.json, or a GGUF file, got ")
+        .hasLineCount(1);
     Path file = Files.createFile(directory.resolve("file"));
-    assertThat(CommandRun.of("inspect", file).exitCode()).isEqualTo(2);
+    assertThat(CommandRun.of("inspect", file).exitCode()).isEqualTo(1);
     CommandRun empty = CommandRun.of("inspect", directory);
     assertThat(empty.exitCode()).isEqualTo(1);
     assertThat(empty.out()).contains("adapter_config.json: it must be a regular file, got no such");
@@ -165,6 +167,6 @@ final class InspectCommandTest {
   void helpTellsHowToUseIt() {
     CommandRun run = CommandRun.of("inspect", "--help");
     assertThat(run.exitCode()).isZero();
-    assertThat(run.out()).contains("Usage: moe-lora inspect", "DIR", "--json=FILE");
+    assertThat(run.out()).contains("Usage: moe-lora inspect", "ADAPTER", "--json=FILE");
   }
 }

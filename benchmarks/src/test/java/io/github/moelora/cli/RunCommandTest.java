@@ -147,12 +147,15 @@ final class RunCommandTest {
             + " name it in TORNADOVM_HOME and start with scripts/tornado-run",
         "--weights f8 | Invalid value for option '--weights': expected one of [F16, BF16, F32]"
             + " (case-insensitive) but was 'f8'",
-        "--adapter x | Invalid value for option '--adapter' (NAME=DIR): must be NAME=DIR, got x",
-        "--adapter =x | Invalid value for option '--adapter' (NAME=DIR): must be NAME=DIR, got =x",
-        "--adapter a= | Invalid value for option '--adapter' (NAME=DIR): must be NAME=DIR, got a=",
+        "--adapter x | Invalid value for option '--adapter' (NAME=ADAPTER): must be NAME=ADAPTER,"
+            + " got x",
+        "--adapter =x | Invalid value for option '--adapter' (NAME=ADAPTER): must be NAME=ADAPTER,"
+            + " got =x",
+        "--adapter a= | Invalid value for option '--adapter' (NAME=ADAPTER): must be NAME=ADAPTER,"
+            + " got a=",
         "--adapter a=b --adapter a=c | --adapter must have a different name each time, got a twice",
-        "--adapter a=/nowhere | /nowhere/adapter_config.json: it must be a regular file,"
-            + " got no such file",
+        "--adapter a=/nowhere | --adapter must be a folder with adapter_config.json, or a GGUF"
+            + " file, got /nowhere",
         "--json /nowhere/x | --json must lie in an existing folder, got /nowhere/x",
         "--json / | --json must be a file, got folder /",
       })
@@ -183,7 +186,7 @@ final class RunCommandTest {
     CommandRun run =
         CommandRun.of(
             "run", "--adapter", "a=" + EXAMPLES.resolve("fused_r4"), "--adapter", "b=" + other);
-    assertThat(run.exitCode()).isEqualTo(2);
+    assertThat(run.exitCode()).isEqualTo(1);
     assertThat(run.out()).isEmpty();
     assertThat(run.err()).startsWith("moe-lora: ").hasLineCount(1);
   }
@@ -213,7 +216,7 @@ final class RunCommandTest {
     assertThat(
             CommandRun.of("run", "--adapter", adapter, "--base-config", config, "--hidden", 32)
                 .exitCode())
-        .isEqualTo(2);
+        .isEqualTo(1);
   }
 
   /** An adapter is run whole: attention beside the experts. */
@@ -258,6 +261,6 @@ final class RunCommandTest {
     assertThat(run.exitCode()).isZero();
     assertThat(
             CommandRun.of("run", "--adapter", adapter, "--layout", "nesting=reversed").exitCode())
-        .isEqualTo(2);
+        .isEqualTo(1);
   }
 }

@@ -96,7 +96,7 @@ final class TuneCommandTest {
         "--out x --adapters 2,0 | --adapters must be at least 1, got 0",
         "--out x --shape 8,8,8 | --shape must be 4 numbers, got [8, 8, 8]",
         "--out x --shape 8,8,2,3 | expertsPerToken must be in [1, 3), got 3",
-        "--out x --rank 257 | maxRank must be in [1, 257), got 257",
+        "--out x --rank 513 | maxRank must be in [1, 513), got 513",
         "--out x --backend abacus | --backend must be one of cpu, crashing, missing, tunable,"
             + " wrong, got abacus",
         "--out x --preset gpt-2 | --preset must be one of qwen3-30b-a3b, mixtral-8x7b,"

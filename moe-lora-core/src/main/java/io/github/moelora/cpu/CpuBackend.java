@@ -37,9 +37,15 @@ final class CpuBackend implements Backend {
     return true;
   }
 
+  /** In the pass that packs them. */
+  @Override
+  public boolean findsNonFinite() {
+    return true;
+  }
+
   @Override
   public PreparedAdapter prepare(int slot, LoraAdapter adapter) {
-    return new Prepared(slot, new PackedAdapter(config, adapter));
+    return new Prepared(slot, new PackedAdapter(config, adapter, pool.threads()));
   }
 
   @Override

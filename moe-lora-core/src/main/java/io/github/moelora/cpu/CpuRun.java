@@ -5,6 +5,7 @@ import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
+import java.lang.foreign.MemorySegment;
 import org.jspecify.annotations.Nullable;
 
 /** The run under way, as the tasks of both phases read it; written between runs only. */
@@ -14,6 +15,12 @@ final class CpuRun {
 
   /** Elements from one row of z to the next. */
   final int zStride;
+
+  /** Memory of x. */
+  final RowMemory xMemory;
+
+  /** Memory of y. */
+  final RowMemory yMemory;
 
   private final @Nullable PackedAdapter[] slots;
   private float[] z = {};
@@ -30,8 +37,10 @@ final class CpuRun {
   /** Site of the call's first local expert. */
   private int firstSite;
 
-  CpuRun(MoeLoraConfig config, @Nullable PackedAdapter[] slots) {
+  CpuRun(MoeLoraConfig config, Kernels kernels, @Nullable PackedAdapter[] slots) {
     this.config = config;
+    xMemory = new RowMemory(kernels.wantArrays());
+    yMemory = new RowMemory(kernels.wantArrays());
     this.slots = slots;
     zStride = zStride(config);
   }
@@ -67,12 +76,16 @@ final class CpuRun {
     call = newCall;
     x = newX;
     y = newY;
+    xMemory.take(newX);
+    yMemory.take(newY);
   }
 
   /** Lets go of the caller's memory. */
   void end() {
     x = null;
     y = null;
+    xMemory.release();
+    yMemory.release();
   }
 
   /** {@code [padded pairs with work, zStride]}: of each slice its ranks, in whole panels. */
@@ -127,6 +140,11 @@ final class CpuRun {
   /** What an adapter changes in the expert of a block. */
   PackedAdapter.Slice[] slices(PackedAdapter adapter, int block) {
     return adapter.slices(firstSite + plan().blockExpert(block));
+  }
+
+  /** The memory of those slices. */
+  MemorySegment weights(PackedAdapter adapter, int block) {
+    return adapter.weights(firstSite + plan().blockExpert(block));
   }
 
   private static <T> T required(@Nullable T value) {

@@ -30,7 +30,7 @@ final class CpuStep implements BackendStep {
 
   CpuStep(MoeLoraConfig config, Kernels kernels, WorkerPool pool, @Nullable PackedAdapter[] slots) {
     this.pool = pool;
-    run = new CpuRun(config, slots);
+    run = new CpuRun(config, kernels, slots);
     Scratch[] scratch = new Scratch[pool.threads()];
     Arrays.setAll(scratch, i -> new Scratch(LARGE_BLOCK, config.weightType()));
     shrink = new ShrinkPhase(kernels, run, scratch);

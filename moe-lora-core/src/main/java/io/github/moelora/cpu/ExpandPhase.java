@@ -61,7 +61,7 @@ final class ExpandPhase implements WorkerPool.Job {
     if (adapter == null) {
       return;
     }
-    prepare(mine, adapter);
+    prepare(mine, run.weights(adapter, block));
     int tile = tileColumns(slices);
     for (int column = firstColumn; column < endColumn; column += tile) {
       int end = Math.min(column + tile, endColumn);
@@ -76,7 +76,7 @@ final class ExpandPhase implements WorkerPool.Job {
     }
   }
 
-  private void prepare(Scratch mine, PackedAdapter adapter) {
+  private void prepare(Scratch mine, MemorySegment weights) {
     Routing plan = run.plan();
     ProjectionCall call = run.call();
     Matrix y = run.y();
@@ -85,7 +85,7 @@ final class ExpandPhase implements WorkerPool.Job {
       mine.weights[m] = call.routedWeight() ? plan.routingWeight(mine.pairs[m]) : 1;
     }
     Product product = mine.product;
-    product.weights = adapter.weights();
+    product.weights = weights;
     product.width = Kernels.LANES;
     product.out = mine.delta;
     product.outAt = mine.deltaAt;
@@ -147,7 +147,7 @@ final class ExpandPhase implements WorkerPool.Job {
       if (!add) {
         zero(y, at, columns);
       }
-      kernels.add(y, at, mine.delta, mine.deltaAt[m], columns, mine.factors[m]);
+      kernels.add(run.yMemory, at, mine.delta, mine.deltaAt[m], columns, mine.factors[m]);
     }
   }
 

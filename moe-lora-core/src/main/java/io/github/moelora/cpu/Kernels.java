@@ -1,7 +1,6 @@
 package io.github.moelora.cpu;
 
 import io.github.moelora.DType;
-import io.github.moelora.Matrix;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 
@@ -40,6 +39,14 @@ abstract class Kernels {
   abstract String description();
 
   /**
+   * Whether x and y on the heap should be taken as arrays where they can. To ask a segment for its
+   * array leaves garbage until that is compiled, so plain kernels, which gain nothing, do not.
+   */
+  boolean wantArrays() {
+    return false;
+  }
+
+  /**
    * Rows that a product of {@code rows} rows should rather have, since it takes less time so.
    *
    * @return at least {@code rows}, and at most the next multiple of {@link #ROWS}
@@ -48,22 +55,27 @@ abstract class Kernels {
     return rows;
   }
 
-  /** Widens {@code count} elements of a row to float32. */
-  final void widenRow(DType type, MemorySegment source, long from, int count, float[] out, int at) {
-    switch (type) {
+  /**
+   * Widens {@code count} elements of a row to float32.
+   *
+   * @param from element of x
+   */
+  final void widenRow(RowMemory x, long from, int count, float[] out, int at) {
+    switch (x.type()) {
       case F32 ->
           MemorySegment.copy(
-              source, ValueLayout.JAVA_FLOAT_UNALIGNED, from * Float.BYTES, out, at, count);
-      case BF16 -> widenRowBf16(source, from, count, out, at);
+              x.data(), ValueLayout.JAVA_FLOAT_UNALIGNED, from * Float.BYTES, out, at, count);
+      case BF16 -> widenRowBf16(x, from, count, out, at);
       case F16 -> {
         for (int i = 0; i < count; i++) {
-          out[at + i] = type.get(source, from + i);
+          out[at + i] = DType.F16.get(x.data(), from + i);
         }
       }
     }
   }
 
-  abstract void widenRowBf16(MemorySegment source, long from, int count, float[] out, int at);
+  /** The same for bfloat16. */
+  abstract void widenRowBf16(RowMemory x, long from, int count, float[] out, int at);
 
   /** Element of a panel at which row {@code k} begins, counted from the one of row 0. */
   static long rowOffset(int k, int width, long stripe) {
@@ -91,20 +103,20 @@ abstract class Kernels {
    * {@code y[at + i] += factor * delta[from + i]}, rounded once, for {@code i} in {@code [0,
    * count)}.
    *
-   * @param y in and out; only its elements matter, not its rows
+   * @param y in and out
    * @param at element of y
    */
-  final void add(Matrix y, long at, float[] delta, int from, int count, float factor) {
+  final void add(RowMemory y, long at, float[] delta, int from, int count, float factor) {
     switch (y.type()) {
-      case F32 -> addF32(y.data(), at, delta, from, count, factor);
-      case BF16 -> addBf16(y.data(), at, delta, from, count, factor);
-      case F16 -> PlainKernels.addPlain(y.type(), y.data(), at, delta, from, count, factor);
+      case F32 -> addF32(y, at, delta, from, count, factor);
+      case BF16 -> addBf16(y, at, delta, from, count, factor);
+      case F16 -> PlainKernels.addPlain(y, at, delta, from, count, factor);
     }
   }
 
   /** The same for float32. */
-  abstract void addF32(MemorySegment y, long at, float[] delta, int from, int count, float factor);
+  abstract void addF32(RowMemory y, long at, float[] delta, int from, int count, float factor);
 
   /** The same for bfloat16. */
-  abstract void addBf16(MemorySegment y, long at, float[] delta, int from, int count, float factor);
+  abstract void addBf16(RowMemory y, long at, float[] delta, int from, int count, float factor);
 }

@@ -4,16 +4,16 @@ import io.github.moelora.DType;
 import io.github.moelora.DenseModule;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.LoraSlice;
-import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
+import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
  * The weights of one slot as the panels that the kernels read: of each slice, A as panels of up to
@@ -22,7 +22,11 @@ import java.util.List;
  * rank; B is padded with zeros.
  */
 final class PackedAdapter implements AutoCloseable {
-  private static final ValueLayout.OfShort SHORT = ValueLayout.JAVA_SHORT_UNALIGNED;
+  /**
+   * Bytes of a chunk at least, but for the last one. The C library gives pieces as large as that
+   * back to the system once they are freed.
+   */
+  private static final long CHUNK_BYTES = 32L << 20;
 
   /** Slices begin at multiples of so many elements, a cache line or more. */
   private static final int ALIGNMENT = 32;
@@ -78,23 +82,52 @@ final class PackedAdapter implements AutoCloseable {
     }
   }
 
+  /**
+   * Sites that share a piece of memory, which one thread allocates and fills: so the system's work
+   * of giving fresh pages, half of the time that loading takes, is divided, too.
+   *
+   * @param elements elements of its memory
+   */
+  private record Chunk(int firstSite, int endSite, long elements) {}
+
   private final Arena arena = Arena.ofShared();
   private final DType type;
-  private final MemorySegment weights;
   private final Slice[][] slices;
+  private final MemorySegment[] chunks;
 
-  PackedAdapter(MoeLoraConfig config, LoraAdapter adapter) {
+  /** Index in {@link #chunks}. */
+  private final int[] chunkOfSite;
+
+  /**
+   * Packs an adapter.
+   *
+   * @param threads at least 1; the calling one does all if memory of the adapter is confined to it
+   * @throws IllegalArgumentException if a weight is not finite: nobody has read the adapter before,
+   *     or its memory has changed since
+   */
+  PackedAdapter(MoeLoraConfig config, LoraAdapter adapter, int threads) {
+    this(config, adapter, threads, CHUNK_BYTES);
+  }
+
+  /** Lets a test have many chunks. */
+  PackedAdapter(MoeLoraConfig config, LoraAdapter adapter, int threads, long chunkBytes) {
     type = config.weightType();
     List<List<LoraSlice>> sites = sites(config, adapter);
     slices = new Slice[sites.size()][];
-    long bytes = Math.multiplyExact(layOut(sites), (long) type.bytes());
+    chunkOfSite = new int[sites.size()];
+    List<Chunk> layout = layOut(sites, chunkBytes / type.bytes());
+    chunks = new MemorySegment[layout.size()];
+    boolean packed = false;
     try {
-      weights = arena.allocate(bytes, 64);
-      copyAll(sites);
-    } catch (RuntimeException | Error e) {
-      // no memory, or the adapter's has been freed
-      arena.close();
-      throw e;
+      if (!packAll(sites, layout, threads)) {
+        throw adapter.notFinite();
+      }
+      packed = true;
+    } finally {
+      if (!packed) {
+        // no memory, or the adapter's has been freed or changed
+        arena.close();
+      }
     }
   }
 
@@ -126,69 +159,91 @@ final class PackedAdapter implements AutoCloseable {
     return (2 * model.layerIndex(call.layer()) + second) * localExperts;
   }
 
-  private void copyAll(List<List<LoraSlice>> sites) {
-    for (int site = 0; site < slices.length; site++) {
-      for (int s = 0; s < slices[site].length; s++) {
-        copyTransposed(sites.get(site).get(s).a(), slices[site][s].a());
-        copyTransposed(sites.get(site).get(s).b(), slices[site][s].b());
-      }
+  /** Whether every weight is finite. */
+  private boolean packAll(List<List<LoraSlice>> sites, List<Chunk> layout, int threads) {
+    int useful = isShared(sites) ? Math.clamp(layout.size(), 1, threads) : 1;
+    PanelPacker[] packers = new PanelPacker[useful];
+    Arrays.setAll(packers, worker -> new PanelPacker(type));
+    AtomicBoolean finite = new AtomicBoolean(true);
+    // not the threads that run steps, which go on meanwhile
+    try (WorkerPool loaders = new WorkerPool(useful)) {
+      loaders.run(
+          layout.size(),
+          (task, worker) -> {
+            // the last is taken first, but files are read from their beginning
+            int chunk = layout.size() - 1 - task;
+            if (!packChunk(sites, layout.get(chunk), chunk, packers[worker])) {
+              finite.set(false);
+            }
+          });
     }
+    return finite.get();
   }
 
-  private long layOut(List<List<LoraSlice>> sites) {
+  private static boolean isShared(List<List<LoraSlice>> sites) {
+    Thread other = new Thread(() -> {});
+    for (List<LoraSlice> sources : sites) {
+      for (LoraSlice source : sources) {
+        if (!source.a().data().isAccessibleBy(other) || !source.b().data().isAccessibleBy(other)) {
+          return false;
+        }
+      }
+    }
+    return true;
+  }
+
+  private boolean packChunk(
+      List<List<LoraSlice>> sites, Chunk chunk, int index, PanelPacker packer) {
+    MemorySegment memory =
+        arena.allocate(Math.multiplyExact(chunk.elements(), (long) type.bytes()), 64);
+    chunks[index] = memory;
+    boolean finite = true;
+    for (int site = chunk.firstSite(); site < chunk.endSite(); site++) {
+      for (int s = 0; s < slices[site].length; s++) {
+        LoraSlice source = sites.get(site).get(s);
+        finite &= packer.pack(source.a(), slices[site][s].a(), memory);
+        finite &= packer.pack(source.b(), slices[site][s].b(), memory);
+      }
+    }
+    return finite;
+  }
+
+  /** Fills {@link #slices} and {@link #chunkOfSite}. */
+  private List<Chunk> layOut(List<List<LoraSlice>> sites, long chunkElements) {
+    List<Chunk> layout = new ArrayList<>();
+    int firstSite = 0;
     long at = 0;
     for (int site = 0; site < slices.length; site++) {
-      List<LoraSlice> sources = sites.get(site);
-      Slice[] targets = sources.isEmpty() ? Slice.NONE : new Slice[sources.size()];
-      for (int s = 0; s < targets.length; s++) {
-        LoraSlice source = sources.get(s);
-        int rank = source.rank();
-        Panels a = new Panels(at, source.a().columns(), rank);
-        Panels b = new Panels(aligned(a.end()), rank, padded(source.columns()));
-        targets[s] = new Slice(source.firstColumn(), source.columns(), source.scale(), a, b);
-        at = aligned(b.end());
+      at = layOut(site, sites.get(site), at);
+      chunkOfSite[site] = layout.size();
+      if (at >= chunkElements || site == slices.length - 1) {
+        // a row of a narrow panel is read as a whole one
+        layout.add(new Chunk(firstSite, site + 1, at + Kernels.LANES));
+        firstSite = site + 1;
+        at = 0;
       }
-      slices[site] = targets;
     }
-    // a row of a narrow panel is read as a whole one
-    return at + Kernels.LANES;
+    return layout;
+  }
+
+  /** Lays a site's slices behind what a chunk has, and returns where they end. */
+  private long layOut(int site, List<LoraSlice> sources, long begin) {
+    long at = begin;
+    Slice[] targets = sources.isEmpty() ? Slice.NONE : new Slice[sources.size()];
+    for (int s = 0; s < targets.length; s++) {
+      LoraSlice source = sources.get(s);
+      int rank = source.rank();
+      Panels a = new Panels(at, source.a().columns(), rank);
+      Panels b = new Panels(aligned(a.end()), rank, padded(source.columns()));
+      targets[s] = new Slice(source.firstColumn(), source.columns(), source.scale(), a, b);
+      at = aligned(b.end());
+    }
+    slices[site] = targets;
+    return at;
   }
 
   private static long aligned(long index) {
     return Math.ceilDiv(index, ALIGNMENT) * ALIGNMENT;
-  }
-
-  /** Row {@code k} of the panels is column {@code k} of the source. */
-  private void copyTransposed(Matrix source, Panels target) {
-    boolean sameBits = source.type() == type && type.bytes() == Short.BYTES;
-    for (int panel = 0; panel < target.count(); panel++) {
-      int firstRow = panel * Kernels.LANES;
-      int count = Math.min(target.width(panel), source.rows() - firstRow);
-      for (int k = 0; k < target.depth(); k++) {
-        long rowAt = target.row(panel, k);
-        if (sameBits) {
-          copyBits(source, firstRow, k, rowAt, count);
-        } else {
-          copyRounded(source, firstRow, k, rowAt, count);
-        }
-      }
-    }
-  }
-
-  /** Takes 0.75 of the time of {@link #copyRounded}, which gives the same. */
-  private void copyBits(Matrix source, int row, int column, long to, int count) {
-    MemorySegment data = source.data();
-    long from = source.index(row, column);
-    for (int i = 0; i < count; i++) {
-      short bits = data.get(SHORT, (from + i * source.rowStride()) * Short.BYTES);
-      weights.set(SHORT, (to + i) * Short.BYTES, bits);
-    }
-  }
-
-  private void copyRounded(Matrix source, int row, int column, long to, int count) {
-    for (int i = 0; i < count; i++) {
-      type.set(weights, to + i, source.get(row + i, column));
-    }
   }
 
   static int padded(int columns) {
@@ -200,8 +255,18 @@ final class PackedAdapter implements AutoCloseable {
     return slices[site];
   }
 
-  MemorySegment weights() {
-    return weights;
+  /** Memory to whose elements the panels of a site refer. */
+  MemorySegment weights(int site) {
+    return chunks[chunkOfSite[site]];
+  }
+
+  /** Bytes of all weights, padding included. */
+  long bytes() {
+    long sum = 0;
+    for (MemorySegment chunk : chunks) {
+      sum += chunk.byteSize();
+    }
+    return sum;
   }
 
   @Override

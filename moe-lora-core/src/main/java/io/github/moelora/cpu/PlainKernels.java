@@ -11,9 +11,9 @@ final class PlainKernels extends Kernels {
   }
 
   @Override
-  void widenRowBf16(MemorySegment source, long from, int count, float[] out, int at) {
+  void widenRowBf16(RowMemory x, long from, int count, float[] out, int at) {
     for (int i = 0; i < count; i++) {
-      out[at + i] = DType.BF16.get(source, from + i);
+      out[at + i] = DType.BF16.get(x.data(), from + i);
     }
   }
 
@@ -37,19 +37,20 @@ final class PlainKernels extends Kernels {
   }
 
   @Override
-  void addF32(MemorySegment y, long at, float[] delta, int from, int count, float factor) {
-    addPlain(DType.F32, y, at, delta, from, count, factor);
+  void addF32(RowMemory y, long at, float[] delta, int from, int count, float factor) {
+    addPlain(y, at, delta, from, count, factor);
   }
 
   @Override
-  void addBf16(MemorySegment y, long at, float[] delta, int from, int count, float factor) {
-    addPlain(DType.BF16, y, at, delta, from, count, factor);
+  void addBf16(RowMemory y, long at, float[] delta, int from, int count, float factor) {
+    addPlain(y, at, delta, from, count, factor);
   }
 
-  static void addPlain(
-      DType type, MemorySegment y, long at, float[] delta, int from, int count, float factor) {
+  static void addPlain(RowMemory y, long at, float[] delta, int from, int count, float factor) {
+    DType type = y.type();
+    MemorySegment data = y.data();
     for (int i = 0; i < count; i++) {
-      type.set(y, at + i, type.get(y, at + i) + factor * delta[from + i]);
+      type.set(data, at + i, type.get(data, at + i) + factor * delta[from + i]);
     }
   }
 }

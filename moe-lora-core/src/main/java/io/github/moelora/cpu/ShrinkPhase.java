@@ -75,7 +75,7 @@ final class ShrinkPhase implements WorkerPool.Job {
     Routing plan = run.plan();
     mine.gather(plan, block, run.zStride);
     Product product = mine.product;
-    product.weights = adapter.weights();
+    product.weights = run.weights(adapter, block);
     product.out = run.z();
     product.outAt = mine.zAt;
     return product;
@@ -93,7 +93,7 @@ final class ShrinkPhase implements WorkerPool.Job {
     for (int m = mine.row; m < mine.endRow; m++) {
       int xRow = run.xRow(mine.pairs[m]);
       int at = (m - mine.row) * Kernels.IN_STRIDE;
-      kernels.widenRow(x.type(), x.data(), x.index(xRow, firstColumn), columns, mine.in, at);
+      kernels.widenRow(run.xMemory, x.index(xRow, firstColumn), columns, mine.in, at);
     }
   }
 

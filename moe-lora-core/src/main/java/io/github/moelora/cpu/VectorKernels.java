@@ -4,6 +4,7 @@ import static java.nio.ByteOrder.LITTLE_ENDIAN;
 
 import io.github.moelora.DType;
 import java.lang.foreign.MemorySegment;
+import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
@@ -44,6 +45,8 @@ final class VectorKernels extends Kernels {
   private static final VectorSpecies<Integer> I = VectorSpecies.of(int.class, F.vectorShape());
   private static final VectorSpecies<Short> S =
       VectorSpecies.of(short.class, VectorShape.forBitSize(F.vectorBitSize() / 2));
+  private static final VectorSpecies<Byte> B = VectorSpecies.of(byte.class, S.vectorShape());
+  private static final VectorSpecies<Byte> WHOLE_B = VectorSpecies.of(byte.class, F.vectorShape());
   private static final int W = F.length();
 
   /** With 16 registers, as vectors of less than 512 bits often have, eight rows do not fit. */
@@ -60,6 +63,11 @@ final class VectorKernels extends Kernels {
     return "Vector API, " + F.vectorBitSize() + " bits";
   }
 
+  @Override
+  boolean wantArrays() {
+    return true;
+  }
+
   /**
    * There are products of one, two, four and eight rows: rows of padding that make one product of
    * what would be two or three cost less.
@@ -74,13 +82,33 @@ final class VectorKernels extends Kernels {
   }
 
   @Override
-  void widenRowBf16(MemorySegment source, long from, int count, float[] out, int at) {
-    int i = 0;
-    for (; i + W <= count; i += W) {
-      loadBf16(source, from + i).intoArray(out, at + i);
+  void widenRowBf16(RowMemory x, long from, int count, float[] out, int at) {
+    int vectors = count - count % W;
+    switch (x.kind()) {
+      case SHORTS -> widen(x.shorts(), x.indexOf(from), vectors, out, at);
+      case BYTES -> widen(x.bytes(), x.indexOf(from), vectors, out, at);
+      case SEGMENT, FLOATS -> widen(x.data(), from, vectors, out, at);
     }
-    for (; i < count; i++) {
-      out[at + i] = DType.BF16.get(source, from + i);
+    for (int i = vectors; i < count; i++) {
+      out[at + i] = DType.BF16.get(x.data(), from + i);
+    }
+  }
+
+  private static void widen(MemorySegment x, long from, int count, float[] out, int at) {
+    for (int i = 0; i < count; i += W) {
+      loadBf16(x, from + i).intoArray(out, at + i);
+    }
+  }
+
+  private static void widen(short[] x, int from, int count, float[] out, int at) {
+    for (int i = 0; i < count; i += W) {
+      widened(ShortVector.fromArray(S, x, from + i)).intoArray(out, at + i);
+    }
+  }
+
+  private static void widen(byte[] x, int from, int count, float[] out, int at) {
+    for (int i = 0; i < count; i += W) {
+      widened(loadShorts(x, from + 2 * i)).intoArray(out, at + i);
     }
   }
 
@@ -92,9 +120,17 @@ final class VectorKernels extends Kernels {
     return ShortVector.fromMemorySegment(S, data, index * Short.BYTES, LITTLE_ENDIAN);
   }
 
+  private static ShortVector loadShorts(byte[] data, int index) {
+    return ByteVector.fromArray(B, data, index).reinterpretAsShorts();
+  }
+
   private static FloatVector loadBf16(MemorySegment data, long index) {
-    IntVector bits =
-        (IntVector) loadShorts(data, index).convertShape(VectorOperators.ZERO_EXTEND_S2I, I, 0);
+    return widened(loadShorts(data, index));
+  }
+
+  /** Of bfloat16. */
+  private static FloatVector widened(ShortVector bf16) {
+    IntVector bits = (IntVector) bf16.convertShape(VectorOperators.ZERO_EXTEND_S2I, I, 0);
     return bits.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
   }
 
@@ -562,38 +598,93 @@ final class VectorKernels extends Kernels {
   }
 
   @Override
-  void addF32(MemorySegment y, long at, float[] delta, int from, int count, float factor) {
-    FloatVector factors = FloatVector.broadcast(F, factor);
-    int i = 0;
-    for (; i + W <= count; i += W) {
-      long offset = (at + i) * Float.BYTES;
-      FloatVector old = FloatVector.fromMemorySegment(F, y, offset, LITTLE_ENDIAN);
-      FloatVector.fromArray(F, delta, from + i)
-          .mul(factors)
-          .add(old)
-          .intoMemorySegment(y, offset, LITTLE_ENDIAN);
+  void addF32(RowMemory y, long at, float[] delta, int from, int count, float factor) {
+    int vectors = count - count % W;
+    switch (y.kind()) {
+      case FLOATS -> addF32(y.floats(), y.indexOf(at), delta, from, vectors, factor);
+      case BYTES -> addF32(y.bytes(), y.indexOf(at), delta, from, vectors, factor);
+      case SEGMENT, SHORTS -> addF32(y.data(), at, delta, from, vectors, factor);
     }
-    PlainKernels.addPlain(DType.F32, y, at + i, delta, from + i, count - i, factor);
+    PlainKernels.addPlain(y, at + vectors, delta, from + vectors, count - vectors, factor);
+  }
+
+  private static void addF32(
+      MemorySegment y, long at, float[] delta, int from, int count, float factor) {
+    FloatVector factors = FloatVector.broadcast(F, factor);
+    for (int i = 0; i < count; i += W) {
+      sum(loadF32(y, at + i), factors, delta, from + i)
+          .intoMemorySegment(y, (at + i) * Float.BYTES, LITTLE_ENDIAN);
+    }
+  }
+
+  private static void addF32(float[] y, int at, float[] delta, int from, int count, float factor) {
+    FloatVector factors = FloatVector.broadcast(F, factor);
+    for (int i = 0; i < count; i += W) {
+      sum(FloatVector.fromArray(F, y, at + i), factors, delta, from + i).intoArray(y, at + i);
+    }
+  }
+
+  private static void addF32(byte[] y, int at, float[] delta, int from, int count, float factor) {
+    FloatVector factors = FloatVector.broadcast(F, factor);
+    for (int i = 0; i < count; i += W) {
+      int first = at + i * Float.BYTES;
+      FloatVector old = ByteVector.fromArray(WHOLE_B, y, first).reinterpretAsFloats();
+      sum(old, factors, delta, from + i).reinterpretAsBytes().intoArray(y, first);
+    }
+  }
+
+  /** The vector of y that a vector of deltas makes of the old one. */
+  private static FloatVector sum(FloatVector old, FloatVector factors, float[] delta, int from) {
+    return FloatVector.fromArray(F, delta, from).mul(factors).add(old);
   }
 
   @Override
-  void addBf16(MemorySegment y, long at, float[] delta, int from, int count, float factor) {
+  void addBf16(RowMemory y, long at, float[] delta, int from, int count, float factor) {
+    int vectors = count - count % W;
+    switch (y.kind()) {
+      case SHORTS -> addBf16(y.shorts(), y.indexOf(at), delta, from, vectors, factor);
+      case BYTES -> addBf16(y.bytes(), y.indexOf(at), delta, from, vectors, factor);
+      case SEGMENT, FLOATS -> addBf16(y.data(), at, delta, from, vectors, factor);
+    }
+    PlainKernels.addPlain(y, at + vectors, delta, from + vectors, count - vectors, factor);
+  }
+
+  private static void addBf16(
+      MemorySegment y, long at, float[] delta, int from, int count, float factor) {
     FloatVector factors = FloatVector.broadcast(F, factor);
-    int i = 0;
-    for (; i + W <= count; i += W) {
-      FloatVector sum =
-          FloatVector.fromArray(F, delta, from + i).mul(factors).add(loadBf16(y, at + i));
-      IntVector bits = sum.reinterpretAsInts();
-      IntVector odd = bits.lanewise(VectorOperators.LSHR, 16).and(1);
-      IntVector rounded = bits.add(0x7fff).add(odd).lanewise(VectorOperators.LSHR, 16);
-      // a NaN whose payload sits in the low bits would round to infinity
-      rounded =
-          rounded.blend(
-              bits.lanewise(VectorOperators.LSHR, 16).or(0x40),
-              sum.test(VectorOperators.IS_NAN).cast(I));
-      ((ShortVector) rounded.convertShape(VectorOperators.I2S, S, 0))
+    for (int i = 0; i < count; i += W) {
+      rounded(sum(loadBf16(y, at + i), factors, delta, from + i))
           .intoMemorySegment(y, (at + i) * Short.BYTES, LITTLE_ENDIAN);
     }
-    PlainKernels.addPlain(DType.BF16, y, at + i, delta, from + i, count - i, factor);
+  }
+
+  private static void addBf16(short[] y, int at, float[] delta, int from, int count, float factor) {
+    FloatVector factors = FloatVector.broadcast(F, factor);
+    for (int i = 0; i < count; i += W) {
+      FloatVector old = widened(ShortVector.fromArray(S, y, at + i));
+      rounded(sum(old, factors, delta, from + i)).intoArray(y, at + i);
+    }
+  }
+
+  private static void addBf16(byte[] y, int at, float[] delta, int from, int count, float factor) {
+    FloatVector factors = FloatVector.broadcast(F, factor);
+    for (int i = 0; i < count; i += W) {
+      int first = at + i * Short.BYTES;
+      FloatVector old = widened(loadShorts(y, first));
+      rounded(sum(old, factors, delta, from + i)).reinterpretAsBytes().intoArray(y, first);
+    }
+  }
+
+  /** To bfloat16, to nearest even. */
+  private static ShortVector rounded(FloatVector sum) {
+    IntVector bits = sum.reinterpretAsInts();
+    IntVector odd = bits.lanewise(VectorOperators.LSHR, 16).and(1);
+    IntVector rounded = bits.add(0x7fff).add(odd).lanewise(VectorOperators.LSHR, 16);
+    // a NaN whose payload sits in the low bits would round to infinity
+    rounded =
+        rounded.blend(
+            bits.lanewise(VectorOperators.LSHR, 16).or(0x40),
+            sum.test(VectorOperators.IS_NAN).cast(I));
+    return (ShortVector) rounded.convertShape(VectorOperators.I2S, S, 0);
   }
 }

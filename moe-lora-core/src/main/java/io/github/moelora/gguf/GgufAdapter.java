@@ -304,13 +304,13 @@ public final class GgufAdapter implements AutoCloseable {
   }
 
   private void requireLinear(GgufModule module) {
-    if (GgufModule.isEmbedding(module.name())) {
+    if (module.isEmbedding()) {
       throw fault(
           module.tensorA().name(),
           "it must be of a linear layer, not of the token embedding",
           "that");
     }
-    if (module.tensorA().shape().size() > 2) {
+    if (module.isOfExperts()) {
       throw fault(
           module.tensorA().name(),
           "a tensor of experts must be ffn_gate_exps, ffn_up_exps, ffn_gate_up_exps or"

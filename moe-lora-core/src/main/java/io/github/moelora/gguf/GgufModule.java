@@ -25,6 +25,16 @@ public record GgufModule(
     return name.endsWith("token_embd.weight");
   }
 
+  /** Whether it is the token embedding, which is no linear layer. */
+  public boolean isEmbedding() {
+    return isEmbedding(name);
+  }
+
+  /** Whether it holds a pair for each of several experts. */
+  public boolean isOfExperts() {
+    return tensorA.shape().size() > 2;
+  }
+
   /** Name of the layer: that of the weight without {@code .weight}. */
   public String path() {
     return name.endsWith(".weight") ? name.substring(0, name.length() - 7) : name;

@@ -7,6 +7,7 @@ import io.github.moelora.GateUp;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.LoraSlice;
 import io.github.moelora.Matrix;
+import io.github.moelora.MoeLora;
 import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
 import io.github.moelora.Shard;
@@ -20,6 +21,7 @@ import java.util.ArrayList;
 import java.util.EnumSet;
 import java.util.List;
 import java.util.Set;
+import java.util.function.Supplier;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -511,7 +513,38 @@ public final class PeftAdapter implements AutoCloseable {
     return toLoraAdapter(whole, LoraAdapter.builder(name).only(whole, shard, localExperts));
   }
 
+  /**
+   * Loads the adapter into a slot, in place of what is there. Does the same as {@link MoeLora#load}
+   * of {@link #toLoraAdapter(MoeModel)}, but where the backend finds what is not finite while it
+   * packs, the file is read once instead of twice, and only what belongs to the experts that live
+   * there. On failure the slot keeps what it had.
+   *
+   * @param lora for the whole model, not a shard of it
+   * @param slot in {@code [0, L)}
+   * @throws AdapterFormatException if a tensor does not fit the model, a weight is not finite, or
+   *     the file can be read in two ways or has become shorter
+   * @throws IllegalArgumentException if the model does not list a module that the adapter changes,
+   *     the adapter's rank exceeds {@code maxRank} or a weight exceeds the range of the weight type
+   * @throws IllegalStateException if this or {@code lora} is closed
+   */
+  public void loadInto(MoeLora lora, int slot) {
+    MoeModel model = lora.config().model();
+    LoraAdapter.Builder builder =
+        LoraAdapter.builder(name).only(model, Shard.WHOLE, lora.config().expertMap());
+    addAll(model, builder);
+    named(
+        () -> {
+          lora.load(slot, builder.buildUnread());
+          return slot;
+        });
+  }
+
   private LoraAdapter toLoraAdapter(MoeModel model, LoraAdapter.Builder builder) {
+    addAll(model, builder);
+    return named(builder::build);
+  }
+
+  private void addAll(MoeModel model, LoraAdapter.Builder builder) {
     for (Entry entry : entries) {
       requireBelongs(entry, model);
     }
@@ -520,10 +553,14 @@ public final class PeftAdapter implements AutoCloseable {
     for (DenseEntry entry : dense) {
       builder.addDense(model.denseName(entry.module()), entry.slice());
     }
+  }
+
+  /** Does what reads weights; faults get the name of their tensor or file. */
+  private <T> T named(Supplier<T> reader) {
     try {
-      return builder.build();
+      return reader.get();
     } catch (IllegalArgumentException e) {
-      // the builder does not know the tensor's name
+      // who read it does not know the tensor's name
       findings.requireFinite();
       throw e;
     } catch (InternalError e) {

@@ -22,7 +22,17 @@ public interface Backend extends AutoCloseable {
   }
 
   /**
-   * Packs an adapter for a slot without any effect on runs, which may go on meanwhile.
+   * Whether {@link #prepare} refuses weights that are not finite, with {@link
+   * LoraAdapter#notFinite}. Otherwise {@link io.github.moelora.MoeLora} reads all weights before,
+   * unless that has been done.
+   */
+  default boolean findsNonFinite() {
+    return false;
+  }
+
+  /**
+   * Packs an adapter for a slot without any effect on runs, which may go on meanwhile. After a
+   * failure nothing is left of it.
    *
    * @param slot in {@code [0, L)}
    */

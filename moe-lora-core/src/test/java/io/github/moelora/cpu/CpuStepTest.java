@@ -54,8 +54,8 @@ class CpuStepTest {
     }
 
     @Override
-    void widenRowBf16(MemorySegment source, long from, int count, float[] out, int at) {
-      plain.widenRowBf16(source, from, count, out, at);
+    void widenRowBf16(RowMemory x, long from, int count, float[] out, int at) {
+      plain.widenRowBf16(x, from, count, out, at);
     }
 
     @Override
@@ -66,12 +66,12 @@ class CpuStepTest {
     }
 
     @Override
-    void addF32(MemorySegment y, long at, float[] delta, int from, int count, float factor) {
+    void addF32(RowMemory y, long at, float[] delta, int from, int count, float factor) {
       plain.addF32(y, at, delta, from, count, factor);
     }
 
     @Override
-    void addBf16(MemorySegment y, long at, float[] delta, int from, int count, float factor) {
+    void addBf16(RowMemory y, long at, float[] delta, int from, int count, float factor) {
       plain.addBf16(y, at, delta, from, count, factor);
     }
   }
@@ -381,12 +381,12 @@ class CpuStepTest {
     CpuBackend backend = new CpuBackend(config, new PlainKernels(), 1, slots);
     load(backend, adapter);
     PackedAdapter first = slots[0];
-    assertThat(first.weights().scope().isAlive()).isTrue();
+    assertThat(first.weights(0).scope().isAlive()).isTrue();
     load(backend, adapter);
-    assertThat(first.weights().scope().isAlive()).isFalse();
+    assertThat(first.weights(0).scope().isAlive()).isFalse();
     PackedAdapter second = slots[0];
     backend.unload(0);
-    assertThat(second.weights().scope().isAlive()).isFalse();
+    assertThat(second.weights(0).scope().isAlive()).isFalse();
     assertThat(slots[0]).isNull();
     load(backend, adapter);
     PackedAdapter third = slots[0];
@@ -394,7 +394,7 @@ class CpuStepTest {
     backend.prepare(0, adapter).close();
     assertThat(slots[0]).isSameAs(third);
     backend.close();
-    assertThat(third.weights().scope().isAlive()).isFalse();
+    assertThat(third.weights(0).scope().isAlive()).isFalse();
   }
 
   private static void load(CpuBackend backend, LoraAdapter adapter) {

@@ -92,15 +92,58 @@ class KernelsTest {
   void rowsAreWidenedExactly(Kernels kernels) {
     for (DType type : DType.values()) {
       for (int count = 0; count <= 2 * Kernels.LANES + 3; count++) {
-        float[] values = gaussians(2 + count);
-        float[] out = nans(count + 4);
-        kernels.widenRow(type, stored(type, values), 2, count, out, 3);
-        for (int i = 0; i < out.length; i++) {
-          double expected = i < 3 || i >= 3 + count ? Double.NaN : rounded(values[2 + i - 3], type);
-          assertThat((double) out[i]).isEqualTo(Double.valueOf(expected));
+        for (Place place : Place.values()) {
+          float[] values = gaussians(2 + count);
+          MemorySegment x = place.memory(type, values.length);
+          MemorySegment.copy(stored(type, values), 0, x, 0, x.byteSize());
+          float[] out = nans(count + 4);
+          kernels.widenRow(taken(type, x), 2, count, out, 3);
+          for (int i = 0; i < out.length; i++) {
+            double expected =
+                i < 3 || i >= 3 + count ? Double.NaN : rounded(values[2 + i - 3], type);
+            assertThat((double) out[i]).as("%s", place).isEqualTo(Double.valueOf(expected));
+          }
         }
       }
     }
+  }
+
+  /** Where x and y may lie. */
+  private enum Place {
+    NATIVE,
+    ARRAY,
+    /** From the second element of an array on. */
+    PART_OF_ARRAY,
+    /** An array of its type, but not at a whole element. */
+    BETWEEN_ELEMENTS,
+    BYTES,
+    PART_OF_BYTES,
+    OTHER_ARRAY;
+
+    MemorySegment memory(DType type, int elements) {
+      long bytes = (long) elements * type.bytes();
+      return switch (this) {
+        case NATIVE -> Arena.ofAuto().allocate(Math.max(bytes, 1)).asSlice(0, bytes);
+        case ARRAY -> array(type, elements);
+        case PART_OF_ARRAY -> array(type, elements + 2).asSlice(type.bytes(), bytes);
+        case BETWEEN_ELEMENTS -> array(type, elements + 2).asSlice(1, bytes);
+        case BYTES -> MemorySegment.ofArray(new byte[(int) bytes]);
+        case PART_OF_BYTES -> MemorySegment.ofArray(new byte[(int) bytes + 9]).asSlice(3, bytes);
+        case OTHER_ARRAY -> MemorySegment.ofArray(new long[elements]).asSlice(0, bytes);
+      };
+    }
+
+    private static MemorySegment array(DType type, int elements) {
+      return type == DType.F32
+          ? MemorySegment.ofArray(new float[elements])
+          : MemorySegment.ofArray(new short[elements]);
+    }
+  }
+
+  private static RowMemory taken(DType type, MemorySegment data) {
+    RowMemory memory = new RowMemory(true);
+    memory.take(Matrix.of(data, type, 1, (int) (data.byteSize() / type.bytes())));
+    return memory;
   }
 
   @ParameterizedTest
@@ -199,20 +242,22 @@ class KernelsTest {
   void addRoundsOnce(Kernels kernels) {
     for (DType type : DType.values()) {
       for (int count = 0; count <= 2 * Kernels.LANES + 3; count++) {
-        checkAdd(kernels, type, count);
+        for (Place place : Place.values()) {
+          checkAdd(kernels, type, count, place);
+        }
       }
     }
   }
 
   /** Adds rows 1 and 2 of three, which stand in other orders in delta and in y. */
-  private void checkAdd(Kernels kernels, DType type, int count) {
+  private void checkAdd(Kernels kernels, DType type, int count, Place place) {
     int stride = count + 5;
     int yFrom = 2;
     float[] factors = {Float.NaN, -0.375f, 1};
     int[] deltaAt = {2 * stride, 3, stride};
     long[] yAt = {0, stride, 2L * stride};
     float[] delta = gaussians(3 * stride);
-    MemorySegment y = MemorySegment.ofArray(new byte[3 * stride * type.bytes()]);
+    MemorySegment y = place.memory(type, 3 * stride);
     float[] expected = gaussians(3 * stride);
     for (int i = 0; i < expected.length; i++) {
       type.set(y, i, expected[i]);
@@ -225,12 +270,12 @@ class KernelsTest {
         expected[to] = (float) rounded(sum, type);
       }
     }
-    Matrix target = Matrix.of(y, type, 3, stride);
+    RowMemory target = taken(type, y);
     for (int m = 1; m < 3; m++) {
       kernels.add(target, yAt[m] + yFrom, delta, deltaAt[m], count, factors[m]);
     }
     for (int i = 0; i < expected.length; i++) {
-      assertThat(type.get(y, i)).isEqualTo(Float.valueOf(expected[i]));
+      assertThat(type.get(y, i)).as("%s", place).isEqualTo(Float.valueOf(expected[i]));
     }
   }
 
@@ -248,12 +293,14 @@ class KernelsTest {
     for (int i = 0; i < count; i++) {
       delta[i] = Float.intBitsToFloat(patterns[i]);
     }
-    MemorySegment y = MemorySegment.ofArray(new byte[count * Short.BYTES]);
-    kernels.add(Matrix.of(y, DType.BF16, 1, count), 0, delta, 0, count, 1);
-    for (int i = 0; i < count; i++) {
-      assertThat((double) DType.BF16.get(y, i))
-          .as("%x", patterns[i])
-          .isEqualTo(Double.valueOf(Rounded.nearest(0f + delta[i], DType.BF16)));
+    for (Place place : Place.values()) {
+      MemorySegment y = place.memory(DType.BF16, count);
+      kernels.add(taken(DType.BF16, y), 0, delta, 0, count, 1);
+      for (int i = 0; i < count; i++) {
+        assertThat((double) DType.BF16.get(y, i))
+            .as("%s %x", place, patterns[i])
+            .isEqualTo(Double.valueOf(Rounded.nearest(0f + delta[i], DType.BF16)));
+      }
     }
   }
 

@@ -42,7 +42,7 @@ class SlotBytesTest {
       }
       long taken = 0;
       for (PackedAdapter slot : slots) {
-        taken += Objects.requireNonNull(slot).weights().byteSize();
+        taken += Objects.requireNonNull(slot).bytes();
       }
       // gate and up with an A each
       long expert = 2 * (256 + 96) + 96 + 256;

@@ -2,6 +2,7 @@ package io.github.moelora.testkit;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
+import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 import static org.assertj.core.api.Assertions.assertThatNoException;
 
@@ -45,6 +46,11 @@ public abstract class BackendContractTest {
 
   /** The backend under test. */
   protected abstract BackendProvider provider();
+
+  /** The largest rank that it takes. */
+  protected int rankLimit() {
+    return MoeLoraConfig.RANK_LIMIT;
+  }
 
   @BeforeEach
   void seed(TestInfo test) {
@@ -571,6 +577,42 @@ public abstract class BackendContractTest {
         ProjectionCall.gateUp(0),
         ProjectionCall.gateUp(0).deltaOnly(),
         ProjectionCall.down(0));
+  }
+
+  /** Also next to a small one, and on dense modules. */
+  @Test
+  void ranksBeyond256() {
+    int[] ranks = {257, 320, 5, 511, 512};
+    MoeModel model = model(21, 18, 2).withDense(List.of(new DenseModule("q", 19, 35)));
+    Problem problem = new Problem(seed, model, 2 * ranks.length, 2);
+    for (int i = 0; i < ranks.length; i++) {
+      int rank = Math.min(ranks[i], rankLimit());
+      problem.addAdapter(rank, i % 2 == 0);
+    }
+    problem.route().dealAdapters();
+    check(
+        problem,
+        ProjectionCall.gateUp(0),
+        ProjectionCall.down(0).deltaOnly(),
+        ProjectionCall.dense(0));
+  }
+
+  @Test
+  void ranksBeyondTheLimitAreRefused() {
+    Problem problem = new Problem(seed, model(8, 4, 2), 1, 1).addAdapter(1, true);
+    for (int rank = rankLimit() + 1; rank <= MoeLoraConfig.RANK_LIMIT; rank += 85) {
+      MoeLoraConfig config = problem.config().withMaxRank(rank);
+      assertThatIllegalArgumentException()
+          .isThrownBy(() -> open(config))
+          .withMessageContaining("maxRank")
+          .withMessageContaining(String.valueOf(rankLimit()))
+          .withMessageEndingWith("got " + config.maxRank());
+    }
+    if (rankLimit() == MoeLoraConfig.RANK_LIMIT) {
+      assertThatIllegalArgumentException()
+          .isThrownBy(() -> problem.config().withMaxRank(rankLimit() + 1))
+          .withMessage("maxRank must be in [1, 513), got 513");
+    }
   }
 
   // ---- sizes ----

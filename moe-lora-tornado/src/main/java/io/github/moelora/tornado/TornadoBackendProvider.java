@@ -10,6 +10,7 @@ import io.github.moelora.tornado.choice.Tuning;
 import io.github.moelora.tornado.device.ChosenDevice;
 import io.github.moelora.tornado.device.DeviceTraits;
 import io.github.moelora.tornado.device.Devices;
+import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.step.TornadoBackend;
 import io.github.moelora.tornado.tune.TornadoTuner;
 import io.github.moelora.tornado.weights.PackedWeights;
@@ -76,6 +77,11 @@ public final class TornadoBackendProvider implements BackendProvider, Tunable {
   private ChosenDevice requireDevice(MoeLoraConfig config) {
     if (probe() instanceof Availability.Unusable unusable) {
       throw new IllegalStateException(unusable.reason() + ". " + unusable.remedy());
+    }
+    if (config.maxRank() > Sizes.RANK_LIMIT) {
+      throw new IllegalArgumentException(
+          "maxRank must be at most %d for the backend tornado (the backend cpu takes %d), got %d"
+              .formatted(Sizes.RANK_LIMIT, MoeLoraConfig.RANK_LIMIT, config.maxRank()));
     }
     return ChosenDevice.of(Devices.find(config.device()));
   }

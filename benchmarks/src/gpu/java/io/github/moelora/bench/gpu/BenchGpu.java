@@ -1,17 +1,14 @@
 package io.github.moelora.bench.gpu;
 
 import io.github.moelora.DType;
-import io.github.moelora.Projection;
 import io.github.moelora.cli.Options;
 import io.github.moelora.spi.Availability;
 import io.github.moelora.tornado.TornadoBackendProvider;
 import io.github.moelora.tornado.device.DeviceTraits;
 import io.github.moelora.workload.Batch;
+import io.github.moelora.workload.BatchTrace;
 import io.github.moelora.workload.Workload;
-import java.io.BufferedReader;
 import java.io.IOException;
-import java.io.InputStreamReader;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Instant;
@@ -46,20 +43,35 @@ import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
       "The exit code is 1 if a result is wrong or a measurement is missing."
     })
 final class BenchGpu implements Callable<Integer> {
-  /** Relative error that rounding to 16 bits between and after the products explains. */
-  private static final double VLLM_ERROR = 0.02;
+  @Option(
+      names = "--cases",
+      split = ",",
+      paramLabel = "NAME",
+      description =
+          "Model shapes (qwen3_30b_w13, qwen3_30b_w2, qwen3moe64, mixtral), with --layer models"
+              + " (qwen3_30b, qwen3moe64, mixtral); all if left out.")
+  private List<String> cases = List.of();
 
-  @Option(names = "--cases", split = ",", paramLabel = "NAME", description = "Model shapes.")
-  private List<String> cases = BenchShape.ALL.stream().map(BenchShape::name).toList();
+  @Option(
+      names = "--ranks",
+      split = ",",
+      paramLabel = "R",
+      description = "Ranks; 16,64 if left out, with --serving 64.")
+  private List<Integer> ranks = List.of();
 
-  @Option(names = "--ranks", split = ",", paramLabel = "R", description = "Ranks.")
-  private List<Integer> ranks = List.of(16, 64);
+  @Option(
+      names = "--tokens",
+      split = ",",
+      paramLabel = "T",
+      description = "Batch sizes; 1,8,64,1024,8192 if left out, with --layer 80 instead of 64.")
+  private List<Integer> tokens = List.of();
 
-  @Option(names = "--tokens", split = ",", paramLabel = "T", description = "Batch sizes.")
-  private List<Integer> tokens = List.of(1, 8, 64, 1024, 8192);
-
-  @Option(names = "--types", split = ",", paramLabel = "TYPE", description = "bf16, fp16 or both.")
-  private List<String> types = List.of("bf16", "fp16");
+  @Option(
+      names = "--types",
+      split = ",",
+      paramLabel = "TYPE",
+      description = "bf16, fp16 or both; both if left out, with --serving bf16.")
+  private List<String> types = List.of();
 
   /** Kernels to measure. */
   enum Kernels {
@@ -79,18 +91,31 @@ final class BenchGpu implements Callable<Integer> {
       names = "--layer",
       description =
           "Measure whole layers instead: plan on the device, gate/up and down in one graph, as an"
-              + " engine has them; --cases then names shapes whose models are meant.")
+              + " engine has them.")
   private boolean layer;
+
+  @Option(
+      names = "--serving",
+      description =
+          "Measure the layers of a server's run instead: Qwen3-30B-A3B, two adapters, 800 requests,"
+              + " 80 at once, 1024 tokens in and 100 out, at most 8192 tokens a step.")
+  private boolean serving;
+
+  @Option(
+      names = "--parts",
+      description = "With --layer, time plan, gate/up and down, too; takes twice as long.")
+  private boolean parts;
 
   @Option(names = "--seed", paramLabel = "N", description = "Seed of all random numbers.")
   private long seed = 1;
 
   @Option(
       names = "--vllm",
-      paramLabel = "FILE",
+      paramLabel = "PATH",
       description =
-          "vLLM's fused_moe_lora_op.py, to be measured too; needs python3 (or $PYTHON) with"
-              + " PyTorch and Triton.")
+          "vLLM's fused_moe_lora_op.py, to be measured too, with --layer or --serving the folder of"
+              + " a vLLM checkout; needs python3 (or $PYTHON) with PyTorch and Triton, the latter"
+              + " nvcc as well.")
   private @Nullable Path vllm;
 
   @Option(names = "--json", paramLabel = "FILE", description = "JSON file to write.")
@@ -144,15 +169,14 @@ final class BenchGpu implements Callable<Integer> {
   @Override
   public Integer call() throws Exception {
     if (from != null) {
-      if (vllm != null || json != null) {
-        throw new IllegalArgumentException("--from shows what was measured: no --vllm, no --json");
-      }
-      report = BenchReport.read(from);
-      System.out.print(report.table());
-      draw();
-      return exitCode();
+      return show(from);
     }
-    List<BenchShape> shapes = cases.stream().map(BenchShape::named).toList();
+    if (types.isEmpty()) {
+      types = serving ? List.of("bf16") : List.of("bf16", "fp16");
+    }
+    if (ranks.isEmpty()) {
+      ranks = serving ? List.of(64) : List.of(16, 64);
+    }
     Map<String, DType> dtypes =
         types.stream()
             .distinct()
@@ -160,15 +184,56 @@ final class BenchGpu implements Callable<Integer> {
                 Collectors.toMap(type -> type, BenchGpu::dtype, (a, b) -> a, LinkedHashMap::new));
     Options.requireAtLeastOne("--ranks", ranks);
     Options.requireAtLeastOne("--tokens", tokens);
+    requireFitting();
+    if (serving) {
+      return measureServing(dtypes);
+    }
+    return layer ? measureLayers(dtypes) : measureKernels(dtypes);
+  }
+
+  /** Refuses options that do not fit each other. */
+  private void requireFitting() {
     if (vllm != null && kind == Kernels.portable) {
       throw new IllegalArgumentException("--vllm is compared with --kernels tuned alone");
     }
-    if (vllm != null && !Files.isReadable(vllm)) {
-      throw new IllegalArgumentException("--vllm must be a readable file, got " + vllm);
+    boolean folder = layer || serving;
+    if (vllm != null && (folder ? !Files.isDirectory(vllm) : !Files.isRegularFile(vllm))) {
+      throw new IllegalArgumentException(
+          "--vllm must be a %s, got %s".formatted(folder ? "folder" : "file", vllm));
+    }
+    if (parts && !layer) {
+      throw new IllegalArgumentException("--parts must come with --layer");
+    }
+    if (serving && (layer || !cases.isEmpty() || !tokens.isEmpty())) {
+      throw new IllegalArgumentException("--serving takes no --layer, --cases and --tokens");
+    }
+  }
+
+  /** Prints and draws an earlier run. */
+  private int show(Path file) throws IOException {
+    if (vllm != null || json != null) {
+      throw new IllegalArgumentException("--from shows what was measured: no --vllm, no --json");
     }
     if (layer) {
-      return measureLayers(shapes, dtypes);
+      return finish(LayerReport.read(file));
     }
+    if (serving) {
+      return finish(ServingReport.read(file));
+    }
+    report = BenchReport.read(file);
+    System.out.print(report.table());
+    draw();
+    return exitCode();
+  }
+
+  private int measureKernels(Map<String, DType> dtypes) throws IOException, InterruptedException {
+    if (cases.isEmpty()) {
+      cases = BenchShape.ALL.stream().map(BenchShape::name).toList();
+    }
+    if (tokens.isEmpty()) {
+      tokens = List.of(1, 8, 64, 1024, 8192);
+    }
+    List<BenchShape> shapes = cases.stream().map(BenchShape::named).toList();
     open();
     boolean complete = true;
     for (var type : dtypes.entrySet()) {
@@ -186,30 +251,80 @@ final class BenchGpu implements Callable<Integer> {
     return complete ? exitCode() : 1;
   }
 
-  /** Measures layers; a shape for each model, because both projections are in a layer. */
-  private int measureLayers(List<BenchShape> shapes, Map<String, DType> dtypes) throws IOException {
-    if (vllm != null || plot != null) {
-      throw new IllegalArgumentException("--layer takes no --vllm and no --plot");
+  private int measureLayers(Map<String, DType> dtypes) throws IOException, InterruptedException {
+    List<BenchShape> shapes =
+        cases.isEmpty()
+            ? BenchShape.LAYERS
+            : cases.stream().distinct().map(BenchShape::layer).toList();
+    List<Integer> sizes =
+        tokens.isEmpty() ? List.of(1, 8, 80, 1024, 8192) : tokens.stream().distinct().toList();
+    BenchLayers layers =
+        new BenchLayers(
+            new BenchLayers.Cells(
+                shapes, dtypes, ranks, new BenchLayer.Graphs(sizes, parts), sizes),
+            vllm,
+            made -> {
+              if (json != null) {
+                made.write(json);
+              }
+            },
+            layerRun());
+    boolean complete = layers.measure();
+    int code = finish(layers.report());
+    return complete ? code : 1;
+  }
+
+  private LayerReport.Run layerRun() {
+    LayerReport.Run run =
+        new LayerReport.Run(
+            arguments,
+            now(),
+            device(kind).device(),
+            DeviceTraits.version(),
+            Runtime.version().toString(),
+            seed);
+    System.err.println(run.device());
+    return run;
+  }
+
+  /** Measures the layer at every batch size of a server's run. */
+  private int measureServing(Map<String, DType> dtypes) throws IOException, InterruptedException {
+    List<Integer> sizes = List.copyOf(BatchTrace.of(ServingReport.LOAD).stepsByTokens().keySet());
+    BenchLayers layers =
+        new BenchLayers(
+            new BenchLayers.Cells(
+                List.of(BenchShape.LAYERS.getFirst()),
+                dtypes,
+                ranks,
+                new BenchLayer.Graphs(ServingReport.GRAPHS, false),
+                sizes),
+            vllm,
+            made -> {
+              if (json != null) {
+                ServingReport.of(made).write(json);
+              }
+            },
+            layerRun());
+    boolean complete = layers.measure();
+    int code = finish(ServingReport.of(layers.report()));
+    return complete ? code : 1;
+  }
+
+  private int finish(ServingReport report) throws IOException {
+    System.out.print(report.table());
+    if (plot != null) {
+      report.draw(plot);
     }
-    System.err.println(device(kind).device());
-    LayerTable table = new LayerTable();
-    for (var type : dtypes.entrySet()) {
-      for (BenchShape shape : shapes) {
-        if (shape.projection() == Projection.DOWN) {
-          continue;
-        }
-        for (int rank : ranks) {
-          try (BenchLayer each = new BenchLayer(shape, rank, type.getValue(), tokens, seed)) {
-            table.add(shape.name(), type.getKey(), type.getValue(), rank, each.measure());
-          }
-          if (json != null) {
-            Files.writeString(json, table.json());
-          }
-        }
-      }
+    return report.timed().valid() ? 0 : 1;
+  }
+
+  /** Prints and draws layers. */
+  private int finish(LayerReport layers) throws IOException {
+    System.out.print(layers.table());
+    if (plot != null) {
+      LayerPlot.write(plot, layers);
     }
-    System.out.print(table);
-    return table.valid() ? 0 : 1;
+    return layers.valid() ? 0 : 1;
   }
 
   private static DType dtype(String type) {
@@ -337,42 +452,23 @@ final class BenchGpu implements Callable<Integer> {
 
   /** Whether vLLM's operator gave a right result for every cell. */
   private boolean measureVllm(Path operator) throws IOException, InterruptedException {
-    String driver = System.getProperty("moelora.bench.driver", "scripts/bench-vllm.py");
-    String python = System.getenv().getOrDefault("PYTHON", "python3");
-    List<String> command = new ArrayList<>(List.of(python, driver, operator.toString()));
-    command.add("--cases");
-    command.addAll(cases);
-    command.add("--types");
-    command.addAll(types);
-    command.add("--ranks");
-    ranks.forEach(rank -> command.add(rank.toString()));
-    command.add("--tokens");
-    tokens.forEach(count -> command.add(count.toString()));
-    Process process =
-        new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.INHERIT).start();
-    try (BufferedReader lines =
-        new BufferedReader(
-            new InputStreamReader(process.getInputStream(), StandardCharsets.UTF_8))) {
-      for (String line = lines.readLine(); line != null; line = lines.readLine()) {
-        System.err.println("vLLM: " + line);
-        report = report.withVllmLine(line);
-        save();
-      }
-    } finally {
-      process.destroy();
-    }
-    int status = process.waitFor();
-    List<BenchReport.Cell> missing = new ArrayList<>();
-    for (BenchReport.Cell cell : report.cells()) {
-      BenchReport.Vllm theirs = cell.vllm();
-      if (theirs == null || !(theirs.error() <= VLLM_ERROR)) {
-        missing.add(cell);
-      }
-    }
-    if (status != 0 || !missing.isEmpty()) {
+    int status =
+        new VllmDriver("bench-vllm.py", operator)
+            .with("--cases", cases)
+            .with("--types", types)
+            .with("--ranks", ranks)
+            .with("--tokens", tokens)
+            .run(
+                line -> {
+                  report = report.withVllmLine(line);
+                  save();
+                });
+    long missing =
+        report.cells().stream().filter(cell -> cell.vllm() == null || !cell.vllm().valid()).count();
+    if (status != 0 || missing > 0) {
       System.err.printf(
-          "bench-gpu: %s ended with code %d, %d cells without a right result of vLLM%n",
-          driver, status, missing.size());
+          "bench-gpu: vLLM's driver ended with code %d, %d cells without a right result of it%n",
+          status, missing);
       return false;
     }
     return true;

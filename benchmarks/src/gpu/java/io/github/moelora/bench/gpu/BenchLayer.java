@@ -22,9 +22,9 @@ import io.github.moelora.workload.Workload;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
-import java.util.Collections;
 import java.util.List;
 import java.util.SplittableRandom;
+import java.util.stream.IntStream;
 import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.ImmutableTaskGraph;
 import uk.ac.manchester.tornado.api.TaskGraph;
@@ -41,11 +41,17 @@ import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
  * repeat only some of it.
  */
 final class BenchLayer implements AutoCloseable {
-  /** Every repeat is compiled on its own. */
+  /** Every repeat is compiled on its own; a layer of many tokens takes long enough for fewer. */
   private static final int REPEATS = 5;
 
-  /** Graphs of a batch size: one layer, layers, products of one plan, gate/up of one plan. */
-  private static final int GRAPHS = 4;
+  private static final int REPEATS_OF_MANY = 3;
+  private static final int MANY_TOKENS = 512;
+
+  /** Graphs of a batch size: one layer, and layers. */
+  private static final int GRAPHS = 2;
+
+  /** The same, and for parts: products of one plan, gate/up of one plan. */
+  private static final int GRAPHS_WITH_PARTS = 4;
 
   private static final int SAMPLES = 24;
 
@@ -53,17 +59,41 @@ final class BenchLayer implements AutoCloseable {
   private static final int POOL = 1 << 22;
 
   /**
-   * Microseconds of a layer and of its parts.
+   * The captured graphs.
    *
-   * @param worstError largest error of a checked element, as a share of the sum of its terms
+   * @param maxTokens most tokens of each, ascending
+   * @param parts whether a layer's parts are timed, too, which costs as many compilations again
    */
-  record Result(
-      int tokens, double layer, double plan, double gateUp, double down, double worstError) {}
+  record Graphs(List<Integer> maxTokens, boolean parts) {
+    Graphs(List<Integer> maxTokens, boolean parts) {
+      this.maxTokens = maxTokens.stream().distinct().sorted().toList();
+      this.parts = parts;
+    }
+
+    int most() {
+      return maxTokens.getLast();
+    }
+
+    private int each() {
+      return parts ? GRAPHS_WITH_PARTS : GRAPHS;
+    }
+
+    /** Position of the first that takes so many tokens. */
+    int position(int tokens) {
+      for (int i = 0; i < maxTokens.size(); i++) {
+        if (tokens <= maxTokens.get(i)) {
+          return i;
+        }
+      }
+      throw new IllegalArgumentException(
+          "tokens must be at most %d, got %d".formatted(most(), tokens));
+    }
+  }
 
   private final BenchShape shape;
   private final DType type;
   private final long seed;
-  private final List<Integer> tokens;
+  private final Graphs graphs;
   private final MoeLoraConfig config;
   private final MoeLora lora;
   private final EngineTasks tasks;
@@ -81,12 +111,12 @@ final class BenchLayer implements AutoCloseable {
   /**
    * @param shape one whose model counts; both of its projections are measured
    */
-  BenchLayer(BenchShape shape, int rank, DType type, List<Integer> tokens, long seed) {
+  BenchLayer(BenchShape shape, int rank, DType type, long seed, Graphs graphs) {
     this.shape = shape;
     this.type = type;
     this.seed = seed;
-    this.tokens = tokens;
-    int most = Collections.max(tokens);
+    this.graphs = graphs;
+    int most = graphs.most();
     Workload.Sizes sizes = shape.sizes(most, rank, type);
     config = sizes.config();
     MoeModel model = config.model();
@@ -136,8 +166,8 @@ final class BenchLayer implements AutoCloseable {
             .task("touch", BenchCopy::touch, flag)
             .persistOnDevice(all)
             .snapshot());
-    for (int count : tokens) {
-      for (int kind = 0; kind < GRAPHS; kind++) {
+    for (int count : graphs.maxTokens()) {
+      for (int kind = 0; kind < graphs.each(); kind++) {
         TaskGraph graph = new TaskGraph("t%d_%d".formatted(count, kind));
         graph.consumeFromDevice("load", all);
         append(new EngineGraph(graph, list.size(), count), kind);
@@ -156,46 +186,59 @@ final class BenchLayer implements AutoCloseable {
     return made;
   }
 
+  private static int repeats(int tokens) {
+    return tokens <= MANY_TOKENS ? REPEATS : REPEATS_OF_MANY;
+  }
+
   private void append(EngineGraph to, int kind) {
     EngineRouting routing = new EngineRouting(expertIds, routingWeights);
-    for (int i = 0; i < (kind == 0 ? 1 : REPEATS); i++) {
+    int repeats = kind == 0 ? 1 : repeats(to.maxTokens());
+    for (int i = 0; i < repeats; i++) {
       if (i == 0 || kind == 1) {
         tasks.route(to, routing);
       }
       int width = config.model().outputWidth(Projection.GATE_UP);
       tasks.append(to, ProjectionCall.gateUp(0), new EngineArrays(x, gateUp, width));
-      if (i == 0 || kind < GRAPHS - 1) {
+      if (i == 0 || kind < GRAPHS_WITH_PARTS - 1) {
         int hidden = config.model().hiddenSize();
         tasks.append(to, ProjectionCall.down(0), new EngineArrays(active, down, hidden));
       }
     }
   }
 
-  /** Times all batch sizes, each after a check of its result. */
-  List<Result> measure() {
-    List<Result> results = new ArrayList<>();
-    for (int i = 0; i < tokens.size(); i++) {
-      int first = 1 + i * GRAPHS;
-      Batch batch = shape.batch(tokens.get(i), seed + tokens.get(i));
-      for (int p = 0; p < batch.pairs(); p++) {
-        expertIds.set(p, batch.expertIds()[p]);
-        routingWeights.set(p, batch.routingWeights()[p]);
-      }
-      gateUp.getSegment().fill((byte) 0);
-      down.getSegment().fill((byte) 0);
-      tasks.begin(batch.tokens(), batch.adapterIds());
-      plan.withGraph(0).execute();
-      plan.withGraph(first).execute().transferToHost(gateUp, down);
-      double error = Math.max(error(batch, Projection.GATE_UP), error(batch, Projection.DOWN));
-      double[] nanos =
-          new CapturedTimer(plan, BenchKernels.WARM_UP_NANOS)
-              .medians(first, first + 1, first + 2, first + 3);
-      double layer = (nanos[1] - nanos[0]) / (REPEATS - 1) / 1e3;
-      double products = (nanos[2] - nanos[0]) / (REPEATS - 1) / 1e3;
-      double up = (nanos[3] - nanos[0]) / (REPEATS - 1) / 1e3;
-      results.add(new Result(batch.tokens(), layer, layer - products, up, products - up, error));
+  /**
+   * Times a batch, after a check of its result.
+   *
+   * @param tokens at most what a graph takes
+   */
+  LayerReport.Time measure(int tokens) {
+    int at = graphs.position(tokens);
+    // the graph before them transfers the arrays
+    int first = 1 + at * graphs.each();
+    Batch batch = shape.batch(tokens, seed + tokens);
+    for (int p = 0; p < batch.pairs(); p++) {
+      expertIds.set(p, batch.expertIds()[p]);
+      routingWeights.set(p, batch.routingWeights()[p]);
     }
-    return results;
+    gateUp.getSegment().fill((byte) 0);
+    down.getSegment().fill((byte) 0);
+    tasks.begin(batch.tokens(), batch.adapterIds());
+    plan.withGraph(0).execute();
+    plan.withGraph(first).execute().transferToHost(gateUp, down);
+    double error = Math.max(error(batch, Projection.GATE_UP), error(batch, Projection.DOWN));
+    int[] timed = IntStream.range(first, first + graphs.each()).toArray();
+    double[] nanos = new CapturedTimer(plan, BenchKernels.WARM_UP_NANOS).medians(timed);
+    double each = 1e3 * (repeats(graphs.maxTokens().get(at)) - 1);
+    double layer = (nanos[1] - nanos[0]) / each;
+    LayerReport.Parts parts = null;
+    if (graphs.parts()) {
+      double products = (nanos[2] - nanos[0]) / each;
+      double up = (nanos[3] - nanos[0]) / each;
+      parts = new LayerReport.Parts(layer - products, up, products - up);
+    }
+    // one rounding of the result, and of the terms' sums in float32 far less
+    double most = type == DType.BF16 ? 1.0 / 128 : 1.0 / 512;
+    return new LayerReport.Time(layer, nanos[0] / 1e3, parts, error / most);
   }
 
   /** Largest error of some elements, as a share of the sum of their terms' sizes. */

@@ -90,9 +90,18 @@ record BenchReport(
    *
    * @param micros GPU time of each variant
    * @param error of the result, as the norm of the difference over that of the reference
+   * @param parts GPU time of the parts of a whole layer's fastest variant, else null
    */
   @JsonIgnoreProperties(ignoreUnknown = true)
-  record Vllm(Map<String, Double> micros, double error) {
+  record Vllm(Map<String, Double> micros, double error, @Nullable Map<String, Double> parts) {
+    /** Relative error that rounding to 16 bits between and after the products explains. */
+    private static final double MOST_ERROR = 0.02;
+
+    /** Whether the result was right. */
+    boolean valid() {
+      return error <= MOST_ERROR;
+    }
+
     /** The fastest variant. */
     @JsonProperty("best")
     String best() {

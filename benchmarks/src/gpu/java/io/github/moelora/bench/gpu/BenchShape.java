@@ -27,6 +27,13 @@ record BenchShape(Preset preset, int adapters, Projection projection) {
           new BenchShape(preset("qwen3moe64", 2048, 1408, 64, 8), 4, Projection.GATE_UP),
           new BenchShape(preset("mixtral", 4096, 7168, 8, 2), 4, Projection.GATE_UP));
 
+  /** Models whose whole layers are measured: gate/up of each, which down belongs to. */
+  static final List<BenchShape> LAYERS =
+      List.of(
+          new BenchShape(preset("qwen3_30b", 2048, 768, 128, 8), 2, Projection.GATE_UP),
+          ALL.get(2),
+          ALL.get(3));
+
   private static Preset preset(
       String name, int hiddenSize, int intermediateSize, int experts, int expertsPerToken) {
     return new Preset(
@@ -41,14 +48,27 @@ record BenchShape(Preset preset, int adapters, Projection projection) {
    * @throws IllegalArgumentException if there is none
    */
   static BenchShape named(String name) {
-    return ALL.stream()
+    return named(ALL, name);
+  }
+
+  /**
+   * The layer of that name.
+   *
+   * @throws IllegalArgumentException if there is none
+   */
+  static BenchShape layer(String name) {
+    return named(LAYERS, name);
+  }
+
+  private static BenchShape named(List<BenchShape> shapes, String name) {
+    return shapes.stream()
         .filter(shape -> shape.name().equals(name))
         .findFirst()
         .orElseThrow(
             () ->
                 new IllegalArgumentException(
                     "--cases must name some of %s, got %s"
-                        .formatted(ALL.stream().map(BenchShape::name).toList(), name)));
+                        .formatted(shapes.stream().map(BenchShape::name).toList(), name)));
   }
 
   String name() {

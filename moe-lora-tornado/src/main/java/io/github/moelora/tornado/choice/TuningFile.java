@@ -2,9 +2,9 @@ package io.github.moelora.tornado.choice;
 
 import io.github.moelora.DType;
 import io.github.moelora.GateUp;
-import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.json.Json;
 import io.github.moelora.tornado.kernels.OneShot;
+import io.github.moelora.tornado.layout.Sizes;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -116,7 +116,7 @@ public final class TuningFile {
             shape.integer("experts", 1, MAX_SIZE),
             shape.integer("experts_per_token", 1, MAX_SIZE),
             shape.constant("gate_up", GateUp.values()),
-            shape.integer("max_rank", 1, MoeLoraConfig.RANK_LIMIT),
+            shape.integer("max_rank", 1, Sizes.RANK_LIMIT),
             shape.constant("weights", DType.values())),
         targetItems(root.object("target_items")),
         rules(root));

@@ -85,10 +85,12 @@ public final class MmaExpand {
       int groups) {
     float[] sums = ctx.allocateFloatLocalArray(MmaTiles.floats(rows, chunk));
     FloatArray allSums = LocalTile.floats(sums);
+    int[] yFrom = ctx.allocateIntLocalArray(rows);
     int tid = ctx.localIdx;
     int targets = YTargets.count(rows, chunk);
     int batch = YLongs.batch(rows, chunk);
     boolean few = BTiles.few(chunk, maxSteps);
+    boolean manyTiles = !MmaTiles.few(rows, chunk);
     int[] item = new int[ExpandItem.INTS];
     int items = ExpandItem.count(item, sizes, counts, slices, blockRows, rows, zStride);
     for (int index = ctx.groupIdx; index < items; index += groups) {
@@ -114,8 +116,13 @@ public final class MmaExpand {
         int pair = sortedTokenIds.get(item[ExpandItem.POSITION] + row);
         float factor = ExpandItem.factor(item, sizes, scales, routingWeights, pair);
         int[] yAt = new int[YTargets.MOST];
-        int usedRows =
-            YTargets.find(ctx, item, sizes, sortedTokenIds, slices, yAt, pair, tid, rows, chunk);
+        if (ZRows.isFirst(item, tid, rows)) {
+          yFrom[row] = YTargets.at(item, sizes, slices, pair);
+        }
+        int usedRows = YTargets.usedRows(ctx, item, sortedTokenIds, pair, tid, rows);
+        for (int i = 0; i < targets; i++) {
+          yAt[i] = yFrom[YTargets.used(tid, i, chunk, usedRows)];
+        }
         int[] zTiles = ZRows.bfloat16(ctx, item, z, factor, tid, zStride, maxSteps, rows, chunk);
         int readRows = YLongs.readRows(item, usedRows, rows, chunk);
         long[] old = new long[YTargets.MOST];
@@ -134,6 +141,12 @@ public final class MmaExpand {
           BTiles.read(pool, next, item, Math.min(c + 1, end - 1), tid, chunk, maxSteps);
           ctx.localBarrier();
           MmaTiles.bfloat16(ctx, zTiles, bTiles, allSums, item, tid, maxSteps, rows, chunk);
+          if (manyTiles) {
+            // again, because keeping them beside the products would cost a work-group its registers
+            for (int i = 0; i < targets; i++) {
+              yAt[i] = yFrom[YTargets.used(tid, i, chunk, usedRows)];
+            }
+          }
           ctx.localBarrier();
           int lastRow = YTargets.rows(item, c, tid, chunk, usedRows);
           boolean one = YTargets.isOne(usedRows, rows, chunk);
@@ -200,6 +213,7 @@ public final class MmaExpand {
     float[] sums = ctx.allocateFloatLocalArray(MmaTiles.floats(rows, chunk));
     FloatArray allSums = LocalTile.floats(sums);
     float[] factors = ctx.allocateFloatLocalArray(rows);
+    int[] yFrom = ctx.allocateIntLocalArray(rows);
     int tid = ctx.localIdx;
     int targets = YTargets.count(rows, chunk);
     int[] item = new int[ExpandItem.INTS];
@@ -227,8 +241,13 @@ public final class MmaExpand {
         int pair = sortedTokenIds.get(item[ExpandItem.POSITION] + row);
         float factor = ExpandItem.factor(item, sizes, scales, routingWeights, pair);
         int[] yAt = new int[YTargets.MOST];
-        int usedRows =
-            YTargets.find(ctx, item, sizes, sortedTokenIds, slices, yAt, pair, tid, rows, chunk);
+        if (ZRows.isFirst(item, tid, rows)) {
+          yFrom[row] = YTargets.at(item, sizes, slices, pair);
+        }
+        int usedRows = YTargets.usedRows(ctx, item, sortedTokenIds, pair, tid, rows);
+        for (int i = 0; i < targets; i++) {
+          yAt[i] = yFrom[YTargets.used(tid, i, chunk, usedRows)];
+        }
         float[] numbers = new float[ZRows.MOST];
         float up = ZRows.scale(ctx, item, z, numbers, tid, zStride, maxSteps, rows, chunk);
         int[] zTiles =

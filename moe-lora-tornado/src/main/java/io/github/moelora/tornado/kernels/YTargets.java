@@ -61,50 +61,42 @@ final class YTargets {
         + target * step(chunk) * MmaTiles.stride(chunk);
   }
 
+  /** Row of a target, or the last one that has a pair where its own has none. */
+  static int used(int tid, int target, int chunk, int usedRows) {
+    return Math.min(row(tid, target, chunk), usedRows - 1);
+  }
+
+  /** Where the columns of an item begin in a pair's row of y, in groups of four; 0 without one. */
+  static int at(int[] item, IntArray sizes, IntArray slices, int pair) {
+    int at = 0;
+    if (pair < item[ExpandItem.PAIRS]) {
+      int column =
+          sizes.get(Sizes.COLUMN_OFFSET)
+              + slices.get(item[ExpandItem.SLICE] + SliceTable.FIRST_COLUMN);
+      at = (pair * sizes.get(Sizes.Y_WIDTH) + column) / 4;
+    }
+    return at;
+  }
+
   /**
-   * Finds where the rows of a thread's targets begin in y, through local memory.
+   * Rows that have a pair, which come first. All threads meet here.
    *
-   * @param yAt out, in groups of four columns
    * @param pair of the row of z that the thread shares
-   * @return rows that have a pair
    */
-  static int find(
-      KernelContext ctx,
-      int[] item,
-      IntArray sizes,
-      IntArray sortedTokenIds,
-      IntArray slices,
-      int[] yAt,
-      int pair,
-      int tid,
-      int rows,
-      int chunk) {
-    int[] from = ctx.allocateIntLocalArray(rows);
+  static int usedRows(
+      KernelContext ctx, int[] item, IntArray sortedTokenIds, int pair, int tid, int rows) {
     int[] used = ctx.allocateIntLocalArray(1);
     if (ZRows.isFirst(item, tid, rows)) {
       int row = ZRows.row(item, tid, rows);
-      int pairs = item[ExpandItem.PAIRS];
-      int following = pairs;
+      int following = item[ExpandItem.PAIRS];
       if (row + 1 < item[ExpandItem.ROWS]) {
         following = sortedTokenIds.get(item[ExpandItem.POSITION] + row + 1);
       }
-      int at = 0;
-      if (pair < pairs) {
-        if (following >= pairs) {
-          used[0] = row + 1;
-        }
-        int column =
-            sizes.get(Sizes.COLUMN_OFFSET)
-                + slices.get(item[ExpandItem.SLICE] + SliceTable.FIRST_COLUMN);
-        at = (pair * sizes.get(Sizes.Y_WIDTH) + column) / 4;
+      if (pair < item[ExpandItem.PAIRS] && following >= item[ExpandItem.PAIRS]) {
+        used[0] = row + 1;
       }
-      from[row] = at;
     }
     ctx.localBarrier();
-    int usedRows = used[0];
-    for (int i = 0; i < count(rows, chunk); i++) {
-      yAt[i] = from[Math.min(row(tid, i, chunk), usedRows - 1)];
-    }
-    return usedRows;
+    return used[0];
   }
 }
