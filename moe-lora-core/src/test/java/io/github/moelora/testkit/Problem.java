@@ -117,11 +117,11 @@ public final class Problem {
     return weightType;
   }
 
-  DType xType() {
+  public DType xType() {
     return xType;
   }
 
-  DType yType() {
+  public DType yType() {
     return yType;
   }
 

@@ -14,10 +14,10 @@ import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 /**
  * The engine's activations of one projection, on the device when its graph runs.
  *
- * <p>Either both are float32 in {@code FloatArray}s, on every device; or both are of the config's
- * 16-bit weight type, on devices with tensor cores: {@code x} in a {@code HalfFloatArray} that
- * holds the bits, {@code y} in a {@code HalfFloatArray} for float16 and in an {@code IntArray} of
- * two elements a word, the first one lower, for bfloat16.
+ * <p>Either both are float32 in {@code FloatArray}s, on every device. Or, on devices with tensor
+ * cores, both are of the config's 16-bit weight type, or x is and y is float32: {@code x} in a
+ * {@code HalfFloatArray} that holds the bits, {@code y} in a {@code HalfFloatArray} for float16 and
+ * in an {@code IntArray} of two elements a word, the first one lower, for bfloat16.
  *
  * @param x in, {@code [T, H]}, or {@code [P, H]} for a call with a row per pair
  * @param y in and out, {@code [P, yWidth]}, or {@code [T, yWidth]} for {@link
@@ -26,33 +26,55 @@ import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
  */
 public record EngineArrays(TornadoNativeArray x, TornadoNativeArray y, int yWidth) {
 
-  /**
-   * Checks types and sizes for a call.
-   *
-   * @return whether the narrow kernels take them
-   * @throws IllegalArgumentException naming the first rule that is broken
-   */
-  boolean requireFit(ProjectionWeights weights, ProjectionCall call, int maxTokens) {
-    boolean narrow = requireTypes(weights.config(), weights);
-    long pairs = (long) maxTokens * weights.config().expertsPerToken();
-    requireColumns(weights, call, narrow);
-    requireRows(weights, call, maxTokens, pairs);
-    return narrow;
+  /** Whether x is of 16 bits. */
+  boolean isNarrowX() {
+    return !(x instanceof FloatArray);
+  }
+
+  /** Whether y is of 16 bits. */
+  boolean isNarrowY() {
+    return !(y instanceof FloatArray);
   }
 
   /**
-   * The same for a call that adds up the pairs of a token, on float32 arrays.
+   * Checks types and sizes for a call.
+   *
+   * @throws IllegalArgumentException naming the first rule that is broken
+   */
+  void requireFit(ProjectionWeights weights, ProjectionCall call, int maxTokens) {
+    requireTypes(weights);
+    long pairs = (long) maxTokens * weights.config().expertsPerToken();
+    requireColumns(weights, call);
+    requireRows(weights, call, maxTokens, pairs);
+  }
+
+  /**
+   * The same for a call that adds up the pairs of a token, into float32.
    *
    * @throws IllegalArgumentException naming the first rule that is broken
    */
   void requireCombined(ProjectionWeights weights, ProjectionCall call, int maxTokens) {
-    if (!(x instanceof FloatArray && y instanceof FloatArray)) {
+    requireTypes(weights);
+    if (isNarrowY()) {
       throw new IllegalArgumentException(
-          "x and y of a combined call must be FloatArrays, got %s and %s"
-              .formatted(x.getClass().getSimpleName(), y.getClass().getSimpleName()));
+          "y of a combined call must be a FloatArray, got " + y.getClass().getSimpleName());
     }
-    requireColumns(weights, call, false);
+    requireColumns(weights, call);
     requireRows(weights, call, maxTokens, maxTokens);
+  }
+
+  /**
+   * Checks what an activation writes.
+   *
+   * @throws IllegalArgumentException if it is not of y's type, or too small
+   */
+  void requireOut(TornadoNativeArray out, long elements) {
+    if (!out.getClass().equals(y.getClass())) {
+      throw new IllegalArgumentException(
+          "out must be of the type of y, %s, got %s"
+              .formatted(y.getClass().getSimpleName(), out.getClass().getSimpleName()));
+    }
+    requireAtLeast("out", out, elements);
   }
 
   private void requireRows(
@@ -66,7 +88,7 @@ public record EngineArrays(TornadoNativeArray x, TornadoNativeArray y, int yWidt
     requireAtLeast("y", y, yRows * yWidth);
   }
 
-  private void requireColumns(ProjectionWeights weights, ProjectionCall call, boolean narrow) {
+  private void requireColumns(ProjectionWeights weights, ProjectionCall call) {
     MoeModel model = weights.config().model();
     // in int64: a column offset near 2^31 must not wrap to one that fits
     long needed = (long) call.columnOffset() + model.outputWidth(call.projection());
@@ -75,32 +97,32 @@ public record EngineArrays(TornadoNativeArray x, TornadoNativeArray y, int yWidt
           "yWidth must be at least columnOffset + output width = %d, got %d"
               .formatted(needed, yWidth));
     }
-    if (narrow && (yWidth % 4 != 0 || call.columnOffset() % 4 != 0)) {
+    if (isNarrowY() && (yWidth % 4 != 0 || call.columnOffset() % 4 != 0)) {
       throw new IllegalArgumentException(
-          "yWidth and columnOffset of 16-bit arrays must be multiples of 4, got %d and %d"
+          "yWidth and columnOffset of a 16-bit y must be multiples of 4, got %d and %d"
               .formatted(yWidth, call.columnOffset()));
     }
   }
 
-  private boolean requireTypes(MoeLoraConfig config, ProjectionWeights weights) {
-    if (x instanceof FloatArray && y instanceof FloatArray) {
-      return false;
-    }
+  private void requireTypes(ProjectionWeights weights) {
     boolean packed = weights instanceof PackedWeights;
-    boolean bf16 = config.weightType() == DType.BF16;
-    if (packed
-        && x instanceof HalfFloatArray
-        && (bf16 ? y instanceof IntArray : y instanceof HalfFloatArray)) {
-      return true;
+    boolean bf16 = weights.config().weightType() == DType.BF16;
+    boolean fits = x instanceof FloatArray && y instanceof FloatArray;
+    if (packed && x instanceof HalfFloatArray) {
+      fits =
+          y instanceof FloatArray || (bf16 ? y instanceof IntArray : y instanceof HalfFloatArray);
     }
-    throw new IllegalArgumentException(
-        "x and y must be FloatArrays%s, got %s and %s"
-            .formatted(
-                packed
-                    ? " or HalfFloatArray and " + (bf16 ? "IntArray" : "HalfFloatArray")
-                    : " for these weights on this device",
-                x.getClass().getSimpleName(),
-                y.getClass().getSimpleName()));
+    if (!fits) {
+      throw new IllegalArgumentException(
+          "x and y must be FloatArrays%s, got %s and %s"
+              .formatted(
+                  packed
+                      ? ", or HalfFloatArray and %s or FloatArray"
+                          .formatted(bf16 ? "IntArray" : "HalfFloatArray")
+                      : " for these weights on this device",
+                  x.getClass().getSimpleName(),
+                  y.getClass().getSimpleName()));
+    }
   }
 
   /** Refuses an array of fewer elements. */

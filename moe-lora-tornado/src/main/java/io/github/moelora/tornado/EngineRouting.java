@@ -7,7 +7,7 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
  * What a layer's router leaves on the device.
  *
  * @param expertIds in, int32 {@code [T, K]}, global expert ids in {@code [-1, E)}; -1 skips the
- *     pair, and so does what is out of range, which {@link EngineTasks#begin} reports
+ *     pair, and so does what is out of range, which {@link EngineTasks#takeErrors} counts
  * @param routingWeights in, float32 {@code [T, K]}; read where a call asks for it
  */
 public record EngineRouting(IntArray expertIds, FloatArray routingWeights) {

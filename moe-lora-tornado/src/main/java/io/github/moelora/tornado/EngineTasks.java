@@ -8,6 +8,7 @@ import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
 import io.github.moelora.Step;
 import io.github.moelora.tornado.choice.BlockChoice;
+import io.github.moelora.tornado.choice.OneShotTiling;
 import io.github.moelora.tornado.choice.Tiling;
 import io.github.moelora.tornado.engine.EngineChanges;
 import io.github.moelora.tornado.engine.EngineMemory;
@@ -19,6 +20,7 @@ import io.github.moelora.tornado.launch.NarrowLaunch;
 import io.github.moelora.tornado.launch.PairLaunch;
 import io.github.moelora.tornado.launch.Target;
 import io.github.moelora.tornado.layout.DevicePlan;
+import io.github.moelora.tornado.layout.PairMode;
 import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.SliceTable;
 import io.github.moelora.tornado.plan.HostPlan;
@@ -30,6 +32,8 @@ import io.github.moelora.tornado.step.TornadoStep;
 import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
 import java.util.List;
+import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 import uk.ac.manchester.tornado.api.GridScheduler;
@@ -116,7 +120,7 @@ public final class EngineTasks {
    * {@link #begin(int, int...)} brings; called before any {@link #route} and {@link #append}.
    *
    * @param adapterIds in, int32 {@code [T]}, slots in {@code [-1, L)}; tokens with others get no
-   *     delta, and {@link #begin} reports them
+   *     delta, and {@link #takeErrors} counts them
    * @throws IllegalArgumentException if the array is too short
    * @throws IllegalStateException if tasks were appended
    */
@@ -145,8 +149,9 @@ public final class EngineTasks {
    * Names the arrays of a layer's router for the calls that are appended to the same graph from now
    * on. Without it they read the plan of {@link #begin(Step)}.
    *
-   * <p>Calls on float32 arrays read the router's arrays as they are. Before the first call on
-   * 16-bit arrays come tasks that sort the pairs: one for up to 1024 pairs, else three.
+   * <p>Calls read the router's arrays as they are, but those on a 16-bit y in graphs of more tokens
+   * than the one-shot kernel takes: before the first of them come tasks that sort the pairs, one
+   * for up to 1024 pairs, else three.
    *
    * @throws IllegalArgumentException if an array is too short for {@code layer.maxTokens()} tokens
    * @throws IllegalStateException after {@link #graphs}
@@ -171,23 +176,26 @@ public final class EngineTasks {
   public void append(EngineGraph to, ProjectionCall call, EngineArrays arrays) {
     requireRoom(to);
     ProjectionWeights owner = backend.weights(call);
-    boolean narrow = arrays.requireFit(owner, call, to.maxTokens());
-    EnginePlans.Source source = plans.source(to.index(), to.maxTokens(), call.isDense());
-    ProjectionWeights handles = map(to, owner);
-    IntArray sizes = sizes(to);
-    String name = "lora" + appended++ + kind(call);
-    Target target = target(to);
-    if (narrow) {
-      appendNarrow(to, name, call, (PackedWeights) handles, new Reads(source, sizes, arrays));
-    } else {
-      switch (source.plan()) {
-        case PairPlan pairs ->
-            appendPairs(target, name, call, handles, new Reads(source, sizes, arrays), pairs);
-        case HostPlan host ->
-            appendLoops(to, name, call, handles, new Reads(source, sizes, arrays), host);
-        case SortedPlan never -> throw new AssertionError("calls name pairs, which they sort");
-      }
+    arrays.requireFit(owner, call, to.maxTokens());
+    if (arrays.isNarrowX() && !arrays.isNarrowY()) {
+      plans.requireRoute(to.index(), call.isDense(), "a call on a 16-bit x and a float32 y");
     }
+    EnginePlans.Source source = plans.source(to.index(), to.maxTokens(), call.isDense());
+    boolean fewPairs = tiling(to, call, owner.config()) instanceof OneShotTiling;
+    if (source.plan() instanceof PairPlan pairs && (!arrays.isNarrowY() || fewPairs)) {
+      appendPairs(to, owner, source, pairs, new PairCall(call, arrays, 1, mode(call), null));
+    } else if (arrays.isNarrowY()) {
+      appendNarrow(to, call, (PackedWeights) map(to, owner), new Reads(source, sizes(to), arrays));
+    } else {
+      HostPlan host = (HostPlan) source.plan();
+      appendLoops(to, call, map(to, owner), new Reads(source, sizes(to), arrays), host);
+    }
+  }
+
+  /** Which narrow kernel suits a call. */
+  private Tiling tiling(EngineGraph to, ProjectionCall call, MoeLoraConfig layer) {
+    BlockChoice choice = call.isDense() ? new BlockChoice(layer, true, null) : backend.choice();
+    return choice.ofGraph(to.maxTokens(), call.projection());
   }
 
   /**
@@ -197,7 +205,7 @@ public final class EngineTasks {
    *
    * @param to graph of the engine, which has a {@link #route}
    * @param call adds; {@link ProjectionCall#withRoutedWeight} says whether the weights count
-   * @param arrays float32; x {@code [P, I]}, or {@code [T, H]} for a call without a row per pair; y
+   * @param arrays x {@code [P, I]}, or {@code [T, H]} for a call without a row per pair; y float32
    *     {@code [T, yWidth]}
    * @throws IllegalArgumentException if an array has the wrong type or is too small, or the call is
    *     on a dense module or for the delta alone
@@ -211,19 +219,15 @@ public final class EngineTasks {
     }
     ProjectionWeights owner = backend.weights(call);
     arrays.requireCombined(owner, call, to.maxTokens());
+    plans.requireRoute(to.index(), false, "a combined call");
     EnginePlans.Source source = plans.source(to.index(), to.maxTokens(), false);
-    if (!(source.plan() instanceof PairPlan pairs)) {
-      throw new IllegalStateException("route must come before a combined call");
-    }
-    ProjectionWeights handles = map(to, owner);
-    IntArray sizes = sizes(to);
+    PairPlan pairs = (PairPlan) source.plan();
     appendPairs(
-        target(to),
-        "lora" + appended++ + "Combined",
-        call,
-        handles,
-        new Reads(source, sizes, arrays).combined(),
-        pairs);
+        to,
+        owner,
+        source,
+        pairs,
+        new PairCall(call, arrays, config.expertsPerToken(), mode(call), null));
   }
 
   /**
@@ -233,8 +237,8 @@ public final class EngineTasks {
    * @param to graph of the engine, which has a {@link #route}
    * @param call on gate and up; whether it adds does not matter
    * @param activation what the model has
-   * @param arrays float32; y {@code [P, yWidth]} is the base, and only read
-   * @param out out, float32 {@code [P, I]}: rows of live pairs are written
+   * @param arrays y {@code [P, yWidth]} is the base, and only read
+   * @param out out, {@code [P, I]} in an array of y's type: rows of live pairs are written
    * @throws IllegalArgumentException if an array has the wrong type or is too small, or call and
    *     activation do not fit
    * @throws IllegalStateException without {@link #route}, or after {@link #graphs}
@@ -244,7 +248,7 @@ public final class EngineTasks {
       ProjectionCall call,
       Activation activation,
       EngineArrays arrays,
-      FloatArray out) {
+      TornadoNativeArray out) {
     requireRoom(to);
     GateUp gateUp = config.model().gateUp();
     if (call.isDense()
@@ -255,32 +259,20 @@ public final class EngineTasks {
               .formatted(activation, call, gateUp));
     }
     ProjectionWeights owner = backend.weights(call);
-    if (arrays.requireFit(owner, call, to.maxTokens())) {
-      throw new IllegalArgumentException("x and y of an activated call must be FloatArrays");
-    }
-    int inner = config.model().intermediateSize();
-    EngineArrays.requireAtLeast(
-        "out", out, (long) to.maxTokens() * config.expertsPerToken() * inner);
+    arrays.requireFit(owner, call, to.maxTokens());
+    long pairsOfStep = (long) to.maxTokens() * config.expertsPerToken();
+    arrays.requireOut(out, pairsOfStep * config.model().intermediateSize());
+    plans.requireRoute(to.index(), false, "an activated call");
     EnginePlans.Source source = plans.source(to.index(), to.maxTokens(), false);
-    if (!(source.plan() instanceof PairPlan pairs)) {
-      throw new IllegalStateException("route must come before an activated call");
-    }
-    ProjectionWeights handles = map(to, owner);
-    Reads reads = new Reads(source, sizes(to), arrays);
-    Target target = target(to);
-    PairLaunch.Call numbers = numbers(target, call, handles, reads, pairs);
-    int number = activation.number();
-    PairLaunch.appendActivated(
-        target,
-        "lora" + appended++ + "Activated",
-        handles,
-        numbers,
-        pairArrays(reads, pairs),
+    PairPlan pairs = (PairPlan) source.plan();
+    int gates =
         switch (gateUp) {
-          case UP_ONLY -> new PairLaunch.Activated(out, 1, 0, number);
-          case HALVES -> new PairLaunch.Activated(out, 1, inner, number);
-          case INTERLEAVED -> new PairLaunch.Activated(out, 2, 1, number);
-        });
+          case UP_ONLY -> 0;
+          case HALVES -> PairMode.GATED;
+          case INTERLEAVED -> PairMode.GATED | PairMode.INTERLEAVED;
+        };
+    int mode = PairMode.withActivation(gates, activation.number());
+    appendPairs(to, owner, source, pairs, new PairCall(call, arrays, 1, mode, out));
   }
 
   private void requireRoom(EngineGraph to) {
@@ -307,6 +299,14 @@ public final class EngineTasks {
     return sizes;
   }
 
+  /** Arrays for what a call on pairs does without; each its own, which TornadoVM's graphs need. */
+  private static List<FloatArray> spare(EngineGraph to) {
+    List<FloatArray> spare =
+        Stream.generate(() -> new FloatArray(1)).limit(PairLaunch.MOST_SPARE).toList();
+    to.graph().transferToDevice(DataTransferMode.FIRST_EXECUTION, spare.toArray());
+    return spare;
+  }
+
   private Target target(EngineGraph to) {
     return new Target(to.graph(), to.graph().getTaskGraphName(), grids);
   }
@@ -318,64 +318,72 @@ public final class EngineTasks {
     return call.projection() == Projection.GATE_UP ? "GateUp" : "Down";
   }
 
-  /** What a call reads beside its weights. */
-  private record Reads(
-      EnginePlans.Source source, IntArray sizes, EngineArrays arrays, boolean isCombined) {
-    Reads(EnginePlans.Source source, IntArray sizes, EngineArrays arrays) {
-      this(source, sizes, arrays, false);
-    }
+  /** A name for the next task. */
+  private String nextName(ProjectionCall call) {
+    return "lora" + appended++ + kind(call);
+  }
 
-    Reads combined() {
-      return new Reads(source, sizes, arrays, true);
-    }
+  /** What a call reads beside its weights. */
+  private record Reads(EnginePlans.Source source, IntArray sizes, EngineArrays arrays) {}
+
+  /**
+   * A call on pairs.
+   *
+   * @param pairsPerItem K to combine the pairs of a token, else 1
+   * @param mode but for the errors
+   * @param out what an activation writes
+   */
+  private record PairCall(
+      ProjectionCall call,
+      EngineArrays arrays,
+      int pairsPerItem,
+      int mode,
+      @Nullable TornadoNativeArray out) {}
+
+  private static int mode(ProjectionCall call) {
+    return (call.add() ? PairMode.ADD : 0) | (call.routedWeight() ? PairMode.ROUTED_WEIGHT : 0);
   }
 
   private void appendPairs(
-      Target target,
-      String name,
-      ProjectionCall call,
-      ProjectionWeights handles,
-      Reads reads,
-      PairPlan pairs) {
-    PairLaunch.Call numbers = numbers(target, call, handles, reads, pairs);
-    PairLaunch.append(target, name, handles, numbers, pairArrays(reads, pairs));
-  }
-
-  /** Makes room for a call on pairs, and gives its numbers. */
-  private PairLaunch.Call numbers(
-      Target target, ProjectionCall call, ProjectionWeights handles, Reads reads, PairPlan pairs) {
-    plans.use(reads.source(), target.graph());
+      EngineGraph to,
+      ProjectionWeights owner,
+      EnginePlans.Source source,
+      PairPlan pairs,
+      PairCall what) {
+    ProjectionWeights handles = map(to, owner);
+    IntArray sizes = sizes(to);
+    plans.use(source, to.graph());
     MoeLoraConfig layer = handles.config();
-    int zStride = SliceTable.maxStack(layer);
-    memory.needScratch(Math.multiplyExact(pairs.maxPairs(), zStride));
-    Sizes.write(reads.sizes(), layer, call, reads.arrays().yWidth());
-    return new PairLaunch.Call(
-        pairs.maxPairs(),
-        layer.expertsPerToken(),
-        zStride,
-        layer.model().outputWidth(call.projection()),
-        reads.source().takeErrors(),
-        reads.isCombined());
-  }
-
-  private PairLaunch.Arrays pairArrays(Reads reads, PairPlan pairs) {
-    return new PairLaunch.Arrays(
-        pairs.step(),
-        pairs.expertIds(),
-        pairs.routingWeights(),
-        reads.sizes(),
-        (FloatArray) reads.arrays().x(),
-        memory.scratch(),
-        (FloatArray) reads.arrays().y());
+    PairLaunch.Call numbers =
+        new PairLaunch.Call(
+            pairs.maxPairs(),
+            what.pairsPerItem(),
+            SliceTable.maxStack(layer),
+            layer.model().outputWidth(what.call().projection()),
+            what.mode()
+                | (source.takeErrors() ? PairMode.COUNT_ERRORS : 0)
+                | (what.arrays().isNarrowX() ? PairMode.NARROW_X : 0)
+                | (what.arrays().isNarrowY() ? PairMode.NARROW_Y : 0));
+    Sizes.write(sizes, layer, what.call(), what.arrays().yWidth());
+    PairLaunch.writeSizes(sizes, numbers, backend.chosenDevice().computeUnits());
+    PairLaunch.append(
+        target(to),
+        nextName(what.call()),
+        handles,
+        numbers,
+        new PairLaunch.Arrays(
+            pairs.step(),
+            pairs.expertIds(),
+            pairs.routingWeights(),
+            sizes,
+            what.arrays().x(),
+            what.arrays().y(),
+            what.out(),
+            spare(to)));
   }
 
   private void appendLoops(
-      EngineGraph to,
-      String name,
-      ProjectionCall call,
-      ProjectionWeights handles,
-      Reads reads,
-      HostPlan host) {
+      EngineGraph to, ProjectionCall call, ProjectionWeights handles, Reads reads, HostPlan host) {
     plans.use(host, to.graph(), to.index());
     MoeLoraConfig layer = handles.config();
     int zStride = SliceTable.maxStack(layer);
@@ -383,7 +391,7 @@ public final class EngineTasks {
     Sizes.write(reads.sizes(), layer, call, reads.arrays().yWidth());
     LoopLaunch.append(
         to.graph(),
-        name,
+        nextName(call),
         handles,
         new LoopLaunch.Bounds(host.rows(), zStride, layer.model().outputWidth(call.projection())),
         new LoopLaunch.Arrays(
@@ -394,11 +402,11 @@ public final class EngineTasks {
   }
 
   private void appendNarrow(
-      EngineGraph to, String name, ProjectionCall call, PackedWeights handles, Reads reads) {
+      EngineGraph to, ProjectionCall call, PackedWeights handles, Reads reads) {
+    String name = nextName(call);
     MoeLoraConfig layer = handles.config();
     EngineArrays arrays = reads.arrays();
-    BlockChoice choice = call.isDense() ? new BlockChoice(layer, true, null) : backend.choice();
-    Tiling tiling = choice.ofGraph(to.maxTokens(), call.projection());
+    Tiling tiling = tiling(to, call, layer);
     PlanSource source = reads.source().plan();
     DevicePlan plan;
     int blocks;
@@ -495,8 +503,7 @@ public final class EngineTasks {
    * @param tokens {@code T}, in {@code [0, maxTokens]}; graphs for fewer tokens do nothing
    * @param adapterIds in, {@code [T]}, slots in {@code [-1, L)}; -1 is no adapter; none after
    *     {@link #useAdapterIds}
-   * @return pairs with an expert or adapter out of range that the device has met since the last
-   *     begin, each once for each layer that routed it; they got no delta, and a warning is logged
+   * @return as {@link #takeErrors}, but it looks at every 64th step only, and is 0 at the others
    * @throws IllegalArgumentException naming the first argument outside its range
    * @throws IllegalStateException before {@link #attach}, or after the instance was closed
    */
@@ -508,7 +515,7 @@ public final class EngineTasks {
       active[slot] = lora.isActive(slot);
     }
     plans.write(tokens, adapterIds, active);
-    return report();
+    return report(plans.errorsOfStep());
   }
 
   /**
@@ -537,11 +544,24 @@ public final class EngineTasks {
         slot -> experts.namesSlot(slot) || tokens.namesSlot(slot),
         tornadoStep.slotVersion());
     plans.write(experts, tokens);
-    return report();
+    return report(plans.errorsOfStep());
   }
 
-  private int report() {
-    int errors = plans.newErrors();
+  /**
+   * Brings from the device how many pairs had an id out of range. It waits for what the plan has
+   * under way, which {@link #begin} does at every 64th step only; an engine that must know sooner
+   * asks here, and once more before it closes its plan.
+   *
+   * @return pairs with an expert or adapter out of range that the device has met since the last
+   *     look, each once for each layer that routed it; they got no delta, and a warning is logged
+   * @throws IllegalStateException before {@link #attach}, or after the instance was closed
+   */
+  public int takeErrors() {
+    memory.requireAttached();
+    return report(plans.newErrors());
+  }
+
+  private int report(int errors) {
     if (errors > 0) {
       LOG.warn(
           "{} pairs had an expert not in [-1, {}) or a slot not in [-1, {}) and got no delta: see"

@@ -141,9 +141,98 @@ class EngineRoutingTest {
       tasks.begin(TOKENS, adapters);
       run(plan, TOKENS, adapters, config);
       // counted once for the layer, whatever the number of calls
-      assertThat(tasks.begin(TOKENS, adapters)).isEqualTo(3);
+      assertThat(tasks.takeErrors()).isEqualTo(3);
+      assertThat(tasks.takeErrors()).isZero();
+      clear();
+      run(plan, TOKENS, adapters, config);
+      clear();
+      run(plan, TOKENS, adapters, config);
+      // begin looks at every 64th step, which takes no copy from the others
+      for (int step = 1; step < 64; step++) {
+        assertThat(tasks.begin(TOKENS, adapters)).as("step %d", step).isZero();
+      }
+      assertThat(tasks.begin(TOKENS, adapters)).isEqualTo(6);
       assertThat(tasks.begin(TOKENS, adapters)).isZero();
     }
+  }
+
+  @Test
+  void adapterIdsFromTheDevice() {
+    MoeLoraConfig config = config(ExpertMap.identity(EXPERTS));
+    try (MoeLora lora = MoeLora.open(config, "tornado")) {
+      EngineTasks tasks = EngineTasks.of(lora);
+      IntArray ids = new IntArray(TOKENS);
+      assertThatThrownBy(() -> tasks.useAdapterIds(new IntArray(TOKENS - 1)))
+          .isInstanceOf(IllegalArgumentException.class)
+          .hasMessage("adapterIds must hold at least maxTokens = 7 elements, got 6");
+      tasks.useAdapterIds(ids);
+      TaskGraph layer = new TaskGraph("layer");
+      layer.transferToDevice(
+          DataTransferMode.EVERY_EXECUTION, x, ids, expertIds, routingWeights, added);
+      EngineGraph to = new EngineGraph(layer, 0, TOKENS);
+      tasks.route(to, new EngineRouting(expertIds, routingWeights));
+      tasks.append(to, ProjectionCall.gateUp(0), new EngineArrays(x, added, 2 * INNER));
+      assertThatThrownBy(() -> tasks.useAdapterIds(ids))
+          .isInstanceOf(IllegalStateException.class)
+          .hasMessage("useAdapterIds must come before any task");
+      layer.transferToHost(DataTransferMode.EVERY_EXECUTION, added);
+      List<ImmutableTaskGraph> list = new ArrayList<>(List.of(layer.snapshot()));
+      list.addAll(tasks.graphs());
+      TornadoExecutionPlan plan = new TornadoExecutionPlan(list.toArray(ImmutableTaskGraph[]::new));
+      GridScheduler grids = new GridScheduler();
+      tasks.addGrids(grids);
+      plan.withGridScheduler(grids);
+      tasks.attach(plan, 1);
+      load(lora, 1, adapter(4, 1));
+      fill();
+      int[] adapters = {1, -1, 0, SLOTS, 1, -2, 1};
+      for (int t = 0; t < TOKENS; t++) {
+        ids.set(t, adapters[t]);
+      }
+      assertThat(tasks.begin(6)).isZero();
+      plan.withGraph(0).execute();
+      for (int p = 0; p < PAIRS; p++) {
+        double[] up = new double[2 * INNER];
+        boolean has = p / PER_TOKEN < 6 && adapters[p / PER_TOKEN] == 1 && expertIds.get(p) >= 0;
+        addDelta(
+            has ? slots[1] : null,
+            Projection.GATE_UP,
+            expertIds.get(p),
+            x,
+            p / PER_TOKEN * HIDDEN,
+            up);
+        for (int c = 0; c < 2 * INNER; c++) {
+          close(added.get(p * 2 * INNER + c), 1 + up[c], "added[%d, %d]", p, c);
+        }
+      }
+      assertThat(tasks.takeErrors()).isEqualTo(2 * PER_TOKEN);
+      plan.withAllGraphs().freeDeviceMemory();
+    }
+  }
+
+  /** A step that has begun finishes on the engine's memory; the next one is refused. */
+  @Test
+  void closeBesideAStep() throws InterruptedException {
+    MoeLoraConfig config = config(ExpertMap.identity(EXPERTS));
+    MoeLora lora = MoeLora.open(config, "tornado");
+    EngineTasks tasks = EngineTasks.of(lora);
+    TornadoExecutionPlan plan = plan(tasks);
+    load(lora, 0, adapter(4, 1));
+    int[] adapters = filled(TOKENS, 0);
+    fill();
+    tasks.begin(TOKENS, adapters);
+    plan.withGraph(0).execute();
+    Thread other = new Thread(lora::close);
+    other.start();
+    other.join(10_000);
+    assertThat(other.isAlive()).as("close waits").isFalse();
+    plan.withGraph(1).execute();
+    compare(TOKENS, adapters, config);
+    assertThatThrownBy(() -> tasks.begin(TOKENS, adapters))
+        .isInstanceOf(IllegalStateException.class)
+        .hasMessage("the instance is closed, or its device has failed");
+    assertThatThrownBy(tasks::takeErrors).isInstanceOf(IllegalStateException.class);
+    plan.withAllGraphs().freeDeviceMemory();
   }
 
   private static MoeLoraConfig config(ExpertMap map) {

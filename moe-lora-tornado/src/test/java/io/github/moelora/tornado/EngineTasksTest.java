@@ -245,6 +245,33 @@ class EngineTasksTest {
     }
   }
 
+  /** What changed since a step was planned waits for the step after. */
+  @Test
+  void planOfOldAdaptersRunsWithThem() {
+    MoeLoraConfig config = MoeLoraConfig.of(MODEL, 1, PER_TOKEN).withMaxTokens(FEW).withMaxRank(12);
+    try (MoeLora lora = MoeLora.open(config, "tornado");
+        Step step = lora.newStep()) {
+      EngineTasks tasks = EngineTasks.of(lora);
+      List<Graph> graphs = List.of(Graph.of(ProjectionCall.gateUp(2), FEW, DType.F32));
+      TornadoExecutionPlan plan = plan(tasks, graphs, false);
+      Problem old = new Problem(5, MODEL, FEW, PER_TOKEN).addAdapter(12, false).route();
+      Problem later = new Problem(6, MODEL, FEW, PER_TOKEN).addAdapter(3, true).route();
+      old.load(lora);
+      old.plan(step);
+      later.load(lora);
+      tasks.begin(step);
+      check(plan, 0, graphs.getFirst(), old, DType.F32);
+      lora.unload(0);
+      tasks.begin(step);
+      check(plan, 0, graphs.getFirst(), old, DType.F32);
+      later.load(lora);
+      later.plan(step);
+      tasks.begin(step);
+      check(plan, 0, graphs.getFirst(), later, DType.F32);
+      plan.withAllGraphs().freeDeviceMemory();
+    }
+  }
+
   @Test
   void refusesMoreTokensThanAnyGraphTakes() {
     MoeLoraConfig config = MoeLoraConfig.of(MODEL, 1, PER_TOKEN).withMaxTokens(MANY);

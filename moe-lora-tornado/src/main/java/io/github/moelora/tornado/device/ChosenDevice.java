@@ -26,6 +26,11 @@ public record ChosenDevice(TornadoDevice device, String description) {
     return DeviceTraits.hasTensorCores(device);
   }
 
+  /** Multiprocessors, or cores of a CPU, at least 1. */
+  public int computeUnits() {
+    return Math.max(1, device.getPhysicalDevice().getDeviceMaxComputeUnits());
+  }
+
   /** Lets a plan, of which nothing has run, run here. */
   public void use(TornadoExecutionPlan plan) {
     // for the device that plans have anyway, TornadoVM would reserve the arrays now

@@ -58,6 +58,9 @@ public final class EnginePlans {
     }
   }
 
+  /** Steps from one look at the errors to the next: each look waits for the device. */
+  private static final int STEPS_UNREAD = 64;
+
   private final MoeLoraConfig config;
   private final TornadoBackend backend;
   private final EngineMemory memory;
@@ -79,6 +82,7 @@ public final class EnginePlans {
   private boolean idsOnDevice;
   private boolean routed;
   private int errors;
+  private int stepsUnread;
 
   /**
    * @param memory maps what the engine's graphs read
@@ -146,6 +150,17 @@ public final class EnginePlans {
             step));
   }
 
+  /**
+   * Refuses a call that only pairs can serve.
+   *
+   * @throws IllegalStateException if the graph has none
+   */
+  public void requireRoute(int graph, boolean dense, String call) {
+    if (!routes.containsKey(graph) && !(dense && denseStep != null)) {
+      throw new IllegalStateException("route must come before " + call);
+    }
+  }
+
   /** What a call reads. */
   public Source source(int graph, int maxTokens, boolean dense) {
     if (dense && denseStep != null) {
@@ -201,9 +216,9 @@ public final class EnginePlans {
       use(source, target.graph());
       target.graph().transferToDevice(DataTransferMode.UNDER_DEMAND, plan.handles());
       memory.map(source.graph, plan.handles(), plan.arrays(), plan.name());
-      plan.append(target, "lora%d".formatted(memory.nextPlan()), (PairPlan) source.plan);
+      String task = "lora%d".formatted(memory.nextPlan());
+      plan.append(target, task, (PairPlan) source.plan, source.takeErrors());
       source.sorted = plan;
-      source.errorsTaken = true;
     }
     return plan;
   }
@@ -300,8 +315,15 @@ public final class EnginePlans {
     }
   }
 
-  /** Pairs with ids out of range since the last call. */
+  /** Pairs with ids out of range, if it is time to look; 0 at most steps. */
+  public int errorsOfStep() {
+    stepsUnread++;
+    return stepsUnread < STEPS_UNREAD ? 0 : newErrors();
+  }
+
+  /** Pairs with ids out of range since the last look. */
   public int newErrors() {
+    stepsUnread = 0;
     if (!routed && !idsOnDevice) {
       return 0;
     }

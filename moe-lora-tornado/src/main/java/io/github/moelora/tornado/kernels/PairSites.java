@@ -33,22 +33,25 @@ final class PairSites {
    */
   static int of(
       IntArray step, IntArray adapterIds, IntArray expertMap, IntArray expertIds, int pair) {
+    // all is read before anything depends on it: a load in a branch waits for what decides that
     int slot = adapterIds.get(pair / step.get(StepWords.EXPERTS_PER_TOKEN));
     int expert = expertIds.get(pair);
+    int slots = step.get(StepWords.SLOTS);
+    int experts = step.get(StepWords.EXPERTS);
+    int localExperts = step.get(StepWords.LOCAL_EXPERTS);
+    int mapped = step.get(StepWords.MAPPED);
+    int active = step.get(StepWords.FIRST_SLOT + Math.max(0, Math.min(slot, slots - 1)));
     int site = NONE;
-    if (slot < -1
-        || slot >= step.get(StepWords.SLOTS)
-        || expert < -1
-        || expert >= step.get(StepWords.EXPERTS)) {
+    if (slot < -1 || slot >= slots || expert < -1 || expert >= experts) {
       site = OUT_OF_RANGE;
     } else {
       if (slot >= 0 && expert >= 0) {
         int local = expert;
-        if (step.get(StepWords.MAPPED) != 0) {
+        if (mapped != 0) {
           local = expertMap.get(expert);
         }
-        if (local >= 0 && step.get(StepWords.FIRST_SLOT + slot) != 0) {
-          site = slot * step.get(StepWords.LOCAL_EXPERTS) + local;
+        if (local >= 0 && active != 0) {
+          site = slot * localExperts + local;
         }
       }
     }

@@ -9,12 +9,21 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
  * The plan of a step, made on the device: what {@link io.github.moelora.spi.HostPlanner} makes on
  * the host, array for array.
  *
- * <p>A chunk of pairs is sorted by (slot, expert) in local memory, as numbers {@code key << shift}
- * plus the pair's place in the chunk, so equal keys keep the order of their pairs. A group's pairs
- * then lie next to each other, and a pair's rank is its distance from the first of them: a binary
- * search. So no atomic orders anything, and local memory does not grow with slots and experts. Up
- * to one chunk of pairs, one work-group makes all of the plan; more take {@link #sortChunks},
- * {@link #addChunks} and {@link #scatter}.
+ * <p>A pair's rank is how many pairs of its group, the (slot, expert), stand before it. Nothing
+ * atomic orders them, so the plan is always the same. Two ways lead to the ranks of a chunk of
+ * pairs:
+ *
+ * <ul>
+ *   <li>Counted, of few groups: a thread looks for its pair's group in the {@link #PART} pairs that
+ *       its pair is among; a table has the pairs of each part and group, and a thread adds up those
+ *       of a group. Some ten barriers.
+ *   <li>Sorted, of more: the chunk is sorted in local memory, as numbers {@code key << shift} plus
+ *       the pair's place in the chunk, so that a rank is the distance from the first of the key, a
+ *       binary search. Local memory does not grow with the groups, but there are 55 barriers.
+ * </ul>
+ *
+ * <p>Up to one chunk of pairs, one work-group makes all of the plan; more take three launches: the
+ * chunks by themselves, {@link #addChunks} and {@link #scatter}.
  *
  * <p>With blocks of one row the pairs with work stand first, in their order, unsorted: their keys
  * are 0, those of the others 1.
@@ -23,10 +32,13 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
  * {@code [T]}; {@code expertMap} int32 {@code [E]}, read if the step says so; {@code expertIds}
  * int32 {@code [T, K]}; {@code errors} int32, a word for each work-group, to which it adds its
  * pairs with an id out of range; the plan as {@link PlanFormat} says; {@code maxPairs} of a step,
- * others are ignored; {@code shift} of the size of a chunk, {@code 1 << shift}; {@code threads} of
- * a work-group.
+ * others are ignored; {@code countErrors} 1 to add to {@code errors}, else 0; {@code shift} of the
+ * size of a chunk, {@code 1 << shift}; {@code threads} of a work-group.
  */
 public final class PlanKernels {
+  /** Pairs of a part, whose groups are counted together. */
+  public static final int PART = 64;
+
   /** Numbers of a group in {@code groups}: its first block, and its pairs. */
   public static final int GROUP_WORDS = 2;
 
@@ -63,6 +75,7 @@ public final class PlanKernels {
       IntArray blockExperts,
       IntArray blockAdapters,
       int maxPairs,
+      int countErrors,
       int blockSize,
       int shift,
       int threads) {
@@ -160,7 +173,7 @@ public final class PlanKernels {
       }
     }
     if (tid == 0) {
-      addErrors(errors, 0, blocks[from + n - 1] >> WRONG);
+      addErrors(errors, 0, countErrors * (blocks[from + n - 1] >> WRONG));
       if (pairs == 0) {
         setActive(counts, 0, blockSize);
         counts.set(PlanFormat.ALL_BLOCKS, 0);
@@ -173,8 +186,7 @@ public final class PlanKernels {
    * Sorts each chunk of pairs by itself and counts its pairs of each group. Grid: a work-group per
    * chunk of the largest step.
    *
-   * @param chunkKeys out, int32 {@code [chunks << shift]}: sorted keys of the chunks that hold
-   *     pairs
+   * @param ranks out, int32 {@code [P]}: of each pair, those of its group before it in its chunk
    * @param chunkCounts out, int32 {@code [chunks, groups]}: pairs of each group, of these chunks
    * @param groups keys that there are, that of pairs without work, the last one, included
    */
@@ -185,9 +197,10 @@ public final class PlanKernels {
       IntArray expertMap,
       IntArray expertIds,
       IntArray errors,
-      IntArray chunkKeys,
+      IntArray ranks,
       IntArray chunkCounts,
       int maxPairs,
+      int countErrors,
       int blockSize,
       int groups,
       int shift,
@@ -219,7 +232,7 @@ public final class PlanKernels {
         ctx.localBarrier();
       }
       if (tid == 0) {
-        addErrors(errors, chunk, wrong[0]);
+        addErrors(errors, chunk, countErrors * wrong[0]);
       }
       for (int width = 2; width <= n; width <<= 1) {
         for (int apart = width >> 1; apart > 0; apart >>= 1) {
@@ -234,8 +247,19 @@ public final class PlanKernels {
           ctx.localBarrier();
         }
       }
-      for (int i = tid; i < n; i += threads) {
-        chunkKeys.set(first + i, keys[i]);
+      for (int i = tid; i < Math.min(n, pairs - first); i += threads) {
+        int bound = (keys[i] >> shift) << shift;
+        int low = 0;
+        int high = i;
+        while (low < high) {
+          int middle = (low + high) >> 1;
+          if (keys[middle] < bound) {
+            low = middle + 1;
+          } else {
+            high = middle;
+          }
+        }
+        ranks.set(first + keys[i] - bound, i - low);
       }
       for (int group = tid; group < groups; group += threads) {
         int begin = 0;
@@ -338,9 +362,210 @@ public final class PlanKernels {
   }
 
   /**
+   * Makes the plan of up to {@code 1 << shift} pairs by counting. Grid: one work-group.
+   *
+   * @param counts out, {@link PlanFormat#COUNTS} numbers
+   * @param sortedTokenIds out, int32 {@code [EM]}
+   * @param blockExperts out, int32, an element per block
+   * @param blockAdapters out, int32, an element per block
+   * @param groups as {@link #sortChunks} says
+   */
+  public static void countFew(
+      KernelContext ctx,
+      IntArray step,
+      IntArray adapterIds,
+      IntArray expertMap,
+      IntArray expertIds,
+      IntArray errors,
+      IntArray counts,
+      IntArray sortedTokenIds,
+      IntArray blockExperts,
+      IntArray blockAdapters,
+      int maxPairs,
+      int countErrors,
+      int blockSize,
+      int groups,
+      int shift,
+      int threads) {
+    int[] keys = ctx.allocateIntLocalArray(1 << shift);
+    int[] ranks = ctx.allocateIntLocalArray(1 << shift);
+    int[] table = ctx.allocateIntLocalArray(parts(shift) * groups);
+    int[] totals = ctx.allocateIntLocalArray(groups);
+    int[] starts = ctx.allocateIntLocalArray(groups);
+    int[] sums = ctx.allocateIntLocalArray(2 * threads);
+    int tid = ctx.localIdx;
+    int pairs = PairSites.pairs(step, maxPairs);
+    int wrong = 0;
+    for (int i = tid; i < pairs; i += threads) {
+      int site = PairSites.of(step, adapterIds, expertMap, expertIds, i);
+      wrong += site == PairSites.OUT_OF_RANGE ? 1 : 0;
+      keys[i] = keyOf(site, groups - 1, blockSize);
+    }
+    for (int i = tid; i < parts(shift) * groups; i += threads) {
+      table[i] = 0;
+    }
+    ctx.localBarrier();
+    for (int i = tid; i < pairs; i += threads) {
+      int before = 0;
+      int all = 0;
+      int end = Math.min(pairs, (i & -PART) + PART);
+      for (int j = i & -PART; j < end; j++) {
+        int same = keys[j] == keys[i] ? 1 : 0;
+        all += same;
+        before += j < i ? same : 0;
+      }
+      ranks[i] = before;
+      if (before == 0) {
+        table[i / PART * groups + keys[i]] = all;
+      }
+    }
+    ctx.localBarrier();
+    int blocks = 0;
+    int found = 0;
+    for (int first = 0; first < groups; first += threads) {
+      int group = first + tid;
+      int total = 0;
+      if (group < groups) {
+        for (int part = 0; part < parts(shift); part++) {
+          int own = table[part * groups + group];
+          table[part * groups + group] = total;
+          total += own;
+        }
+        totals[group] = total;
+      }
+      // with the blocks, the pairs that a thread has found wrong are added up
+      int own = ((total + blockSize - 1) / blockSize) + (first == 0 ? wrong << WRONG : 0);
+      sums[tid] = own;
+      ctx.localBarrier();
+      int from = 0;
+      for (int apart = 1; apart < threads; apart <<= 1) {
+        int sum = sums[from + tid];
+        if (tid >= apart) {
+          sum += sums[from + tid - apart];
+        }
+        sums[threads - from + tid] = sum;
+        from = threads - from;
+        ctx.localBarrier();
+      }
+      if (group < groups) {
+        starts[group] = blocks + ((sums[from + tid] - own) & BLOCKS);
+      }
+      found += sums[from + threads - 1] >> WRONG;
+      blocks += sums[from + threads - 1] & BLOCKS;
+      ctx.localBarrier();
+    }
+    for (int i = tid; i < pairs; i += threads) {
+      int key = keys[i];
+      int rank = table[i / PART * groups + key] + ranks[i];
+      int site = PairSites.of(step, adapterIds, expertMap, expertIds, i);
+      place(
+          step, sortedTokenIds, blockExperts, blockAdapters, i, site, rank, starts[key], blockSize);
+      if (rank == totals[key] - 1) {
+        int end = starts[key] * blockSize + rank + 1;
+        int blockEnd = (starts[key] + rank / blockSize + 1) * blockSize;
+        pad(sortedTokenIds, end, blockEnd, pairs);
+      }
+    }
+    if (tid == 0) {
+      addErrors(errors, 0, countErrors * found);
+      setActive(counts, starts[groups - 1], blockSize);
+      counts.set(PlanFormat.ALL_BLOCKS, blocks);
+      setSizes(step, counts, pairs, blockSize);
+    }
+  }
+
+  /**
+   * Counts each chunk of pairs by itself. Grid: a work-group per chunk of the largest step.
+   *
+   * @param ranks out, int32 {@code [P]}, as {@link #sortChunks} says, like {@code groups}
+   * @param chunkCounts out, int32 {@code [chunks, groups]}: pairs of each group, of the chunks that
+   *     hold pairs
+   */
+  public static void countChunks(
+      KernelContext ctx,
+      IntArray step,
+      IntArray adapterIds,
+      IntArray expertMap,
+      IntArray expertIds,
+      IntArray errors,
+      IntArray ranks,
+      IntArray chunkCounts,
+      int maxPairs,
+      int countErrors,
+      int blockSize,
+      int groups,
+      int shift,
+      int threads) {
+    int[] keys = ctx.allocateIntLocalArray(1 << shift);
+    int[] inPart = ctx.allocateIntLocalArray(1 << shift);
+    int[] table = ctx.allocateIntLocalArray(parts(shift) * groups);
+    int[] wrong = ctx.allocateIntLocalArray(threads);
+    int tid = ctx.localIdx;
+    int chunk = ctx.groupIdx;
+    int first = chunk << shift;
+    int pairs = PairSites.pairs(step, maxPairs);
+    int n = Math.min(1 << shift, pairs - first);
+    if (n > 0) {
+      int own = 0;
+      for (int i = tid; i < n; i += threads) {
+        int site = PairSites.of(step, adapterIds, expertMap, expertIds, first + i);
+        own += site == PairSites.OUT_OF_RANGE ? 1 : 0;
+        keys[i] = keyOf(site, groups - 1, blockSize);
+      }
+      wrong[tid] = own;
+      for (int i = tid; i < parts(shift) * groups; i += threads) {
+        table[i] = 0;
+      }
+      ctx.localBarrier();
+      for (int half = threads >> 1; half > 0; half >>= 1) {
+        if (tid < half) {
+          wrong[tid] += wrong[tid + half];
+        }
+        ctx.localBarrier();
+      }
+      if (tid == 0) {
+        addErrors(errors, chunk, countErrors * wrong[0]);
+      }
+      for (int i = tid; i < n; i += threads) {
+        int before = 0;
+        int all = 0;
+        int end = Math.min(n, (i & -PART) + PART);
+        for (int j = i & -PART; j < end; j++) {
+          int same = keys[j] == keys[i] ? 1 : 0;
+          all += same;
+          before += j < i ? same : 0;
+        }
+        inPart[i] = before;
+        if (before == 0) {
+          table[i / PART * groups + keys[i]] = all;
+        }
+      }
+      ctx.localBarrier();
+      for (int group = tid; group < groups; group += threads) {
+        int total = 0;
+        for (int part = 0; part < parts(shift); part++) {
+          int ofPart = table[part * groups + group];
+          table[part * groups + group] = total;
+          total += ofPart;
+        }
+        chunkCounts.set(chunk * groups + group, total);
+      }
+      ctx.localBarrier();
+      for (int i = tid; i < n; i += threads) {
+        ranks.set(first + i, table[i / PART * groups + keys[i]] + inPart[i]);
+      }
+    }
+  }
+
+  /** Parts of a chunk. */
+  private static int parts(int shift) {
+    return ((1 << shift) + PART - 1) / PART;
+  }
+
+  /**
    * Brings each pair to its place. Grid: a work-group per chunk of the largest step.
    *
-   * @param chunkKeys in, int32 {@code [chunks << shift]}, as {@link #sortChunks} leaves them
+   * @param ranks in, int32 {@code [P]}, as {@link #sortChunks} or {@link #countChunks} leave them
    * @param chunkCounts in, int32 {@code [chunks, groups]}, as {@link #addChunks} leaves them
    * @param groupBlocks in, int32 {@code [groups, 2]}
    */
@@ -350,7 +575,7 @@ public final class PlanKernels {
       IntArray adapterIds,
       IntArray expertMap,
       IntArray expertIds,
-      IntArray chunkKeys,
+      IntArray ranks,
       IntArray chunkCounts,
       IntArray groupBlocks,
       IntArray sortedTokenIds,
@@ -361,43 +586,44 @@ public final class PlanKernels {
       int groups,
       int shift,
       int threads) {
-    int[] keys = ctx.allocateIntLocalArray(1 << shift);
     int tid = ctx.localIdx;
     int chunk = ctx.groupIdx;
-    int n = 1 << shift;
-    int first = chunk << shift;
     int pairs = PairSites.pairs(step, maxPairs);
-    if (first < pairs) {
-      for (int i = tid; i < n; i += threads) {
-        keys[i] = chunkKeys.get(first + i);
+    int end = Math.min(pairs, (chunk + 1) << shift);
+    for (int pair = (chunk << shift) + tid; pair < end; pair += threads) {
+      int inChunk = ranks.get(pair);
+      int site = PairSites.of(step, adapterIds, expertMap, expertIds, pair);
+      int key = keyOf(site, groups - 1, blockSize);
+      int rank = chunkCounts.get(chunk * groups + key) + inChunk;
+      int start = groupBlocks.get(key * GROUP_WORDS);
+      place(step, sortedTokenIds, blockExperts, blockAdapters, pair, site, rank, start, blockSize);
+      if (rank == groupBlocks.get(key * GROUP_WORDS + 1) - 1) {
+        int blockEnd = (start + rank / blockSize + 1) * blockSize;
+        pad(sortedTokenIds, start * blockSize + rank + 1, blockEnd, pairs);
       }
-      ctx.localBarrier();
-      for (int i = tid; i < Math.min(n, pairs - first); i += threads) {
-        int key = keys[i] >> shift;
-        int pair = first + keys[i] - (key << shift);
-        int low = 0;
-        int high = i;
-        while (low < high) {
-          int middle = (low + high) >> 1;
-          if ((keys[middle] >> shift) < key) {
-            low = middle + 1;
-          } else {
-            high = middle;
-          }
-        }
-        int rank = chunkCounts.get(chunk * groups + key) + i - low;
-        int block = groupBlocks.get(key * GROUP_WORDS) + rank / blockSize;
-        int row = rank % blockSize;
-        sortedTokenIds.set(block * blockSize + row, pair);
-        if (row == 0) {
-          int site = PairSites.of(step, adapterIds, expertMap, expertIds, pair);
-          blockExperts.set(block, expertOf(step, site));
-          blockAdapters.set(block, adapterOf(step, site));
-        }
-        if (rank == groupBlocks.get(key * GROUP_WORDS + 1) - 1) {
-          pad(sortedTokenIds, block * blockSize + row + 1, (block + 1) * blockSize, pairs);
-        }
-      }
+    }
+  }
+
+  /**
+   * Puts a pair into its group's blocks, and says whose a block is that it begins.
+   *
+   * @param start first block of the group
+   */
+  private static void place(
+      IntArray step,
+      IntArray sortedTokenIds,
+      IntArray blockExperts,
+      IntArray blockAdapters,
+      int pair,
+      int site,
+      int rank,
+      int start,
+      int blockSize) {
+    sortedTokenIds.set(start * blockSize + rank, pair);
+    if (rank % blockSize == 0) {
+      int block = start + rank / blockSize;
+      blockExperts.set(block, expertOf(step, site));
+      blockAdapters.set(block, adapterOf(step, site));
     }
   }
 

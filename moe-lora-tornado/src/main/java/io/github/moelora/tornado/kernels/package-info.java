@@ -18,6 +18,12 @@
  *   <li>The context's {@code localIdx} and {@code groupIdx} are read once, in the kernel.
  *   <li>Numbers of a thread that stages share stand in small private arrays with constant indices,
  *       which become registers.
+ *   <li>A boolean that holds a conjunction is used once. Used twice, the second use may see one of
+ *       its comparisons negated: silently wrong. Let one comparison decide instead.
+ *   <li>What is loaded or converted in a branch is waited for before the next is read; let loads
+ *       stand in straight lines, and make what is not wanted 0 by arithmetic. NVIDIA's assembler
+ *       also keeps few loads under way to save registers, unless a barrier follows and what they
+ *       are multiplied by comes from on chip behind it.
  *   <li>Fragments of {@code mma} survive only straight-line code.
  * </ol>
  */

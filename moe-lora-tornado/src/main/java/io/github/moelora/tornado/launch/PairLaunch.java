@@ -2,184 +2,122 @@ package io.github.moelora.tornado.launch;
 
 import io.github.moelora.DType;
 import io.github.moelora.tornado.kernels.PairKernels;
-import io.github.moelora.tornado.layout.SliceTable;
+import io.github.moelora.tornado.layout.PackedLayout;
+import io.github.moelora.tornado.layout.PairMode;
+import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.StepArrays;
 import io.github.moelora.tornado.weights.FloatWeights;
 import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.KernelContext;
+import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task20;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 
-/** Appends {@link PairKernels} with their constants and grids: two tasks for each projection. */
+/** Appends {@link PairKernels} with their numbers and grid: one task for each projection. */
 public final class PairLaunch {
+  /** Work-groups that a multiprocessor has at most at once, so that they take turns with memory. */
+  private static final int PER_UNIT = 4;
+
+  /** Arrays of which no task makes use, at most: TornadoVM cannot take one of them twice. */
+  public static final int MOST_SPARE = 4;
+
   private PairLaunch() {}
 
   /**
-   * Arrays of one projection, all on the device when the tasks run.
+   * Arrays of one projection, all on the device when the task runs.
    *
    * @param step what the engine said of the step
    * @param expertIds int32 {@code [T, K]}
    * @param routingWeights float32 {@code [T, K]}
-   * @param sizes of the call
+   * @param sizes of the call, as {@link #writeSizes} leaves them
    * @param x in, float32 {@code [T, H]} or {@code [P, H]}
-   * @param z scratch, float32 {@code [P, zStride]}
    * @param y in and out, float32 {@code [P, yWidth]}, or {@code [T, yWidth]} if combined
+   * @param out out, {@code [P, I]} of the type of y, of an activation; else null
+   * @param spare {@link #MOST_SPARE} arrays of which no other task has any
    */
   public record Arrays(
       StepArrays step,
       IntArray expertIds,
       FloatArray routingWeights,
       IntArray sizes,
-      FloatArray x,
-      FloatArray z,
-      FloatArray y) {}
+      TornadoNativeArray x,
+      TornadoNativeArray y,
+      @Nullable TornadoNativeArray out,
+      List<FloatArray> spare) {
+
+    private Object wide(@Nullable TornadoNativeArray array, int ifNone) {
+      return array instanceof FloatArray floats ? floats : spare.get(ifNone);
+    }
+
+    private Object narrow(@Nullable TornadoNativeArray array, int ifNone) {
+      return array == null || array instanceof FloatArray ? spare.get(ifNone) : array;
+    }
+  }
 
   /**
    * Numbers of a call.
    *
    * @param maxPairs of a step
-   * @param perToken K
-   * @param zStride floats of a row of z
+   * @param pairsPerItem K where the pairs of a token are added up, else 1
+   * @param zStride most ranks of all slices of an expert
    * @param outputWidth columns of the projection
-   * @param countErrors whether ids out of range are counted here
-   * @param combined whether the pairs of a token are added up
+   * @param mode see {@link PairMode}
    */
-  public record Call(
-      int maxPairs,
-      int perToken,
-      int zStride,
-      int outputWidth,
-      boolean countErrors,
-      boolean combined) {
+  public record Call(int maxPairs, int pairsPerItem, int zStride, int outputWidth, int mode) {
 
-    private int groups() {
-      int ranges = (zStride + PairKernels.ITEM_RANKS - 1) / PairKernels.ITEM_RANKS;
-      return (int) Math.min(StepArrays.MAX_GROUPS, (long) maxPairs * ranges);
+    private int columns() {
+      return outputWidth / PairMode.ways(mode);
+    }
+
+    /** As many as there are items, but for what so many multiprocessors have at once. */
+    private int groups(int units) {
+      long rows = maxPairs / pairsPerItem;
+      int shares = (columns() + PackedLayout.GROUP - 1) / PackedLayout.GROUP;
+      long items = Math.min(Math.max(units, rows), rows * shares);
+      return (int) Math.min(Math.min(StepArrays.MAX_GROUPS, PER_UNIT * (long) units), items);
     }
   }
 
   /**
-   * What the activation reads and writes.
+   * Writes what the kernels read beside {@link Sizes#write}.
    *
-   * @param out out, float32 {@code [P, I]}
-   * @param gateStep columns from one gate to the next
-   * @param gateToUp columns from a gate to its up, 0 without gates
-   * @param activation as {@link PairKernels} numbers them
+   * @param units multiprocessors of the device
    */
-  public record Activated(FloatArray out, int gateStep, int gateToUp, int activation) {}
+  public static void writeSizes(IntArray sizes, Call call, int units) {
+    sizes.set(Sizes.TARGET_ITEMS, units);
+    sizes.set(Sizes.COLUMNS, call.columns());
+    sizes.set(Sizes.MAX_PAIRS, call.maxPairs());
+    sizes.set(Sizes.PAIRS_PER_ITEM, call.pairsPerItem());
+    sizes.set(Sizes.GROUPS, call.groups(units));
+  }
 
-  /** Appends the tasks {@code name + "Shrink"} and {@code name + "Expand"}. */
+  /** Appends a task, and enters its grid. */
   public static void append(
-      Target target, String name, ProjectionWeights weights, Call call, Arrays arrays) {
-    shrink(target, name + "Shrink", weights, call, arrays);
-    String task = name + "Expand";
-    switch (weights) {
-      case FloatWeights floats -> {
-        if (call.combined()) {
-          combine(target, task, floats, call, arrays);
-        } else {
-          expand(target, task, floats, call, arrays);
-        }
-      }
-      case PackedWeights packed -> {
-        if (call.combined()) {
-          combine(target, task, packed, call, arrays);
-        } else {
-          expand(target, task, packed, call, arrays);
-        }
-      }
-    }
-  }
-
-  /**
-   * Appends the tasks {@code name + "Shrink"} and {@code name + "Activate"}: y is read as the base,
-   * and what the activation makes of it and the delta goes to {@code activated.out()}.
-   */
-  public static void appendActivated(
-      Target target,
-      String name,
-      ProjectionWeights weights,
-      Call call,
-      Arrays arrays,
-      Activated activated) {
-    shrink(target, name + "Shrink", weights, call, arrays);
-    String task = name + "Activate";
-    StepArrays step = arrays.step();
-    switch (weights) {
-      case FloatWeights floats ->
-          target
-              .graph()
-              .task(
-                  task,
-                  PairKernels::activateFloats,
-                  step.step(),
-                  step.adapterIds(),
-                  step.expertMap(),
-                  arrays.expertIds(),
-                  arrays.sizes(),
-                  floats.table().slices(),
-                  floats.pool(),
-                  arrays.z(),
-                  arrays.y(),
-                  activated.out(),
-                  call.maxPairs(),
-                  call.zStride(),
-                  inner(call, activated),
-                  activated.gateStep(),
-                  activated.gateToUp(),
-                  activated.activation());
-      case PackedWeights packed ->
-          target
-              .graph()
-              .task(
-                  task,
-                  PairKernels::activatePacked,
-                  step.step(),
-                  step.adapterIds(),
-                  step.expertMap(),
-                  arrays.expertIds(),
-                  arrays.sizes(),
-                  packed.table().slices(),
-                  packed.poolB(),
-                  arrays.z(),
-                  arrays.y(),
-                  activated.out(),
-                  call.maxPairs(),
-                  call.zStride(),
-                  inner(call, activated),
-                  activated.gateStep(),
-                  activated.gateToUp(),
-                  activated.activation(),
-                  bf16(packed));
-    }
-  }
-
-  private static int inner(Call call, Activated activated) {
-    return activated.gateToUp() == 0 ? call.outputWidth() : call.outputWidth() / 2;
-  }
-
-  private static void shrink(
       Target target, String task, ProjectionWeights weights, Call call, Arrays arrays) {
     switch (weights) {
-      case FloatWeights floats -> shrinkFloats(target, task, floats, call, arrays);
-      case PackedWeights packed -> shrinkPacked(target, task, packed, call, arrays);
+      case FloatWeights floats -> {
+        appendFloats(target, task, floats, call, arrays);
+        target.addGrid(task, arrays.sizes().get(Sizes.GROUPS), PairKernels.FLOAT_THREADS);
+      }
+      case PackedWeights packed -> {
+        appendPacked(target, task, packed, call, arrays);
+        target.addGrid(task, arrays.sizes().get(Sizes.GROUPS), PairKernels.THREADS);
+      }
     }
   }
 
-  private static int bf16(PackedWeights weights) {
-    return weights.type() == DType.BF16 ? 1 : 0;
-  }
-
-  private static void shrinkFloats(
+  private static void appendFloats(
       Target target, String task, FloatWeights weights, Call call, Arrays arrays) {
-    SliceTable table = weights.table();
     StepArrays step = arrays.step();
     target
         .graph()
         .task(
             task,
-            PairKernels::shrinkFloats,
+            PairKernels::floats,
             new KernelContext(),
             step.step(),
             step.adapterIds(),
@@ -187,27 +125,26 @@ public final class PairLaunch {
             arrays.expertIds(),
             step.errors(),
             arrays.sizes(),
-            table.slices(),
-            table.scales(),
+            weights.table().slices(),
+            weights.table().scales(),
             weights.pool(),
-            arrays.x(),
-            arrays.z(),
-            call.maxPairs(),
+            arrays.routingWeights(),
+            (FloatArray) arrays.x(),
+            (FloatArray) arrays.y(),
+            (FloatArray) arrays.wide(arrays.out(), 0),
             call.zStride(),
-            call.countErrors() ? 1 : 0,
-            call.groups());
-    target.addGrid(task, call.groups(), PairKernels.THREADS);
+            call.mode());
   }
 
-  private static void shrinkPacked(
+  @SuppressWarnings("unchecked")
+  private static void appendPacked(
       Target target, String task, PackedWeights weights, Call call, Arrays arrays) {
-    SliceTable table = weights.table();
     StepArrays step = arrays.step();
     target
         .graph()
         .task(
             task,
-            PairKernels::shrinkPacked,
+            kernel(weights.type()),
             new KernelContext(),
             step.step(),
             step.adapterIds(),
@@ -215,112 +152,25 @@ public final class PairLaunch {
             arrays.expertIds(),
             step.errors(),
             arrays.sizes(),
-            table.slices(),
-            table.scales(),
+            weights.table().slices(),
+            weights.table().scales(),
             weights.poolA(),
-            arrays.x(),
-            arrays.z(),
-            call.maxPairs(),
-            call.zStride(),
-            call.countErrors() ? 1 : 0,
-            call.groups(),
-            bf16(weights));
-    target.addGrid(task, call.groups(), PairKernels.THREADS);
-  }
-
-  private static void expand(
-      Target target, String task, FloatWeights weights, Call call, Arrays arrays) {
-    StepArrays step = arrays.step();
-    target
-        .graph()
-        .task(
-            task,
-            PairKernels::expandFloats,
-            step.step(),
-            step.adapterIds(),
-            step.expertMap(),
-            arrays.expertIds(),
-            arrays.sizes(),
-            weights.table().slices(),
-            weights.pool(),
-            arrays.z(),
-            arrays.routingWeights(),
-            arrays.y(),
-            call.maxPairs(),
-            call.zStride(),
-            call.outputWidth());
-  }
-
-  private static void expand(
-      Target target, String task, PackedWeights weights, Call call, Arrays arrays) {
-    StepArrays step = arrays.step();
-    target
-        .graph()
-        .task(
-            task,
-            PairKernels::expandPacked,
-            step.step(),
-            step.adapterIds(),
-            step.expertMap(),
-            arrays.expertIds(),
-            arrays.sizes(),
-            weights.table().slices(),
             weights.poolB(),
-            arrays.z(),
             arrays.routingWeights(),
-            arrays.y(),
-            call.maxPairs(),
+            arrays.wide(arrays.x(), 0),
+            arrays.wide(arrays.y(), 1),
+            arrays.wide(arrays.out(), 2),
+            arrays.narrow(arrays.x(), 0),
+            arrays.narrow(arrays.y(), 1),
+            arrays.narrow(arrays.out(), arrays.out() == null ? 3 : 2),
             call.zStride(),
-            call.outputWidth(),
-            bf16(weights));
+            call.mode());
   }
 
-  private static void combine(
-      Target target, String task, FloatWeights weights, Call call, Arrays arrays) {
-    StepArrays step = arrays.step();
-    target
-        .graph()
-        .task(
-            task,
-            PairKernels::combineFloats,
-            step.step(),
-            step.adapterIds(),
-            step.expertMap(),
-            arrays.expertIds(),
-            arrays.sizes(),
-            weights.table().slices(),
-            weights.pool(),
-            arrays.z(),
-            arrays.routingWeights(),
-            arrays.y(),
-            call.maxPairs() / call.perToken(),
-            call.perToken(),
-            call.zStride(),
-            call.outputWidth());
-  }
-
-  private static void combine(
-      Target target, String task, PackedWeights weights, Call call, Arrays arrays) {
-    StepArrays step = arrays.step();
-    target
-        .graph()
-        .task(
-            task,
-            PairKernels::combinePacked,
-            step.step(),
-            step.adapterIds(),
-            step.expertMap(),
-            arrays.expertIds(),
-            arrays.sizes(),
-            weights.table().slices(),
-            weights.poolB(),
-            arrays.z(),
-            arrays.routingWeights(),
-            arrays.y(),
-            call.maxPairs() / call.perToken(),
-            call.perToken(),
-            call.zStride(),
-            call.outputWidth(),
-            bf16(weights));
+  @SuppressWarnings("rawtypes")
+  private static Task20 kernel(DType type) {
+    return type == DType.BF16
+        ? RawTask.of(PairKernels::bfloat16)
+        : RawTask.of(PairKernels::float16);
   }
 }

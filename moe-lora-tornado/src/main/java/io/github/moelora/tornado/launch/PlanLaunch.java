@@ -9,8 +9,14 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 
 /** Appends {@link PlanKernels} with their constants and grids: one task, or three. */
 public final class PlanLaunch {
-  /** Pairs of the largest chunk: sorted in 55 rounds of compares, whose barriers are the cost. */
+  /** Pairs of the largest chunk. */
   private static final int MAX_SHIFT = 10;
+
+  /** Pairs of the smallest chunk that is worth counting. */
+  private static final int MIN_SHIFT = 8;
+
+  /** Numbers of the largest table to count in, 28 KiB of the 48 that a work-group may have. */
+  private static final int MAX_TABLE = 7 << 10;
 
   private static final int MAX_THREADS = 512;
 
@@ -27,8 +33,10 @@ public final class PlanLaunch {
    * @param groups keys of pairs, that of pairs without work included
    * @param shift of the pairs of a chunk
    * @param threads of a work-group
+   * @param counted whether chunks are counted rather than sorted
    */
-  public record Shape(int maxPairs, int blockSize, int groups, int shift, int threads) {
+  public record Shape(
+      int maxPairs, int blockSize, int groups, int shift, int threads, boolean counted) {
 
     /**
      * The shape for a configuration's largest step.
@@ -49,8 +57,16 @@ public final class PlanLaunch {
       while (shift < MAX_SHIFT && 1 << shift < config.maxPairs()) {
         shift++;
       }
+      int most = MAX_SHIFT;
+      while (most > MIN_SHIFT && ((1 << most) / PlanKernels.PART) * groups > MAX_TABLE) {
+        most--;
+      }
+      boolean counted = ((1 << most) / PlanKernels.PART) * groups <= MAX_TABLE;
+      if (counted) {
+        shift = Math.min(shift, most);
+      }
       int threads = Math.clamp(1 << (shift - 1), 32, MAX_THREADS);
-      return new Shape(config.maxPairs(), blockSize, (int) groups, shift, threads);
+      return new Shape(config.maxPairs(), blockSize, (int) groups, shift, threads, counted);
     }
 
     /** Chunks of the largest step. */
@@ -62,11 +78,11 @@ public final class PlanLaunch {
   /**
    * What the three tasks hand on.
    *
-   * @param keys int32 {@code [chunks << shift]}
+   * @param ranks int32 {@code [P]}
    * @param counts int32 {@code [chunks, groups]}
    * @param groupBlocks int32 {@code [groups, 2]}
    */
-  public record Chunks(IntArray keys, IntArray counts, IntArray groupBlocks) {
+  public record Chunks(IntArray ranks, IntArray counts, IntArray groupBlocks) {
 
     /** Arrays for a shape; of one element where one task makes the plan. */
     public static Chunks of(Shape shape) {
@@ -75,7 +91,7 @@ public final class PlanLaunch {
         return handles();
       }
       return new Chunks(
-          new IntArray(chunks << shape.shift()),
+          new IntArray(shape.maxPairs()),
           new IntArray(Math.multiplyExact(chunks, shape.groups())),
           new IntArray(PlanKernels.GROUP_WORDS * shape.groups()));
     }
@@ -87,7 +103,7 @@ public final class PlanLaunch {
 
     /** All arrays, in the order of the handles. */
     public Object[] all() {
-      return new Object[] {keys, counts, groupBlocks};
+      return new Object[] {ranks, counts, groupBlocks};
     }
   }
 
@@ -100,9 +116,17 @@ public final class PlanLaunch {
   public static void append(
       Target target, String name, Shape shape, Input input, DevicePlan plan, Chunks chunks) {
     if (shape.chunks() <= 1) {
-      appendFew(target, name + "Plan", shape, input, plan);
+      if (shape.counted()) {
+        countFew(target, name + "Plan", shape, input, plan);
+      } else {
+        sortFew(target, name + "Plan", shape, input, plan);
+      }
     } else {
-      appendSort(target, name + "PlanSort", shape, input, chunks);
+      if (shape.counted()) {
+        countChunks(target, name + "PlanCount", shape, input, chunks);
+      } else {
+        sortChunks(target, name + "PlanSort", shape, input, chunks);
+      }
       appendAdd(target, name + "PlanAdd", shape, input, plan, chunks);
       appendScatter(target, name + "PlanScatter", shape, input, plan, chunks);
     }
@@ -113,10 +137,11 @@ public final class PlanLaunch {
    *
    * @param step what the engine said of the step
    * @param expertIds int32 {@code [T, K]}, the router's
+   * @param countErrors whether ids out of range are counted here
    */
-  public record Input(StepArrays step, IntArray expertIds) {}
+  public record Input(StepArrays step, IntArray expertIds, boolean countErrors) {}
 
-  private static void appendFew(
+  private static void sortFew(
       Target target, String task, Shape shape, Input input, DevicePlan plan) {
     target
         .graph()
@@ -134,13 +159,40 @@ public final class PlanLaunch {
             plan.blockExperts(),
             plan.blockAdapters(),
             shape.maxPairs(),
+            input.countErrors() ? 1 : 0,
             shape.blockSize(),
             shape.shift(),
             shape.threads());
     target.addGrid(task, 1, shape.threads());
   }
 
-  private static void appendSort(
+  private static void countFew(
+      Target target, String task, Shape shape, Input input, DevicePlan plan) {
+    target
+        .graph()
+        .task(
+            task,
+            PlanKernels::countFew,
+            new KernelContext(),
+            input.step().step(),
+            input.step().adapterIds(),
+            input.step().expertMap(),
+            input.expertIds(),
+            input.step().errors(),
+            plan.counts(),
+            plan.sortedTokenIds(),
+            plan.blockExperts(),
+            plan.blockAdapters(),
+            shape.maxPairs(),
+            input.countErrors() ? 1 : 0,
+            shape.blockSize(),
+            shape.groups(),
+            shape.shift(),
+            shape.threads());
+    target.addGrid(task, 1, shape.threads());
+  }
+
+  private static void sortChunks(
       Target target, String task, Shape shape, Input input, Chunks chunks) {
     target
         .graph()
@@ -153,9 +205,34 @@ public final class PlanLaunch {
             input.step().expertMap(),
             input.expertIds(),
             input.step().errors(),
-            chunks.keys(),
+            chunks.ranks(),
             chunks.counts(),
             shape.maxPairs(),
+            input.countErrors() ? 1 : 0,
+            shape.blockSize(),
+            shape.groups(),
+            shape.shift(),
+            shape.threads());
+    target.addGrid(task, shape.chunks(), shape.threads());
+  }
+
+  private static void countChunks(
+      Target target, String task, Shape shape, Input input, Chunks chunks) {
+    target
+        .graph()
+        .task(
+            task,
+            PlanKernels::countChunks,
+            new KernelContext(),
+            input.step().step(),
+            input.step().adapterIds(),
+            input.step().expertMap(),
+            input.expertIds(),
+            input.step().errors(),
+            chunks.ranks(),
+            chunks.counts(),
+            shape.maxPairs(),
+            input.countErrors() ? 1 : 0,
             shape.blockSize(),
             shape.groups(),
             shape.shift(),
@@ -195,7 +272,7 @@ public final class PlanLaunch {
             input.step().adapterIds(),
             input.step().expertMap(),
             input.expertIds(),
-            chunks.keys(),
+            chunks.ranks(),
             chunks.counts(),
             chunks.groupBlocks(),
             plan.sortedTokenIds(),

@@ -3,6 +3,7 @@ package io.github.moelora.tornado.launch;
 import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task15;
 import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task18;
 import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task19;
+import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task20;
 
 /**
  * Kernels as tasks of no particular types, because they see arrays in other types than these have
@@ -26,6 +27,12 @@ final class RawTask {
   @SuppressWarnings("rawtypes")
   static <A, B, C, D, E, F, G, H, I, J, K, L, M, N, O, P, Q, R, S> Task19 of(
       Task19<A, B, C, D, E, F, G, H, I, J, K, L, M, N, O, P, Q, R, S> kernel) {
+    return kernel;
+  }
+
+  @SuppressWarnings("rawtypes")
+  static <A, B, C, D, E, F, G, H, I, J, K, L, M, N, O, P, Q, R, S, T> Task20 of(
+      Task20<A, B, C, D, E, F, G, H, I, J, K, L, M, N, O, P, Q, R, S, T> kernel) {
     return kernel;
   }
 }

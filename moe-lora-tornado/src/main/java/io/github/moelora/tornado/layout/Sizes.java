@@ -36,7 +36,7 @@ public final class Sizes {
   /** Pipeline stages that H takes in the narrow kernels. */
   public static final int STAGES = 8;
 
-  /** Items of work that suit the device; with fewer blocks the narrow kernels split H. */
+  /** Items of work that suit the device; with fewer blocks or pairs they are split. */
   public static final int TARGET_ITEMS = 9;
 
   /** Ranks of an item of MmaShrink. */
@@ -48,7 +48,19 @@ public final class Sizes {
   /** Items of the one-shot kernel that suit the device, or of expand that it holds at once. */
   public static final int EXPAND_ITEMS = 12;
 
-  public static final int COUNT = 16;
+  /** Columns that a kernel on pairs writes: those of the projection, or of its activation. */
+  public static final int COLUMNS = 13;
+
+  /** Most pairs of a step. */
+  public static final int MAX_PAIRS = 14;
+
+  /** Pairs that an item of a kernel on pairs adds up: {@code K} where they are combined, else 1. */
+  public static final int PAIRS_PER_ITEM = 15;
+
+  /** Work-groups of a kernel on pairs. */
+  public static final int GROUPS = 16;
+
+  public static final int COUNT = 17;
 
   private Sizes() {}
 

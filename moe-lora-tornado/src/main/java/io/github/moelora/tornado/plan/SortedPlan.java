@@ -53,9 +53,13 @@ public final class SortedPlan implements PlanSource {
     return maxActiveBlocks;
   }
 
-  /** Appends the tasks that make the plan of a layer. */
-  public void append(Target target, String task, PairPlan pairs) {
-    PlanLaunch.Input input = new PlanLaunch.Input(pairs.step(), pairs.expertIds());
+  /**
+   * Appends the tasks that make the plan of a layer.
+   *
+   * @param countErrors whether they count ids out of range
+   */
+  public void append(Target target, String task, PairPlan pairs, boolean countErrors) {
+    PlanLaunch.Input input = new PlanLaunch.Input(pairs.step(), pairs.expertIds(), countErrors);
     PlanLaunch.append(target, task, shape, input, handles, chunkHandles);
   }
 

@@ -10,24 +10,16 @@ import io.github.moelora.spi.HostPlanner;
 import io.github.moelora.spi.PlanFormat;
 import io.github.moelora.testkit.Operands;
 import io.github.moelora.testkit.Problem;
-import io.github.moelora.tornado.emulator.Launch;
 import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.SliceTable;
-import io.github.moelora.tornado.layout.StepArrays;
-import io.github.moelora.tornado.layout.StepWords;
 import io.github.moelora.tornado.weights.FloatWeights;
 import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
 import io.github.moelora.tornado.weights.WeightSite;
 import java.lang.foreign.MemorySegment;
-import java.lang.reflect.Method;
-import java.util.Arrays;
-import java.util.List;
 import java.util.function.Consumer;
-import uk.ac.manchester.tornado.api.KernelContext;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
-import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 
 /** One projection of a random batch on float32 activations, computed by calling the loops. */
 final class LoopProjection {
@@ -177,136 +169,6 @@ final class LoopProjection {
         config.model().outputWidth(call.projection()),
         bf16);
     check();
-  }
-
-  /**
-   * Computes with {@link PairKernels} on packed weights, shrink on the emulated device, and checks
-   * y.
-   */
-  void checkPackedPairs() {
-    PackedWeights weights =
-        new PackedWeights(WeightSite.of(config, call.layer(), call.projection()));
-    load(
-        weights,
-        each -> {
-          PackedLoops.store(weights.stagingA(), weights.range(), weights.poolA(), 0);
-          PackedLoops.store(weights.stagingB(), weights.range(), weights.poolB(), 2);
-        });
-    int bf16 = config.weightType() == DType.BF16 ? 1 : 0;
-    int zStride = SliceTable.maxStack(config);
-    StepArrays step = step();
-    IntArray expertIds = IntArray.fromArray(problem.expertIds());
-    FloatArray routingWeights = FloatArray.fromArray(problem.routingWeights());
-    emulate(
-        "shrinkPacked",
-        3,
-        PairKernels.THREADS,
-        new KernelContext(),
-        step.step(),
-        step.adapterIds(),
-        step.expertMap(),
-        expertIds,
-        step.errors(),
-        plan.sizes(),
-        weights.table().slices(),
-        weights.table().scales(),
-        weights.poolA(),
-        x,
-        z,
-        config.maxPairs(),
-        zStride,
-        1,
-        3,
-        bf16);
-    emulate(
-        "expandPacked",
-        1,
-        1,
-        step.step(),
-        step.adapterIds(),
-        step.expertMap(),
-        expertIds,
-        plan.sizes(),
-        weights.table().slices(),
-        weights.poolB(),
-        z,
-        routingWeights,
-        y,
-        config.maxPairs(),
-        zStride,
-        config.model().outputWidth(call.projection()),
-        bf16);
-    check();
-  }
-
-  /** Computes with {@link PairKernels} on float32 weights, shrink on the emulated device. */
-  void checkFloatPairs() {
-    FloatWeights weights = new FloatWeights(WeightSite.of(config, call.layer(), call.projection()));
-    load(weights, each -> FloatLoops.storeSlot(weights.staging(), weights.range(), weights.pool()));
-    int zStride = SliceTable.maxStack(config);
-    StepArrays step = step();
-    IntArray expertIds = IntArray.fromArray(problem.expertIds());
-    FloatArray routingWeights = FloatArray.fromArray(problem.routingWeights());
-    emulate(
-        "shrinkFloats",
-        2,
-        PairKernels.THREADS,
-        new KernelContext(),
-        step.step(),
-        step.adapterIds(),
-        step.expertMap(),
-        expertIds,
-        step.errors(),
-        plan.sizes(),
-        weights.table().slices(),
-        weights.table().scales(),
-        weights.pool(),
-        x,
-        z,
-        config.maxPairs(),
-        zStride,
-        1,
-        2);
-    emulate(
-        "expandFloats",
-        1,
-        1,
-        step.step(),
-        step.adapterIds(),
-        step.expertMap(),
-        expertIds,
-        plan.sizes(),
-        weights.table().slices(),
-        weights.pool(),
-        z,
-        routingWeights,
-        y,
-        config.maxPairs(),
-        zStride,
-        config.model().outputWidth(call.projection()));
-    check();
-  }
-
-  /** Runs a kernel on the emulated device. */
-  private static void emulate(String kernel, int groups, int threads, Object... arguments) {
-    Method method =
-        Arrays.stream(PairKernels.class.getMethods())
-            .filter(each -> each.getName().equals(kernel))
-            .findFirst()
-            .orElseThrow();
-    new Launch(kernel, method, List.of(arguments), groups, threads).run(7);
-  }
-
-  private StepArrays step() {
-    StepArrays step = StepArrays.of(config);
-    step.step().set(StepWords.TOKENS, problem.tokens());
-    for (int slot = 0; slot < config.slots(); slot++) {
-      step.step().set(StepWords.FIRST_SLOT + slot, problem.adapters().get(slot) == null ? 0 : 1);
-    }
-    for (int t = 0; t < problem.tokens(); t++) {
-      step.adapterIds().set(t, problem.adapterIds()[t]);
-    }
-    return step;
   }
 
   private void load(ProjectionWeights weights, Consumer<ProjectionWeights> store) {

@@ -3,54 +3,27 @@ package io.github.moelora.tornado.kernels;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
-import io.github.moelora.DType;
-import io.github.moelora.GateUp;
-import io.github.moelora.MoeModel;
-import io.github.moelora.ProjectionCall;
-import io.github.moelora.testkit.Problem;
-import io.github.moelora.testkit.Seeds;
 import java.util.List;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.MethodSource;
 
 /**
- * {@link PairKernels}, shrink on the emulated device; EngineRoutingTest runs them on a real one.
+ * {@link PairKernels} on the emulated device; EngineRoutingTest runs those for float32 weights on a
+ * real one.
  */
 @Tag("emulated")
 class PairKernelsTest {
 
+  static List<PairCase> cases() {
+    return PairCase.all();
+  }
+
   @ParameterizedTest
-  @CsvSource({
-    "F32, 1, 4, 4, 1",
-    "BF16, 3, 68, 36, 3",
-    "F16, 5, 132, 44, 17",
-    "BF16, 2, 4, 20, 9",
-    "F32, 3, 13, 5, 9"
-  })
-  void matchesTheReference(DType type, int tokens, int hidden, int inner, int rank) {
-    MoeModel model = new MoeModel(hidden, inner, 3, GateUp.HALVES, List.of(2));
-    Problem problem =
-        new Problem(Seeds.of("pairs " + tokens), model, tokens, 2)
-            .types(type, DType.F32, DType.F32)
-            .addAdapter(rank, false)
-            .addEmptySlot()
-            .addAdapter(1, true, 0.5)
-            .route();
-    for (ProjectionCall call :
-        List.of(
-            ProjectionCall.gateUp(2).withColumnOffset(3),
-            ProjectionCall.gateUp(2).deltaOnly(),
-            ProjectionCall.down(2),
-            ProjectionCall.down(2).withRoutedWeight(false).deltaOnly())) {
-      LoopProjection projection = new LoopProjection(problem, call, 1);
-      if (type == DType.F32) {
-        projection.checkFloatPairs();
-      } else {
-        projection.checkPackedPairs();
-      }
-    }
+  @MethodSource("cases")
+  void matchesTheReference(PairCase each) {
+    each.build(7).run(7);
   }
 
   /** exp and tanh of the Java library here; each of some ten operations rounds by 2^-24. */
@@ -58,21 +31,13 @@ class PairKernelsTest {
   void activations() {
     for (float g = -12; g < 12; g += 0.37f) {
       for (float u = -9; u < 9; u += 0.71f) {
-        double silu = g / (1 + Math.exp(-(double) g));
-        double tanh = Math.tanh(Math.sqrt(2 / Math.PI) * (g + 0.044715 * g * g * g));
-        double gate = Math.min(g, 7);
-        double clamped = gate / (1 + Math.exp(-1.702 * gate)) * (Math.clamp(u, -7, 7) + 1);
-        close(PairKernels.SWIGLU, g, u, silu * u);
-        close(PairKernels.GEGLU, g, u, 0.5 * g * (1 + tanh) * u);
-        close(PairKernels.RELU2, g, u, Math.max(u, 0.0) * Math.max(u, 0.0));
-        close(PairKernels.CLAMPED_SWIGLU, g, u, clamped);
+        for (int number = 0; number < 4; number++) {
+          double expected = EmulatedPairs.activation(number, g, u);
+          assertThat((double) PairY.activation(number, g, u))
+              .as("activation %d of %f, %f", number, g, u)
+              .isCloseTo(expected, within(2e-6 * (Math.abs(expected) + Math.abs(g * u))));
+        }
       }
     }
-  }
-
-  private static void close(int activation, float g, float u, double expected) {
-    assertThat((double) PairKernels.activate(activation, g, u))
-        .as("activation %d of %f, %f", activation, g, u)
-        .isCloseTo(expected, within(2e-6 * (Math.abs(expected) + Math.abs(g * u))));
   }
 }

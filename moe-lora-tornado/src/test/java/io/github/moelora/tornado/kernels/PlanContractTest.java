@@ -76,12 +76,7 @@ class PlanContractTest {
                   batch.blockSize(),
                   batch.config().expertMap().localExperts(),
                   batch.config().maxTokens());
-      Plan plan =
-          PLANNED
-              .computeIfAbsent(
-                  key, each -> new PlannedOnDevice(batch.config(), batch.blockSize(), 0, 0))
-              .with(batch)
-              .run();
+      Plan plan = PLANNED.computeIfAbsent(key, each -> newPlanned(batch)).with(batch).run();
       // TornadoVM brings nothing to the device that a kernel only writes, so what it left is
       // unknown
       int blocks = plan.counts()[PlanFormat.ALL_BLOCKS];
@@ -89,6 +84,10 @@ class PlanContractTest {
       clear(plan.blockExperts(), blocks);
       clear(plan.blockAdapters(), blocks);
       return plan;
+    }
+
+    PlannedOnDevice newPlanned(Batch batch) {
+      return new PlannedOnDevice(batch.config(), batch.blockSize(), 0, 0, true);
     }
 
     private static void clear(int[] array, int from) {
@@ -106,6 +105,20 @@ class PlanContractTest {
     @Override
     List<Integer> blockSizes() {
       return List.of(1, 16);
+    }
+  }
+
+  /** As production does where there are too many groups to count. */
+  @Nested
+  class Sorted extends OnDevice {
+    @Override
+    PlannedOnDevice newPlanned(Batch batch) {
+      return new PlannedOnDevice(batch.config(), batch.blockSize(), 7, 64, false);
+    }
+
+    @Override
+    List<Integer> blockSizes() {
+      return List.of(16);
     }
   }
 

@@ -29,14 +29,15 @@ final class PlannedOnDevice implements AutoCloseable {
   /**
    * @param shift of a chunk's size, or 0 for what production takes
    * @param threads of a work-group, if {@code shift} is given
+   * @param counted whether chunks are counted, if {@code shift} is given
    */
-  PlannedOnDevice(MoeLoraConfig config, int blockSize, int shift, int threads) {
+  PlannedOnDevice(MoeLoraConfig config, int blockSize, int shift, int threads, boolean counted) {
     PlanLaunch.Shape production = PlanLaunch.Shape.of(config, blockSize);
     shape =
         shift == 0
             ? production
             : new PlanLaunch.Shape(
-                config.maxPairs(), blockSize, production.groups(), shift, threads);
+                config.maxPairs(), blockSize, production.groups(), shift, threads, counted);
     step = StepArrays.of(config);
     expertIds = new IntArray(config.maxPairs());
     int rows = PlanFormat.sortedCapacity(config, blockSize);
@@ -109,7 +110,7 @@ final class PlannedOnDevice implements AutoCloseable {
         new Target(graph, name, grids),
         "lora",
         shape,
-        new PlanLaunch.Input(step, expertIds),
+        new PlanLaunch.Input(step, expertIds, true),
         plan,
         chunks);
   }

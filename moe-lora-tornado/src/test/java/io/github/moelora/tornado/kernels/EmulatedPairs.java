@@ -1,0 +1,315 @@
+package io.github.moelora.tornado.kernels;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.github.moelora.DType;
+import io.github.moelora.GateUp;
+import io.github.moelora.LoraAdapter;
+import io.github.moelora.LoraSlice;
+import io.github.moelora.Matrix;
+import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.Projection;
+import io.github.moelora.ProjectionCall;
+import io.github.moelora.testkit.Problem;
+import io.github.moelora.tornado.emulator.KernelLoader;
+import io.github.moelora.tornado.emulator.Launch;
+import io.github.moelora.tornado.emulator.RecordedGraph;
+import io.github.moelora.tornado.launch.PairLaunch;
+import io.github.moelora.tornado.launch.Target;
+import io.github.moelora.tornado.layout.PairMode;
+import io.github.moelora.tornado.layout.Sizes;
+import io.github.moelora.tornado.layout.SliceTable;
+import io.github.moelora.tornado.layout.StepArrays;
+import io.github.moelora.tornado.layout.StepWords;
+import io.github.moelora.tornado.weights.FloatWeights;
+import io.github.moelora.tornado.weights.PackedWeights;
+import io.github.moelora.tornado.weights.ProjectionWeights;
+import io.github.moelora.tornado.weights.WeightSite;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.List;
+import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
+import uk.ac.manchester.tornado.api.GridScheduler;
+import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
+import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
+import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
+
+/**
+ * One projection of a random batch by {@link PairKernels} on the emulated device, beside float64
+ * loops over the adapters. Whatever must not be read is NaN, and whatever must not be written keeps
+ * its bits.
+ */
+final class EmulatedPairs {
+  /** What the last columns of a row of y hold, behind the projection's. */
+  private static final int GUARD = 4;
+
+  private final Problem problem;
+  private final MoeLoraConfig config;
+  private final ProjectionCall call;
+  private final int mode;
+  private final int perItem;
+  private final int yWidth;
+  private final Matrix x;
+  private final Matrix y;
+  private final @Nullable Matrix out;
+  private final TornadoNativeArray deviceY;
+  private final @Nullable TornadoNativeArray deviceOut;
+  private final MemorySegment before;
+  private final StepArrays step;
+  private final List<Launch> launches;
+
+  /**
+   * @param problem routed; narrow x and y are of the type of the weights
+   * @param mode what {@link PairMode} has beside the call and the types
+   * @param combined whether a token's pairs are added up
+   * @param units multiprocessors
+   */
+  EmulatedPairs(Problem problem, ProjectionCall call, int mode, boolean combined, int units) {
+    this.problem = problem;
+    this.call = call;
+    config = problem.config();
+    perItem = combined ? config.expertsPerToken() : 1;
+    int columns = config.model().outputWidth(call.projection());
+    yWidth = call.columnOffset() + columns + GUARD;
+    int xRows = call.pairRows() ? problem.pairs() : problem.tokens();
+    x = problem.random(xRows, config.model().inputWidth(call.projection()), problem.xType());
+    y = problem.random(problem.pairs() / perItem + 1, yWidth, problem.yType());
+    boolean activated = PairMode.has(mode, PairMode.ACTIVATED);
+    int inner = config.model().intermediateSize();
+    out = activated ? problem.random(problem.pairs() + 1, inner, problem.yType()) : null;
+    this.mode =
+        mode
+            | PairMode.COUNT_ERRORS
+            | (!activated && call.add() ? PairMode.ADD : 0)
+            | (!activated && call.routedWeight() ? PairMode.ROUTED_WEIGHT : 0)
+            | (problem.xType() == DType.F32 ? 0 : PairMode.NARROW_X)
+            | (problem.yType() == DType.F32 ? 0 : PairMode.NARROW_Y);
+    TornadoNativeArray deviceX = device(x);
+    deviceY = device(y);
+    deviceOut = out == null ? null : device(out);
+    before = MemorySegment.ofArray(deviceY.getSegment().toArray(ValueLayout.JAVA_BYTE));
+    step = step();
+    RecordedGraph graph = new RecordedGraph("pairs");
+    GridScheduler grids = new GridScheduler();
+    IntArray sizes = new IntArray(Sizes.COUNT);
+    PairLaunch.Call numbers =
+        new PairLaunch.Call(
+            config.maxPairs(), perItem, SliceTable.maxStack(config), columns, this.mode);
+    Sizes.write(sizes, config, call, yWidth);
+    PairLaunch.writeSizes(sizes, numbers, units);
+    PairLaunch.append(
+        new Target(graph, "pairs", grids),
+        "pairs",
+        weights(),
+        numbers,
+        new PairLaunch.Arrays(
+            step,
+            IntArray.fromArray(problem.expertIds()),
+            FloatArray.fromArray(problem.routingWeights()),
+            sizes,
+            deviceX,
+            deviceY,
+            deviceOut,
+            Stream.generate(() -> new FloatArray(1)).limit(PairLaunch.MOST_SPARE).toList()));
+    launches = graph.launches(grids);
+  }
+
+  /** An array with the elements of a matrix, which is contiguous. */
+  private static TornadoNativeArray device(Matrix matrix) {
+    int elements = matrix.rows() * matrix.columns();
+    TornadoNativeArray array =
+        switch (matrix.type()) {
+          case F32 -> new FloatArray(elements);
+          case F16 -> new HalfFloatArray(elements);
+          case BF16 -> new IntArray((elements + 1) / 2);
+        };
+    array.getSegment().copyFrom(matrix.data());
+    return array;
+  }
+
+  private ProjectionWeights weights() {
+    WeightSite site = WeightSite.of(config, call.layer(), call.projection());
+    if (config.weightType() == DType.F32) {
+      FloatWeights weights = new FloatWeights(site);
+      weights.pool().init(Float.NaN);
+      load(weights, () -> FloatLoops.storeSlot(weights.staging(), weights.range(), weights.pool()));
+      return weights;
+    }
+    PackedWeights weights = new PackedWeights(site);
+    weights.poolA().getSegment().fill((byte) 0xff);
+    weights.poolB().getSegment().fill((byte) 0xff);
+    load(
+        weights,
+        () -> {
+          PackedLoops.store(weights.stagingA(), weights.range(), weights.poolA(), 0);
+          PackedLoops.store(weights.stagingB(), weights.range(), weights.poolB(), 2);
+        });
+    return weights;
+  }
+
+  private void load(ProjectionWeights weights, Runnable store) {
+    for (int slot = 0; slot < config.slots(); slot++) {
+      LoraAdapter adapter = problem.adapters().get(slot);
+      if (adapter != null) {
+        ProjectionWeights.Packed packed = weights.pack(adapter);
+        packed.stage(slot);
+        do {
+          store.run();
+        } while (packed.stageNext());
+      }
+    }
+  }
+
+  private StepArrays step() {
+    StepArrays arrays = StepArrays.of(config);
+    arrays.step().set(StepWords.TOKENS, problem.tokens());
+    for (int slot = 0; slot < config.slots(); slot++) {
+      arrays.step().set(StepWords.FIRST_SLOT + slot, problem.adapters().get(slot) == null ? 0 : 1);
+    }
+    for (int t = 0; t < problem.tokens(); t++) {
+      arrays.adapterIds().set(t, problem.adapterIds()[t]);
+    }
+    return arrays;
+  }
+
+  /** Runs the kernel on y and out as they were at first, and checks them. */
+  void run(long seed) {
+    reset();
+    launches.forEach(launch -> launch.run(seed));
+    check();
+  }
+
+  /** The same with the kernel that a loader has mutated. */
+  void runMutated(KernelLoader loader, long seed) {
+    if (launches.stream().anyMatch(launch -> loader.mutates(launch.kernel()))) {
+      reset();
+      launches.forEach(launch -> launch.run(loader, seed));
+      check();
+    }
+  }
+
+  private void reset() {
+    step.errors().init(0);
+    deviceY.getSegment().copyFrom(before);
+    if (deviceOut != null) {
+      deviceOut.getSegment().fill((byte) 0xff);
+    }
+  }
+
+  private void check() {
+    int columns = config.model().outputWidth(call.projection());
+    Matrix old = matrix(y, before);
+    Matrix result = matrix(y, deviceY.getSegment());
+    double[][] sums = new double[y.rows()][columns];
+    double[][] bounds = new double[y.rows()][columns];
+    boolean[][] touched = new boolean[y.rows()][columns];
+    for (int p = 0; p < problem.pairs(); p++) {
+      addPair(p, sums[p / perItem], bounds[p / perItem], touched[p / perItem]);
+    }
+    boolean add = PairMode.has(mode, PairMode.ADD);
+    boolean writes = !PairMode.has(mode, PairMode.ACTIVATED);
+    for (int row = 0; row < y.rows(); row++) {
+      for (int j = 0; j < yWidth; j++) {
+        int c = j - call.columnOffset();
+        boolean mine = row < problem.pairs() / perItem && c >= 0 && c < columns;
+        if (writes && mine && (!add || touched[row][c])) {
+          double base = add ? old.get(row, j) : 0;
+          close(result.get(row, j), base + sums[row][c], bounds[row][c], "y", row, j);
+        } else {
+          assertThat(result.get(row, j)).as("y[%d, %d]", row, j).isEqualTo(old.get(row, j));
+        }
+      }
+    }
+    if (out != null && deviceOut != null) {
+      checkActivated(old, matrix(out, deviceOut.getSegment()), sums, bounds);
+    }
+  }
+
+  private void checkActivated(Matrix base, Matrix result, double[][] sums, double[][] bounds) {
+    int inner = result.columns();
+    GateUp gateUp = config.model().gateUp();
+    for (int p = 0; p < result.rows(); p++) {
+      for (int i = 0; i < inner; i++) {
+        if (p == problem.pairs()) {
+          assertThat(result.get(p, i)).isNaN();
+        } else {
+          int gate = gateUp == GateUp.INTERLEAVED ? 2 * i : i;
+          int up = gateUp == GateUp.INTERLEAVED ? gate + 1 : gateUp.gated() ? inner + i : i;
+          double g = base.get(p, call.columnOffset() + gate) + sums[p][gate];
+          double u = base.get(p, call.columnOffset() + up) + sums[p][up];
+          double expected = activation(PairMode.activation(mode), g, u);
+          // the steepest of them: what is added to g by an error comes back times u, and a little
+          double bound =
+              4 * (bounds[p][gate] * (1 + Math.abs(u)) + bounds[p][up] * (1 + Math.abs(g)));
+          close(result.get(p, i), expected, bound, "out", p, i);
+        }
+      }
+    }
+  }
+
+  static double activation(int number, double g, double u) {
+    double silu = g / (1 + Math.exp(-g));
+    double tanh = Math.tanh(Math.sqrt(2 / Math.PI) * (g + 0.044715 * g * g * g));
+    double gate = Math.min(g, 7);
+    return switch (number) {
+      case PairKernels.SWIGLU -> silu * u;
+      case PairKernels.GEGLU -> 0.5 * g * (1 + tanh) * u;
+      case PairKernels.RELU2 -> Math.max(u, 0.0) * Math.max(u, 0.0);
+      default -> gate / (1 + Math.exp(-1.702 * gate)) * (Math.clamp(u, -7, 7) + 1);
+    };
+  }
+
+  private void close(float actual, double expected, double bound, String what, int row, int at) {
+    double rounding =
+        switch (problem.yType()) {
+          case F32 -> 0x1p-22;
+          case F16 -> 0x1p-10;
+          case BF16 -> 0x1p-7;
+        };
+    double error = Math.abs(actual - expected);
+    // written so that a NaN fails
+    if (!(error <= bound + rounding * (Math.abs(expected) + 0x1p-14))) {
+      throw new AssertionError(
+          "%s[%d, %d] must be %s, got %s; %s".formatted(what, row, at, expected, actual, problem));
+    }
+  }
+
+  private static Matrix matrix(Matrix like, MemorySegment data) {
+    return Matrix.of(data, like.type(), like.rows(), like.columns());
+  }
+
+  /** Adds what a pair's adapter makes, and n 2^-24 of what the sums are of. */
+  private void addPair(int p, double[] sums, double[] bounds, boolean[] touched) {
+    int slot = problem.adapterIds()[p / config.expertsPerToken()];
+    int expert = problem.expertIds()[p];
+    LoraAdapter adapter = slot < 0 ? null : problem.adapters().get(slot);
+    if (adapter == null || expert < 0 || config.expertMap().local(expert) < 0) {
+      return;
+    }
+    Projection projection = call.projection();
+    int row = call.pairRows() ? p : p / config.expertsPerToken();
+    double weight = PairMode.has(mode, PairMode.ROUTED_WEIGHT) ? problem.routingWeights()[p] : 1;
+    for (LoraSlice slice : adapter.slices(call.layer(), projection, expert)) {
+      for (int c = 0; c < slice.columns(); c++) {
+        touched[slice.firstColumn() + c] = true;
+      }
+      for (int r = 0; r < slice.rank(); r++) {
+        double z = 0;
+        double size = 0;
+        for (int h = 0; h < slice.a().columns(); h++) {
+          double product = (double) slice.a().get(r, h) * x.get(row, h);
+          z += product;
+          size += Math.abs(product);
+        }
+        for (int c = 0; c < slice.columns(); c++) {
+          double factor = weight * slice.scale() * slice.b().get(c, r);
+          sums[slice.firstColumn() + c] += factor * z;
+          bounds[slice.firstColumn() + c] +=
+              0x1p-24 * (slice.a().columns() + slice.rank() + 8) * Math.abs(factor) * size;
+        }
+      }
+    }
+  }
+}
