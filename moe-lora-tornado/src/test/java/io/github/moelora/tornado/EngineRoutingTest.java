@@ -182,6 +182,7 @@ class EngineRoutingTest {
       GridScheduler grids = new GridScheduler();
       tasks.addGrids(grids);
       plan.withGridScheduler(grids);
+      opened.add(plan);
       tasks.attach(plan, 1);
       load(lora, 1, adapter(4, 1));
       fill();
@@ -206,7 +207,6 @@ class EngineRoutingTest {
         }
       }
       assertThat(tasks.takeErrors()).isEqualTo(2 * PER_TOKEN);
-      plan.withAllGraphs().freeDeviceMemory();
     }
   }
 
@@ -232,7 +232,6 @@ class EngineRoutingTest {
         .isInstanceOf(IllegalStateException.class)
         .hasMessage("the instance is closed, or its device has failed");
     assertThatThrownBy(tasks::takeErrors).isInstanceOf(IllegalStateException.class);
-    plan.withAllGraphs().freeDeviceMemory();
   }
 
   private static MoeLoraConfig config(ExpertMap map) {
