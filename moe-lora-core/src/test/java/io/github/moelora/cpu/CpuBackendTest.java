@@ -5,6 +5,7 @@ import io.github.moelora.spi.Availability;
 import io.github.moelora.spi.Backend;
 import io.github.moelora.spi.BackendProvider;
 import io.github.moelora.testkit.BackendContractTest;
+import io.github.moelora.testkit.GoldenFamiliesContractTest;
 import io.github.moelora.testkit.VllmGoldenContractTest;
 import org.junit.jupiter.api.Nested;
 
@@ -71,6 +72,22 @@ final class CpuBackendTest {
 
   @Nested
   class GoldenOnPlainJava extends VllmGoldenContractTest {
+    @Override
+    protected BackendProvider provider() {
+      return new FixedProvider(new PlainKernels(), 2);
+    }
+  }
+
+  @Nested
+  class FamiliesOnVectorApi extends GoldenFamiliesContractTest {
+    @Override
+    protected BackendProvider provider() {
+      return new FixedProvider(new VectorKernels(), 2);
+    }
+  }
+
+  @Nested
+  class FamiliesOnPlainJava extends GoldenFamiliesContractTest {
     @Override
     protected BackendProvider provider() {
       return new FixedProvider(new PlainKernels(), 2);

@@ -2,7 +2,6 @@ package io.github.moelora.testkit;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
-import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 import static org.assertj.core.api.Assertions.assertThatNoException;
 
@@ -46,11 +45,6 @@ public abstract class BackendContractTest {
 
   /** The backend under test. */
   protected abstract BackendProvider provider();
-
-  /** The largest rank that it takes. */
-  protected int rankLimit() {
-    return MoeLoraConfig.RANK_LIMIT;
-  }
 
   @BeforeEach
   void seed(TestInfo test) {
@@ -586,8 +580,7 @@ public abstract class BackendContractTest {
     MoeModel model = model(21, 18, 2).withDense(List.of(new DenseModule("q", 19, 35)));
     Problem problem = new Problem(seed, model, 2 * ranks.length, 2);
     for (int i = 0; i < ranks.length; i++) {
-      int rank = Math.min(ranks[i], rankLimit());
-      problem.addAdapter(rank, i % 2 == 0);
+      problem.addAdapter(ranks[i], i % 2 == 0);
     }
     problem.route().dealAdapters();
     check(
@@ -595,24 +588,6 @@ public abstract class BackendContractTest {
         ProjectionCall.gateUp(0),
         ProjectionCall.down(0).deltaOnly(),
         ProjectionCall.dense(0));
-  }
-
-  @Test
-  void ranksBeyondTheLimitAreRefused() {
-    Problem problem = new Problem(seed, model(8, 4, 2), 1, 1).addAdapter(1, true);
-    for (int rank = rankLimit() + 1; rank <= MoeLoraConfig.RANK_LIMIT; rank += 85) {
-      MoeLoraConfig config = problem.config().withMaxRank(rank);
-      assertThatIllegalArgumentException()
-          .isThrownBy(() -> open(config))
-          .withMessageContaining("maxRank")
-          .withMessageContaining(String.valueOf(rankLimit()))
-          .withMessageEndingWith("got " + config.maxRank());
-    }
-    if (rankLimit() == MoeLoraConfig.RANK_LIMIT) {
-      assertThatIllegalArgumentException()
-          .isThrownBy(() -> problem.config().withMaxRank(rankLimit() + 1))
-          .withMessage("maxRank must be in [1, 513), got 513");
-    }
   }
 
   // ---- sizes ----

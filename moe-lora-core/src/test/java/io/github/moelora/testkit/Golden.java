@@ -70,13 +70,18 @@ public final class Golden {
   }
 
   private static Path directory(String name) {
+    return resource("/golden/" + name);
+  }
+
+  /** A directory among the resources, as one of files. */
+  static Path resource(String name) {
     return DIRECTORIES.computeIfAbsent(name, Golden::find);
   }
 
   private static Path find(String name) {
-    URL url = Golden.class.getResource("/golden/" + name);
+    URL url = Golden.class.getResource(name);
     if (url == null) {
-      throw new IllegalStateException("/golden/%s must be among the resources".formatted(name));
+      throw new IllegalStateException(name + " must be among the resources");
     }
     try {
       return url.getProtocol().equals("jar") ? unpacked(url.toURI()) : Path.of(url.toURI());

@@ -181,7 +181,10 @@ public final class EngineTasks {
       plans.requireRoute(to.index(), call.isDense(), "a call on a 16-bit x and a float32 y");
     }
     EnginePlans.Source source = plans.source(to.index(), to.maxTokens(), call.isDense());
-    boolean fewPairs = tiling(to, call, owner.config()) instanceof OneShotTiling;
+    // ranks that only the one-shot kernel holds still have their pairs sorted where there are many
+    boolean fewPairs =
+        to.maxTokens() <= BlockChoice.FEW_TOKENS
+            && tiling(to, call, owner.config()) instanceof OneShotTiling;
     if (source.plan() instanceof PairPlan pairs && (!arrays.isNarrowY() || fewPairs)) {
       appendPairs(to, owner, source, pairs, new PairCall(call, arrays, 1, mode(call), null));
     } else if (arrays.isNarrowY()) {

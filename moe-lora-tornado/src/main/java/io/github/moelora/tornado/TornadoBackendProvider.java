@@ -6,20 +6,25 @@ import io.github.moelora.spi.Backend;
 import io.github.moelora.spi.BackendProvider;
 import io.github.moelora.spi.Tunable;
 import io.github.moelora.spi.Tuner;
+import io.github.moelora.tornado.choice.BlockChoice;
+import io.github.moelora.tornado.choice.SplitTiling;
 import io.github.moelora.tornado.choice.Tuning;
 import io.github.moelora.tornado.device.ChosenDevice;
 import io.github.moelora.tornado.device.DeviceTraits;
 import io.github.moelora.tornado.device.Devices;
-import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.step.TornadoBackend;
 import io.github.moelora.tornado.tune.TornadoTuner;
 import io.github.moelora.tornado.weights.PackedWeights;
 import java.util.List;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** Offers the TornadoVM backend, where the JVM runs with an SDK's flags and a device is there. */
 public final class TornadoBackendProvider implements BackendProvider, Tunable {
   /** Above the CPU's 0. */
   private static final int PRIORITY = 100;
+
+  private static final Logger LOG = LoggerFactory.getLogger(TornadoBackendProvider.class);
 
   private static final String BAILOUT = "tornado.recover.bailout";
 
@@ -65,6 +70,12 @@ public final class TornadoBackendProvider implements BackendProvider, Tunable {
   public Backend open(MoeLoraConfig config) {
     ChosenDevice device = requireDevice(config);
     boolean packed = device.hasTensorCores() && PackedWeights.suits(config);
+    if (packed && !BlockChoice.hasSplit(config)) {
+      LOG.info(
+          "maxRank {} is above {}: the one-shot kernel, without tensor cores, serves all batches",
+          config.maxRank(),
+          SplitTiling.RANK_LIMIT);
+    }
     Tuning tuning = Tuning.find(config, DeviceTraits.name(device.device()), packed);
     return new TornadoBackend(config, device, tuning);
   }
@@ -77,11 +88,6 @@ public final class TornadoBackendProvider implements BackendProvider, Tunable {
   private ChosenDevice requireDevice(MoeLoraConfig config) {
     if (probe() instanceof Availability.Unusable unusable) {
       throw new IllegalStateException(unusable.reason() + ". " + unusable.remedy());
-    }
-    if (config.maxRank() > Sizes.RANK_LIMIT) {
-      throw new IllegalArgumentException(
-          "maxRank must be at most %d for the backend tornado (the backend cpu takes %d), got %d"
-              .formatted(Sizes.RANK_LIMIT, MoeLoraConfig.RANK_LIMIT, config.maxRank()));
     }
     return ChosenDevice.of(Devices.find(config.device()));
   }

@@ -5,6 +5,7 @@ import io.github.moelora.LoraAdapter;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.spi.PlanFormat;
+import io.github.moelora.tornado.choice.BlockChoice;
 import io.github.moelora.tornado.choice.OneShotTiling;
 import io.github.moelora.tornado.choice.SplitTiling;
 import io.github.moelora.tornado.choice.Tiling;
@@ -172,15 +173,18 @@ final class BenchKernels implements BenchSubject {
       MoeLoraConfig config, BenchShape shape, List<Integer> tokens) {
     List<Tiling> list = new ArrayList<>();
     int fewest = Collections.min(tokens);
-    if (fewest <= PAIR_BLOCK_TOKENS) {
+    boolean oneShotOnly = !BlockChoice.hasSplit(config);
+    if (fewest <= PAIR_BLOCK_TOKENS || oneShotOnly) {
       list.add(OneShotTiling.pairs());
     }
-    if (fewest <= TWO_ROWS_TOKENS) {
+    if (fewest <= TWO_ROWS_TOKENS || oneShotOnly) {
       list.add(OneShotTiling.twoRows());
     }
-    List<SplitTiling> split = SplitTiling.all(config, shape.projection());
-    boolean many = Collections.max(tokens) >= LARGE_BLOCK_TOKENS;
-    list.addAll(many ? split : split.subList(0, 1));
+    if (!oneShotOnly) {
+      List<SplitTiling> split = SplitTiling.all(config, shape.projection());
+      boolean many = Collections.max(tokens) >= LARGE_BLOCK_TOKENS;
+      list.addAll(many ? split : split.subList(0, 1));
+    }
     return list;
   }
 
@@ -245,6 +249,10 @@ final class BenchKernels implements BenchSubject {
   }
 
   private List<Tiling> tilings(Batch batch) {
+    // more ranks than shrink and expand take
+    if (tilings.getLast() instanceof OneShotTiling) {
+      return batch.tokens() <= PAIR_BLOCK_TOKENS ? tilings : List.of(tilings.getLast());
+    }
     return tilings.stream()
         .filter(
             tiling ->

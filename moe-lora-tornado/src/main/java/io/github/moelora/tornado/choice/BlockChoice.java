@@ -51,6 +51,7 @@ public final class BlockChoice {
   private final MoeLoraConfig config;
   private final boolean packed;
   private final @Nullable Tuning tuning;
+  private final boolean oneShotOnly;
   private final int largeBlock;
   private final int maxBlockSize;
 
@@ -62,8 +63,13 @@ public final class BlockChoice {
     this.config = config;
     this.packed = packed;
     this.tuning = tuning;
-    largeBlock = packed ? SplitTiling.large(config, Projection.GATE_UP).rows() : SMALL_BLOCK;
+    oneShotOnly = packed && !hasSplit(config);
     maxBlockSize = blockSizes(config, packed).getLast();
+    if (oneShotOnly) {
+      largeBlock = maxBlockSize;
+    } else {
+      largeBlock = packed ? SplitTiling.large(config, Projection.GATE_UP).rows() : SMALL_BLOCK;
+    }
   }
 
   /**
@@ -79,7 +85,9 @@ public final class BlockChoice {
   }
 
   /**
-   * The narrow kernels, each for blocks of up to its rows, ascending.
+   * The narrow kernels, each for blocks of up to its rows, ascending: the one-shot kernel for
+   * blocks of one and of two rows, and those of shrink and expand, if ranks are not too many for
+   * them.
    *
    * @param tuning measured choices, null for the built-in ones
    */
@@ -88,8 +96,19 @@ public final class BlockChoice {
     List<Tiling> kernels = new ArrayList<>();
     kernels.add(Tuning.split(OneShotTiling.pairs(), tuning));
     kernels.add(Tuning.split(OneShotTiling.twoRows(), tuning));
-    kernels.addAll(SplitTiling.all(config, projection));
+    if (hasSplit(config)) {
+      kernels.addAll(SplitTiling.all(config, projection));
+    }
     return kernels;
+  }
+
+  /**
+   * Whether shrink and expand on tensor cores take all ranks that adapters may have. If not, the
+   * one-shot kernel serves every batch: it multiplies without tensor cores, and keeps z of two rows
+   * in float32.
+   */
+  public static boolean hasSplit(MoeLoraConfig config) {
+    return config.maxRank() <= SplitTiling.RANK_LIMIT;
   }
 
   /** Largest block size of any batch. */
@@ -104,8 +123,11 @@ public final class BlockChoice {
 
   /** The kernel of an engine's graph for batches of up to {@code maxTokens} tokens. */
   public Tiling ofGraph(int maxTokens, Projection projection) {
-    if (maxTokens <= FEW_TOKENS && !isCostlyA()) {
+    if (maxTokens <= FEW_TOKENS && (oneShotOnly || !isCostlyA())) {
       return Tuning.split(OneShotTiling.pairs(), tuning);
+    }
+    if (oneShotOnly) {
+      return Tuning.split(OneShotTiling.twoRows(), tuning);
     }
     return maxTokens <= SMALL_TOKENS
         ? SplitTiling.small(config, projection)
@@ -126,6 +148,10 @@ public final class BlockChoice {
 
   /** The same without measurements. */
   public int builtIn(int activePairs, int groups) {
+    if (oneShotOnly) {
+      // half the reads of the weights where most groups have two pairs
+      return activePairs <= FEW_PAIRS || 2 * activePairs < 3 * groups ? 1 : maxBlockSize;
+    }
     if (packed && isCostlyA() && isSmall(activePairs, groups)) {
       return SMALL_BLOCK;
     }
@@ -159,6 +185,9 @@ public final class BlockChoice {
   public int ofEngineBatch(int activePairs, int groups) {
     if (activePairs == groups) {
       return 1;
+    }
+    if (oneShotOnly) {
+      return activePairs <= FEW_TOKENS * config.expertsPerToken() ? 1 : largeBlock;
     }
     if (packed && !isCostlyA() && activePairs <= FEW_TOKENS * config.expertsPerToken()) {
       return 1;

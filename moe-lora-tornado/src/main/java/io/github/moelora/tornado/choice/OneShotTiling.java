@@ -1,6 +1,7 @@
 package io.github.moelora.tornado.choice;
 
 import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.tornado.layout.Sizes;
 
 /**
  * How the one-shot kernel cuts a projection's work.
@@ -10,6 +11,14 @@ import io.github.moelora.MoeLoraConfig;
  * @param targetItems items that the columns are split for when there are fewer blocks
  */
 public record OneShotTiling(int rows, int groups, int targetItems) implements Tiling {
+
+  /**
+   * Floats of a row of z on chip: {@code maxRank}, in one of two sizes, so that most instances
+   * share their compiled kernels.
+   */
+  public static int zWidth(MoeLoraConfig config) {
+    return config.maxRank() <= SplitTiling.RANK_LIMIT ? SplitTiling.RANK_LIMIT : Sizes.RANK_LIMIT;
+  }
 
   /** Blocks of one pair, as they come: one work-group per multiprocessor, with many registers. */
   public static OneShotTiling pairs() {

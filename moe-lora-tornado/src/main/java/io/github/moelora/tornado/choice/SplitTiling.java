@@ -40,6 +40,13 @@ public record SplitTiling(
     int expandGroups)
     implements Tiling {
 
+  /**
+   * Largest rank that expand takes: of a chunk of 32 columns a thread then copies {@link
+   * MmaExpand#MAX_LONGS} longs of B, and z of 16 rows in two halves takes 16 of the 47 KiB of local
+   * memory, beside 16 KiB of B.
+   */
+  public static final int RANK_LIMIT = 256;
+
   /** Local memory that TornadoVM gives to a work-group, less what TornadoVM itself may need. */
   private static final int LOCAL_BYTES = 47 << 10;
 

@@ -53,6 +53,7 @@ public final class OneShot {
    * @param routingWeights in, float32 {@code [P]}
    * @param y in and out, bfloat16 {@code [P, yWidth]} in words of two
    * @param rows rows of a block: 1 or 2
+   * @param zWidth floats of a row of z, a multiple of 16: at least the largest rank
    * @param groups work-groups
    */
   public static void bfloat16(
@@ -70,10 +71,11 @@ public final class OneShot {
       FloatArray routingWeights,
       IntArray y,
       int rows,
+      int zWidth,
       int groups) {
     float[] xs = ctx.allocateFloatLocalArray(OneShotX.FLOATS);
     long[] bTiles = ctx.allocateLongLocalArray(OneShotB.LONGS);
-    float[] z = ctx.allocateFloatLocalArray(rows * OneShotSums.Z_WIDTH);
+    float[] z = ctx.allocateFloatLocalArray(rows * zWidth);
     int tid = ctx.localIdx;
     int xWidth = OneShotX.width(rows);
     int batch = OneShotA.batch(rows);
@@ -100,8 +102,8 @@ public final class OneShot {
             xs[to] = OneShotX.first(item, words[i], segment, i, tid, rows);
             xs[to + 1] = OneShotX.second(item, words[i], segment, i, tid, rows);
           }
-          if (OneShotSums.pads(item, segment, tid, rows)) {
-            z[OneShotSums.padding(item, tid)] = 0.0f;
+          if (OneShotSums.pads(item, segment, tid, rows, zWidth)) {
+            z[OneShotSums.padding(item, tid, zWidth)] = 0.0f;
           }
           ctx.localBarrier();
           int firstRow = OneShotA.firstRow(segment, rows);
@@ -128,7 +130,7 @@ public final class OneShot {
               }
             }
             if (OneShotSums.ends(item, segment, rows)) {
-              int to = OneShotSums.z(item, pass, tid, rows);
+              int to = OneShotSums.z(item, pass, tid, rows, zWidth);
               float before = to >= 0 && OneShotSums.goesOn(item, segment) ? z[to] : 0.0f;
               float sum = OneShotSums.meet(ctx, c, before, to, item, tid, rows);
               if (to >= 0) {
@@ -159,7 +161,7 @@ public final class OneShot {
               int zAt = slab * OneShotB.ranks(item) + r;
               long value = bTiles[from];
               for (int k = 0; k < rows; k++) {
-                OneShotSums.add(d, k, value, z[k * OneShotSums.Z_WIDTH + zAt]);
+                OneShotSums.add(d, k, value, z[k * zWidth + zAt]);
               }
             }
             ctx.localBarrier();
@@ -188,6 +190,7 @@ public final class OneShot {
    * @param routingWeights in, float32 {@code [P]}
    * @param y in and out, float16 {@code [P, yWidth]}
    * @param rows rows of a block: 1 or 2
+   * @param zWidth floats of a row of z, a multiple of 16: at least the largest rank
    * @param groups work-groups
    */
   public static void float16(
@@ -205,10 +208,11 @@ public final class OneShot {
       FloatArray routingWeights,
       HalfFloatArray y,
       int rows,
+      int zWidth,
       int groups) {
     float[] xs = ctx.allocateFloatLocalArray(OneShotX.FLOATS);
     Half2[] bTiles = ctx.allocateHalf2LocalArray(2 * OneShotB.LONGS);
-    float[] z = ctx.allocateFloatLocalArray(rows * OneShotSums.Z_WIDTH);
+    float[] z = ctx.allocateFloatLocalArray(rows * zWidth);
     int tid = ctx.localIdx;
     int xWidth = OneShotX.width(rows);
     int batch = OneShotA.batch(rows);
@@ -231,8 +235,8 @@ public final class OneShot {
             xs[to] = OneShotX.within(item, words[2 * i], segment, i, tid, rows);
             xs[to + 1] = OneShotX.within(item, words[2 * i + 1], segment, i, tid, rows);
           }
-          if (OneShotSums.pads(item, segment, tid, rows)) {
-            z[OneShotSums.padding(item, tid)] = 0.0f;
+          if (OneShotSums.pads(item, segment, tid, rows, zWidth)) {
+            z[OneShotSums.padding(item, tid, zWidth)] = 0.0f;
           }
           ctx.localBarrier();
           int firstRow = OneShotA.firstRow(segment, rows);
@@ -257,7 +261,7 @@ public final class OneShot {
               }
             }
             if (OneShotSums.ends(item, segment, rows)) {
-              int to = OneShotSums.z(item, pass, tid, rows);
+              int to = OneShotSums.z(item, pass, tid, rows, zWidth);
               float before = to >= 0 && OneShotSums.goesOn(item, segment) ? z[to] : 0.0f;
               float sum = OneShotSums.meet(ctx, c, before, to, item, tid, rows);
               if (to >= 0) {
@@ -292,7 +296,7 @@ public final class OneShot {
               float[] four = new float[4];
               OneShotSums.unpack(bTiles[2 * from], bTiles[2 * from + 1], four, 0);
               for (int k = 0; k < rows; k++) {
-                OneShotSums.addHalves(d, k, four, 0, z[k * OneShotSums.Z_WIDTH + zAt]);
+                OneShotSums.addHalves(d, k, four, 0, z[k * zWidth + zAt]);
               }
             }
             ctx.localBarrier();

@@ -7,9 +7,6 @@ import uk.ac.manchester.tornado.api.types.vectors.Half2;
 
 /** Stages of {@link OneShot}: a thread's four sums for each row, and z, which they add up to. */
 final class OneShotSums {
-  /** Floats of a row of z. */
-  static final int Z_WIDTH = 256;
-
   private static final int WARPS = OneShot.THREADS / 32;
 
   private OneShotSums() {}
@@ -61,12 +58,12 @@ final class OneShotSums {
   }
 
   /** Where the element of z lies that a thread adds up in a pass; -1 if there is none. */
-  static int z(int[] item, int pass, int tid, int rows) {
+  static int z(int[] item, int pass, int tid, int rows, int zWidth) {
     int shift = item[OneShotItem.TILE_SHIFT];
     int row = tid >> (3 + shift);
     int firstTile = (item[OneShotItem.FIRST_RANK] >> 3) + (pass << shift);
     int r = 8 * firstTile + inPass(item, tid) - item[OneShotItem.FIRST_RANK];
-    return row < rows && r >= 0 && r < item[OneShotItem.RANK] ? row * Z_WIDTH + r : -1;
+    return row < rows && r >= 0 && r < item[OneShotItem.RANK] ? row * zWidth + r : -1;
   }
 
   private static int inPass(int[] item, int tid) {
@@ -74,13 +71,13 @@ final class OneShotSums {
   }
 
   /** Whether a thread pads z: B is padded with ranks of zeros, for which it must be finite. */
-  static boolean pads(int[] item, int segment, int tid, int rows) {
-    return segment == 0 && tid < 16 * rows && item[OneShotItem.RANK] + (tid & 15) < Z_WIDTH;
+  static boolean pads(int[] item, int segment, int tid, int rows, int zWidth) {
+    return segment == 0 && tid < 16 * rows && item[OneShotItem.RANK] + (tid & 15) < zWidth;
   }
 
   /** Where a thread pads z. */
-  static int padding(int[] item, int tid) {
-    return (tid >> 4) * Z_WIDTH + item[OneShotItem.RANK] + (tid & 15);
+  static int padding(int[] item, int tid, int zWidth) {
+    return (tid >> 4) * zWidth + item[OneShotItem.RANK] + (tid & 15);
   }
 
   /**

@@ -64,7 +64,7 @@ public final class NarrowLaunch {
         MmaExpandLaunch.append(target, name + "Expand", config, weights, split, arrays);
       }
       case OneShotTiling oneShot ->
-          OneShotLaunch.append(target, name + "OneShot", weights, oneShot, arrays);
+          OneShotLaunch.append(target, name + "OneShot", config, weights, oneShot, arrays);
     }
   }
 }

@@ -1,6 +1,6 @@
 package io.github.moelora.tornado.launch;
 
-import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task15;
+import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task16;
 import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task18;
 import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task19;
 import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task20;
@@ -13,8 +13,8 @@ final class RawTask {
   private RawTask() {}
 
   @SuppressWarnings("rawtypes")
-  static <A, B, C, D, E, F, G, H, I, J, K, L, M, N, O> Task15 of(
-      Task15<A, B, C, D, E, F, G, H, I, J, K, L, M, N, O> kernel) {
+  static <A, B, C, D, E, F, G, H, I, J, K, L, M, N, O, P> Task16 of(
+      Task16<A, B, C, D, E, F, G, H, I, J, K, L, M, N, O, P> kernel) {
     return kernel;
   }
 

@@ -7,7 +7,7 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 /** Indices into the small array that tells the kernels the sizes and modes of a call. */
 public final class Sizes {
   /** Largest rank that the kernels take; the library's own limit may be larger. */
-  public static final int RANK_LIMIT = 256;
+  public static final int RANK_LIMIT = 512;
 
   /** {@code H}. */
   public static final int INPUT_WIDTH = 0;

@@ -117,7 +117,9 @@ public final class ProjectionGraphs implements AutoCloseable {
       List<Tiling> split = kernels.subList(2, kernels.size());
       // smaller blocks would be mostly padding in a kernel for larger ones
       int fewest = twoRows.rows() + 1;
-      list.add(new NarrowChunk(config, packed, split.getFirst(), fewest, SMALL_CHUNK));
+      if (!split.isEmpty()) {
+        list.add(new NarrowChunk(config, packed, split.getFirst(), fewest, SMALL_CHUNK));
+      }
       for (Tiling tiling : split) {
         list.add(new NarrowChunk(config, packed, tiling, fewest, large));
         fewest = tiling.rows() + 1;

@@ -7,6 +7,7 @@ import io.github.moelora.GateUp;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
+import io.github.moelora.tornado.layout.Sizes;
 import java.util.List;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
@@ -54,5 +55,44 @@ class BlockChoiceTest {
     BlockChoice cheap = choice(4096, 7168, 8, 2, 16);
     assertThat(cheap.ofGraph(8, Projection.GATE_UP).rows()).isEqualTo(1);
     assertThat(cheap.ofEngineBatch(16, 13)).isEqualTo(1);
+  }
+
+  /** Two rows read the weights half as often, where most groups have two pairs and more. */
+  @ParameterizedTest
+  @CsvSource({"2, 2, 1", "64, 8, 1", "90, 64, 1", "96, 64, 2", "65536, 32, 2"})
+  void moreRanksThanTensorCoresTakeGoToTheOneShotKernel(int pairs, int groups, int rows) {
+    for (int rank : new int[] {257, 512}) {
+      BlockChoice many = choice(4096, 7168, 8, 2, rank);
+      assertThat(many.builtIn(pairs, groups)).isEqualTo(rows);
+      assertThat(many.maxBlockSize()).isEqualTo(2);
+      assertThat(many.largeBlock()).isEqualTo(2);
+    }
+    assertThat(choice(4096, 7168, 8, 2, 256).maxBlockSize()).isEqualTo(64);
+  }
+
+  @Test
+  void graphsForManyRanksTakeEveryBatchOfTheirs() {
+    BlockChoice many = choice(4096, 7168, 8, 2, 512);
+    for (int tokens : new int[] {1, 16, 17, 512, 8192}) {
+      Tiling tiling = many.ofGraph(tokens, Projection.DOWN);
+      assertThat(tiling).isInstanceOf(OneShotTiling.class);
+      for (int pairs = 1; pairs <= 2 * tokens; pairs++) {
+        assertThat(many.ofEngineBatch(pairs, Math.min(pairs, 8)))
+            .isBetween(1, Math.min(tiling.rows(), many.largeBlock()));
+      }
+    }
+  }
+
+  @Test
+  void theOneShotKernelHasRoomForEveryRank() {
+    // or opening must refuse the larger ones
+    assertThat(Sizes.RANK_LIMIT).isEqualTo(MoeLoraConfig.RANK_LIMIT);
+    MoeModel model = new MoeModel(64, 32, 2, GateUp.HALVES, List.of(0));
+    for (int rank = 1; rank <= Sizes.RANK_LIMIT; rank++) {
+      MoeLoraConfig config = MoeLoraConfig.of(model, 1, 2).withMaxRank(rank);
+      assertThat(OneShotTiling.zWidth(config)).isGreaterThanOrEqualTo(rank);
+      assertThat(OneShotTiling.zWidth(config) % 16).isZero();
+      assertThat(BlockChoice.hasSplit(config)).isEqualTo(rank <= 256);
+    }
   }
 }

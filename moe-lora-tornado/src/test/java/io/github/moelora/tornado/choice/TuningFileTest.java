@@ -78,8 +78,8 @@ class TuningFileTest {
         "\"HALVES\" | \"halves\""
             + " | shape.gate_up must be one of [UP_ONLY, HALVES, INTERLEAVED], got halves",
         "\"BF16\" | 16 | shape.weights must be one of [F16, BF16, F32], got 16",
-        "\"max_rank\": 64 | \"max_rank\": 257"
-            + " | shape.max_rank must be a number in [1, 256], got 257",
+        "\"max_rank\": 64 | \"max_rank\": 513"
+            + " | shape.max_rank must be a number in [1, 512], got 513",
         "{\"1\": 528} | 3 | target_items must be an object, got 3",
         "{\"1\": 528} | {\"1\": 0} | target_items.1 must be a number in [1, 65536], got 0",
         "{\"1\": 528} | {\"3\": 5} | the fields of target_items must be among [1, 2], got 3",

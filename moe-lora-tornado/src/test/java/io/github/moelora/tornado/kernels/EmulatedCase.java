@@ -385,7 +385,7 @@ record EmulatedCase(
             2,
             GATE_UP),
         new EmulatedCase(
-            "one shot, as many ranks as there may be, delta only",
+            "one shot, almost as many ranks as tensor cores take, delta only",
             DType.F16,
             196,
             20,
@@ -419,6 +419,66 @@ record EmulatedCase(
             DOWN.withColumnOffset(4)));
   }
 
+  /** Cases of the one-shot kernel with more ranks than shrink and expand take, and with few. */
+  static List<EmulatedCase> ofManyRanks() {
+    return List.of(
+        new EmulatedCase(
+            "one shot, 257 ranks, single pairs",
+            DType.BF16,
+            68,
+            72,
+            4,
+            List.of(Slot.of(8), Slot.of(257)),
+            257,
+            new OneShotTiling(1, 3, 5),
+            1,
+            GATE_UP.withColumnOffset(4)),
+        new EmulatedCase(
+            "one shot, 257 ranks, two rows",
+            DType.F16,
+            100,
+            148,
+            4,
+            List.of(Slot.of(257), Slot.of(8)),
+            320,
+            new OneShotTiling(2, 3, 5),
+            2,
+            DOWN),
+        new EmulatedCase(
+            "one shot, 320 ranks, segments of H, two rows",
+            DType.BF16,
+            2116,
+            20,
+            3,
+            List.of(Slot.of(8), Slot.of(320)),
+            320,
+            new OneShotTiling(2, 2, 2),
+            2,
+            GATE_UP),
+        new EmulatedCase(
+            "one shot, as many ranks as there may be, two rows",
+            DType.BF16,
+            68,
+            76,
+            5,
+            List.of(Slot.of(511), Slot.of(8), Slot.fused(512)),
+            512,
+            new OneShotTiling(2, 2, 3),
+            2,
+            GATE_UP.withPairRows(true).withRoutedWeight(true)),
+        new EmulatedCase(
+            "one shot, as many ranks as there may be, single pairs",
+            DType.F16,
+            36,
+            68,
+            4,
+            List.of(Slot.of(8), Slot.of(512)),
+            512,
+            new OneShotTiling(1, 2, 3),
+            1,
+            DOWN.deltaOnly()));
+  }
+
   /** Those of shrink and expand. */
   static List<EmulatedCase> ofSplit() {
     return all().stream().filter(each -> each.tiling instanceof SplitTiling).toList();
@@ -435,10 +495,19 @@ record EmulatedCase(
    * @param run runs kernels of the projection in the order of a seed, and checks
    */
   void run(ObjLongConsumer<EmulatedProjection> run) {
+    run(3, run);
+  }
+
+  /**
+   * Builds the case at random, and runs it in some orders of the threads.
+   *
+   * @param run as for {@link #run(ObjLongConsumer)}
+   */
+  void run(int orders, ObjLongConsumer<EmulatedProjection> run) {
     long seed = new Random().nextLong();
     System.out.println(this + ": seed " + seed);
     EmulatedProjection projection = build(seed);
-    for (int order = 0; order < 3; order++) {
+    for (int order = 0; order < orders; order++) {
       run.accept(projection, seed + order);
     }
   }

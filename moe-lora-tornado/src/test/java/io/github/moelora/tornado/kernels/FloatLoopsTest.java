@@ -20,7 +20,10 @@ class FloatLoopsTest {
     "F32, 1, 1, 1, 1, 1",
     "F32, 7, 13, 5, 3, 1",
     "BF16, 19, 32, 17, 9, 16",
-    "F16, 5, 31, 8, 16, 4"
+    "F16, 5, 31, 8, 16, 4",
+    "F32, 6, 13, 5, 257, 1",
+    "BF16, 5, 13, 6, 320, 4",
+    "F16, 4, 11, 5, 512, 2"
   })
   void matchesTheReference(DType type, int tokens, int hidden, int inner, int rank, int blockSize) {
     MoeModel model = new MoeModel(hidden, inner, 3, GateUp.HALVES, List.of(2));

@@ -9,6 +9,7 @@ import io.github.moelora.MoeModel;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Step;
 import io.github.moelora.testkit.Problem;
+import io.github.moelora.testkit.Seeds;
 import io.github.moelora.tornado.TestDevice;
 import java.util.List;
 import org.junit.jupiter.api.BeforeAll;
@@ -55,6 +56,27 @@ class NarrowKernelsTest {
           problem.check(step, ProjectionCall.dense(module).deltaOnly().withColumnOffset(3));
         }
       }
+    }
+  }
+
+  /** One batch of ranks that tensor cores take and of ranks that they do not. */
+  @ParameterizedTest
+  @CsvSource({"5, BF16", "5, F16", "90, BF16", "90, F16"})
+  void ranksBeyond256(int tokens, DType type) {
+    // elsewhere these are the plain loops, however many tokens there are
+    if (tokens > 64 && !TestDevice.hasTensorCores()) {
+      return;
+    }
+    MoeModel model = new MoeModel(68, 36, 3, GateUp.HALVES, List.of(0));
+    Problem problem =
+        new Problem(Seeds.of("ranks beyond 256"), model, tokens, 2).types(type, type, type);
+    for (int rank : new int[] {8, 257, 320, 512}) {
+      problem.addAdapter(rank, rank % 2 == 1);
+    }
+    problem.route().dealAdapters();
+    try (MoeLora lora = MoeLora.open(problem.config(), "tornado")) {
+      problem.check(
+          lora, ProjectionCall.gateUp(0).withColumnOffset(4), ProjectionCall.down(0).deltaOnly());
     }
   }
 

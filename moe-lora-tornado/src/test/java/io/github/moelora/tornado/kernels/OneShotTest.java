@@ -13,9 +13,19 @@ class OneShotTest {
     return EmulatedCase.ofOneShot();
   }
 
+  static List<EmulatedCase> ofManyRanks() {
+    return EmulatedCase.ofManyRanks();
+  }
+
   @ParameterizedTest
   @MethodSource("cases")
   void matchesTheReference(EmulatedCase test) {
     test.run(EmulatedProjection::run);
+  }
+
+  @ParameterizedTest
+  @MethodSource("ofManyRanks")
+  void takesMoreRanksThanShrinkAndExpand(EmulatedCase test) {
+    test.run(1, EmulatedProjection::run);
   }
 }

@@ -20,7 +20,10 @@ class PackedLoopsTest {
     "BF16, 1, 4, 4, 1, 1",
     "F16, 7, 68, 36, 3, 1",
     "BF16, 19, 100, 20, 17, 16",
-    "F16, 5, 132, 44, 9, 4"
+    "F16, 5, 132, 44, 9, 4",
+    "BF16, 6, 36, 12, 257, 1",
+    "F16, 5, 12, 20, 320, 4",
+    "BF16, 4, 20, 12, 512, 2"
   })
   void matchesTheReference(DType type, int tokens, int hidden, int inner, int rank, int blockSize) {
     MoeModel model = new MoeModel(hidden, inner, 3, GateUp.HALVES, List.of(2));

@@ -4,7 +4,6 @@ import io.github.moelora.spi.BackendProvider;
 import io.github.moelora.testkit.BackendContractTest;
 import io.github.moelora.tornado.TestDevice;
 import io.github.moelora.tornado.TornadoBackendProvider;
-import io.github.moelora.tornado.layout.Sizes;
 import org.junit.jupiter.api.BeforeAll;
 
 /** The contract of backends on the TornadoVM device. */
@@ -18,10 +17,5 @@ class TornadoBackendTest extends BackendContractTest {
   @Override
   protected BackendProvider provider() {
     return new TornadoBackendProvider();
-  }
-
-  @Override
-  protected int rankLimit() {
-    return Sizes.RANK_LIMIT;
   }
 }
