@@ -20,6 +20,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import uk.ac.manchester.tornado.api.GridScheduler;
@@ -57,9 +58,19 @@ class EngineRoutingTest {
   private final FloatArray active = new FloatArray(PAIRS * INNER);
   private final FloatArray combined = new FloatArray(TOKENS * HIDDEN);
 
+  private final List<TornadoExecutionPlan> opened = new ArrayList<>();
+
   @BeforeAll
   static void requireDevice() {
     TestDevice.require();
+  }
+
+  /**
+   * Also after a failure: on PTX, memory that stays pinned would make the tests that follow fail.
+   */
+  @AfterEach
+  void free() {
+    opened.forEach(plan -> plan.withAllGraphs().freeDeviceMemory());
   }
 
   @Test
@@ -86,7 +97,6 @@ class EngineRoutingTest {
       lora.unload(2);
       slots[2] = null;
       check(tasks, plan, TOKENS, ids(TOKENS, SLOTS), config);
-      plan.withAllGraphs().freeDeviceMemory();
     }
   }
 
@@ -143,7 +153,6 @@ class EngineRoutingTest {
       }
       assertThat(tasks.begin(TOKENS, adapters)).isEqualTo(6);
       assertThat(tasks.begin(TOKENS, adapters)).isZero();
-      plan.withAllGraphs().freeDeviceMemory();
     }
   }
 
@@ -173,6 +182,7 @@ class EngineRoutingTest {
       GridScheduler grids = new GridScheduler();
       tasks.addGrids(grids);
       plan.withGridScheduler(grids);
+      opened.add(plan);
       tasks.attach(plan, 1);
       load(lora, 1, adapter(4, 1));
       fill();
@@ -197,7 +207,6 @@ class EngineRoutingTest {
         }
       }
       assertThat(tasks.takeErrors()).isEqualTo(2 * PER_TOKEN);
-      plan.withAllGraphs().freeDeviceMemory();
     }
   }
 
@@ -223,7 +232,6 @@ class EngineRoutingTest {
         .isInstanceOf(IllegalStateException.class)
         .hasMessage("the instance is closed, or its device has failed");
     assertThatThrownBy(tasks::takeErrors).isInstanceOf(IllegalStateException.class);
-    plan.withAllGraphs().freeDeviceMemory();
   }
 
   private static MoeLoraConfig config(ExpertMap map) {
@@ -269,6 +277,7 @@ class EngineRoutingTest {
     GridScheduler grids = new GridScheduler();
     tasks.addGrids(grids);
     plan.withGridScheduler(grids);
+    opened.add(plan);
     tasks.attach(plan, 2);
     return plan;
   }

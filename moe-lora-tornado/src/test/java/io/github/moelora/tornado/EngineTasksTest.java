@@ -19,6 +19,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
 import java.util.List;
+import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -52,9 +53,19 @@ class EngineTasksTest {
           ProjectionCall.dense(0),
           ProjectionCall.dense(1).deltaOnly().withColumnOffset(4));
 
+  private final List<TornadoExecutionPlan> opened = new ArrayList<>();
+
   @BeforeAll
   static void requireDevice() {
     TestDevice.require();
+  }
+
+  /**
+   * Also after a failure: on PTX, memory that stays pinned would make the tests that follow fail.
+   */
+  @AfterEach
+  void free() {
+    opened.forEach(plan -> plan.withAllGraphs().freeDeviceMemory());
   }
 
   /** A graph of the engine with one call, on arrays that go there and back. */
@@ -148,12 +159,10 @@ class EngineTasksTest {
           }
         }
       }
-      plan.withAllGraphs().freeDeviceMemory();
     }
   }
 
-  private static TornadoExecutionPlan plan(
-      EngineTasks tasks, List<Graph> graphs, boolean captured) {
+  private TornadoExecutionPlan plan(EngineTasks tasks, List<Graph> graphs, boolean captured) {
     GridScheduler scheduler = new GridScheduler();
     List<ImmutableTaskGraph> list = new ArrayList<>();
     for (Graph graph : graphs) {
@@ -175,6 +184,7 @@ class EngineTasksTest {
     if (captured) {
       plan.withCUDAGraph();
     }
+    opened.add(plan);
     tasks.attach(plan, graphs.size());
     return plan;
   }
@@ -258,7 +268,6 @@ class EngineTasksTest {
       later.plan(step);
       tasks.begin(step);
       check(plan, 0, graphs.getFirst(), later, DType.F32);
-      plan.withAllGraphs().freeDeviceMemory();
     }
   }
 
@@ -269,15 +278,13 @@ class EngineTasksTest {
     Step step = lora.newStep();
     EngineTasks tasks = EngineTasks.of(lora);
     try (lora) {
-      TornadoExecutionPlan plan =
-          plan(tasks, List.of(Graph.of(ProjectionCall.gateUp(2), FEW, DType.F32)), false);
+      plan(tasks, List.of(Graph.of(ProjectionCall.gateUp(2), FEW, DType.F32)), false);
       new Problem(1, MODEL, FEW + 1, PER_TOKEN).addEmptySlot().route().plan(step);
       assertThatThrownBy(() -> tasks.begin(step))
           .isInstanceOf(IllegalArgumentException.class)
           .hasMessage("the step must have at most 6 tokens, as the largest graph, got 7");
       new Problem(1, MODEL, FEW, PER_TOKEN).addEmptySlot().route().planDense(step);
       tasks.begin(step);
-      plan.withAllGraphs().freeDeviceMemory();
     }
     assertThatThrownBy(() -> tasks.begin(step)).isInstanceOf(IllegalStateException.class);
   }

@@ -6,7 +6,9 @@ import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.spi.PlanFormat;
 import io.github.moelora.tornado.device.ChosenDevice;
+import io.github.moelora.tornado.device.DeviceTraits;
 import io.github.moelora.tornado.launch.LoopLaunch;
+import io.github.moelora.tornado.launch.Target;
 import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.SliceTable;
@@ -25,6 +27,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
+import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.ImmutableTaskGraph;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
@@ -128,26 +131,36 @@ final class BenchLoops implements BenchSubject {
             .task("touch", BenchCopy::touch, flag)
             .persistOnDevice(resident.toArray())
             .snapshot());
+    GridScheduler scheduler = new GridScheduler();
     for (int count : tokens) {
       int one = list.size();
-      list.add(graph(config, count, 1, resident).snapshot());
-      list.add(graph(config, count, REPEATS, resident).snapshot());
+      list.add(graph(config, count, 1, resident, scheduler).snapshot());
+      list.add(graph(config, count, REPEATS, resident, scheduler).snapshot());
       graphs.put(count, new Graphs(one, one + 1));
     }
     TornadoExecutionPlan made = new TornadoExecutionPlan(list.toArray(ImmutableTaskGraph[]::new));
+    if (DeviceTraits.isGpu(ChosenDevice.first().device())) {
+      made.withGridScheduler(scheduler);
+    }
     BenchCopy.capture(made);
     return made;
   }
 
-  private TaskGraph graph(MoeLoraConfig config, int tokens, int repeats, List<Object> resident) {
+  private TaskGraph graph(
+      MoeLoraConfig config,
+      int tokens,
+      int repeats,
+      List<Object> resident,
+      GridScheduler scheduler) {
     String name = "tokens%d_%d".formatted(tokens, repeats);
     TaskGraph graph = new TaskGraph(name).consumeFromDevice("load", resident.toArray());
     LoopLaunch.Bounds bounds =
         new LoopLaunch.Bounds(
             rows(batch(tokens)), SliceTable.maxStack(config), shape.outputWidth());
     LoopLaunch.Arrays arrays = new LoopLaunch.Arrays(routing, x, z, y);
+    Target target = new Target(graph, name, scheduler);
     for (int i = 0; i < repeats; i++) {
-      LoopLaunch.append(graph, "t" + i, weights, bounds, arrays);
+      LoopLaunch.append(target, "t" + i, weights, bounds, arrays);
     }
     return graph
         .persistOnDevice(resident.toArray())

@@ -5,6 +5,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Properties;
 import uk.ac.manchester.tornado.api.common.TornadoDevice;
+import uk.ac.manchester.tornado.api.enums.TornadoDeviceType;
 import uk.ac.manchester.tornado.api.enums.TornadoVMBackendType;
 
 /** What the backend wants to know of TornadoVM and its device. */
@@ -43,6 +44,11 @@ public final class DeviceTraits {
               + " sums of mma out of local memory)";
       default -> "portable kernels, no tensor cores (TornadoVM's CUDA backend has them)";
     };
+  }
+
+  /** Whether a device is a GPU, for which work-groups are chosen here and not by TornadoVM. */
+  public static boolean isGpu(TornadoDevice device) {
+    return device.getDeviceType() == TornadoDeviceType.GPU;
   }
 
   /**

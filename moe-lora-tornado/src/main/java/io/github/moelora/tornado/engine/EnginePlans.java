@@ -190,6 +190,10 @@ public final class EnginePlans {
       graph.transferToDevice(DataTransferMode.UNDER_DEMAND, handles);
       memory.map(source.graph, handles, input.allArrays(transferring), input.name());
     }
+    if (input == denseStep && source.plan instanceof PairPlan pairs) {
+      // no task reads them, but named, closing the plan unpins their host memory
+      graph.transferToDevice(DataTransferMode.UNDER_DEMAND, pairs.routingWeights());
+    }
   }
 
   /** Lets tasks read a plan from the host. */

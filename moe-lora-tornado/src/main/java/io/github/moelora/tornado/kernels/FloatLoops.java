@@ -17,7 +17,22 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
  * TornadoVM makes a constant of the kernel: the others may be mapped to larger ones.
  */
 public final class FloatLoops {
+  /**
+   * Rows, and ranks or columns, of a tile. Loops go over whole tiles, and bodies leave out what is
+   * beyond the end, so that a work-group may be a tile. TornadoVM replaces a parameter that is
+   * itself the bound of a parallel loop, wherever the kernel uses it, by the <a
+   * href="https://github.com/beehive-lab/TornadoVM/blob/v5.2.0-jdk25/tornado-drivers/ptx/src/main/java/uk/ac/manchester/tornado/drivers/ptx/graal/phases/TornadoTaskSpecialisation.java#L302">size
+   * of the task's grid</a> if it has one, in the order of the parameters; a product stays what it
+   * is.
+   */
+  public static final int SIDE = 8;
+
   private FloatLoops() {}
+
+  /** Tiles that hold so many rows, ranks or columns. */
+  public static int tiles(int count) {
+    return Math.ceilDiv(count, SIDE);
+  }
 
   /**
    * Copies a packed adapter from the staging array to its slot.
@@ -44,7 +59,8 @@ public final class FloatLoops {
    * @param sizes in, see {@link Sizes}
    * @param x in, float32 {@code [T, H]} or {@code [P, H]}
    * @param z out, float32 {@code [EM, zStride]}
-   * @param rows most rows of a batch
+   * @param rowTiles tiles of the most rows of a batch
+   * @param rankTiles tiles of the most stacked ranks
    */
   public static void shrink(
       IntArray sizes,
@@ -57,10 +73,10 @@ public final class FloatLoops {
       FloatArray pool,
       FloatArray x,
       FloatArray z,
-      int rows,
-      int zStride) {
-    for (@Parallel int row = 0; row < rows; row++) {
-      for (@Parallel int r = 0; r < zStride; r++) {
+      int rowTiles,
+      int rankTiles) {
+    for (@Parallel int row = 0; row < rowTiles * SIDE; row++) {
+      for (@Parallel int r = 0; r < rankTiles * SIDE; r++) {
         if (row < counts.get(PlanFormat.NUM_TOKENS_POST_PADDED)) {
           int pair = sortedTokenIds.get(row);
           if (pair < counts.get(PlanFormat.PAIRS)) {
@@ -77,7 +93,7 @@ public final class FloatLoops {
               int a = slices.get(slice + SliceTable.A) + (r - second * rank0) * inputWidth;
               int from = pair / sizes.get(Sizes.PAIRS_PER_ROW) * inputWidth;
               float sum = dot(pool, a, x, from, inputWidth);
-              z.set(row * zStride + r, sum * scales.get(site * 2 + second));
+              z.set(row * sizes.get(Sizes.Z_STRIDE) + r, sum * scales.get(site * 2 + second));
             }
           }
         }
@@ -95,7 +111,8 @@ public final class FloatLoops {
    * @param z in, float32 {@code [EM, zStride]}
    * @param routingWeights in, float32 {@code [P]}
    * @param y in and out, float32 {@code [P, yWidth]}
-   * @param rows most rows of a batch
+   * @param rowTiles tiles of the most rows of a batch
+   * @param columnTiles tiles of {@code outputWidth}
    */
   public static void expand(
       IntArray sizes,
@@ -108,12 +125,13 @@ public final class FloatLoops {
       FloatArray z,
       FloatArray routingWeights,
       FloatArray y,
-      int rows,
+      int rowTiles,
+      int columnTiles,
       int outputWidth) {
-    for (@Parallel int row = 0; row < rows; row++) {
-      for (@Parallel int c = 0; c < outputWidth; c++) {
+    for (@Parallel int row = 0; row < rowTiles * SIDE; row++) {
+      for (@Parallel int c = 0; c < columnTiles * SIDE; c++) {
         int pair = pairOf(counts, sortedTokenIds, row);
-        if (pair >= 0) {
+        if (pair >= 0 && c < outputWidth) {
           int slice = sliceOf(sizes, counts, blockExperts, blockAdapters, slices, row, c);
           float sum = 0.0f;
           if (slice >= 0) {

@@ -40,11 +40,11 @@ public final class PackedLoops {
       LongArray pool,
       FloatArray x,
       FloatArray z,
-      int rows,
-      int zStride,
+      int rowTiles,
+      int rankTiles,
       int bf16) {
-    for (@Parallel int row = 0; row < rows; row++) {
-      for (@Parallel int r = 0; r < zStride; r++) {
+    for (@Parallel int row = 0; row < rowTiles * FloatLoops.SIDE; row++) {
+      for (@Parallel int r = 0; r < rankTiles * FloatLoops.SIDE; r++) {
         if (row < counts.get(PlanFormat.NUM_TOKENS_POST_PADDED)) {
           int pair = sortedTokenIds.get(row);
           if (pair < counts.get(PlanFormat.PAIRS)) {
@@ -64,7 +64,7 @@ public final class PackedLoops {
                 int index = PackedLayout.indexA(r, h, tiles);
                 sum += element(pool, slices.get(at + SliceTable.A), index, bf16) * x.get(from + h);
               }
-              z.set(row * zStride + r, sum * scales.get(site * 2 + second));
+              z.set(row * sizes.get(Sizes.Z_STRIDE) + r, sum * scales.get(site * 2 + second));
             }
           }
         }
@@ -84,13 +84,14 @@ public final class PackedLoops {
       FloatArray z,
       FloatArray routingWeights,
       FloatArray y,
-      int rows,
+      int rowTiles,
+      int columnTiles,
       int outputWidth,
       int bf16) {
-    for (@Parallel int row = 0; row < rows; row++) {
-      for (@Parallel int c = 0; c < outputWidth; c++) {
+    for (@Parallel int row = 0; row < rowTiles * FloatLoops.SIDE; row++) {
+      for (@Parallel int c = 0; c < columnTiles * FloatLoops.SIDE; c++) {
         int pair = FloatLoops.pairOf(counts, sortedTokenIds, row);
-        if (pair >= 0) {
+        if (pair >= 0 && c < outputWidth) {
           int slice =
               FloatLoops.sliceOf(sizes, counts, blockExperts, blockAdapters, slices, row, c);
           float sum = 0.0f;

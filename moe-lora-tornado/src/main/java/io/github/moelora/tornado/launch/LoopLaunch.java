@@ -34,6 +34,20 @@ public final class LoopLaunch {
    */
   public record Bounds(int rows, int zStride, int outputWidth) {}
 
+  /**
+   * Appends the tasks, and enters grids for GPUs: work-groups of one tile. A warp of 8 times 4
+   * threads reads 8 rows of weights and 4 of x or z, where one of 32 ranks or columns reads 32 and
+   * 1. TornadoVM by itself makes squares as large as the compiled kernel's registers allow, up to
+   * 32 times 32 threads: too few work-groups for a small batch, and other ones on each backend.
+   */
+  public static void append(
+      Target target, String name, ProjectionWeights weights, Bounds bounds, Arrays arrays) {
+    append(target.graph(), name, weights, bounds, arrays);
+    int rows = FloatLoops.tiles(bounds.rows());
+    target.addTiles(name + "Shrink", FloatLoops.tiles(bounds.zStride()), rows, FloatLoops.SIDE);
+    target.addTiles(name + "Expand", FloatLoops.tiles(bounds.outputWidth()), rows, FloatLoops.SIDE);
+  }
+
   /** Appends the tasks {@code name + "Shrink"} and {@code name + "Expand"}. */
   public static void append(
       TaskGraph graph, String name, ProjectionWeights weights, Bounds bounds, Arrays arrays) {
@@ -61,8 +75,8 @@ public final class LoopLaunch {
             weights.pool(),
             arrays.x(),
             arrays.z(),
-            bounds.rows(),
-            bounds.zStride())
+            FloatLoops.tiles(bounds.rows()),
+            FloatLoops.tiles(bounds.zStride()))
         .task(
             name + "Expand",
             FloatLoops::expand,
@@ -76,7 +90,8 @@ public final class LoopLaunch {
             arrays.z(),
             routing.routingWeights(),
             arrays.y(),
-            bounds.rows(),
+            FloatLoops.tiles(bounds.rows()),
+            FloatLoops.tiles(bounds.outputWidth()),
             bounds.outputWidth());
   }
 
@@ -99,8 +114,8 @@ public final class LoopLaunch {
             weights.poolA(),
             arrays.x(),
             arrays.z(),
-            bounds.rows(),
-            bounds.zStride(),
+            FloatLoops.tiles(bounds.rows()),
+            FloatLoops.tiles(bounds.zStride()),
             bf16)
         .task(
             name + "Expand",
@@ -115,7 +130,8 @@ public final class LoopLaunch {
             arrays.z(),
             routing.routingWeights(),
             arrays.y(),
-            bounds.rows(),
+            FloatLoops.tiles(bounds.rows()),
+            FloatLoops.tiles(bounds.outputWidth()),
             bounds.outputWidth(),
             bf16);
   }

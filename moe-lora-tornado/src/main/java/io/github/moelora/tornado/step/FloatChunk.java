@@ -6,6 +6,7 @@ import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.tornado.launch.LoopLaunch;
+import io.github.moelora.tornado.launch.Target;
 import io.github.moelora.tornado.layout.DeviceBytes;
 import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.layout.Sizes;
@@ -139,7 +140,7 @@ final class FloatChunk implements Chunk {
             .transferToDevice(DataTransferMode.EVERY_EXECUTION, routing.all())
             .transferToDevice(DataTransferMode.EVERY_EXECUTION, x);
     LoopLaunch.append(
-        graph,
+        new Target(graph, name, scheduler),
         "",
         weights,
         new LoopLaunch.Bounds(rows, SliceTable.maxStack(config), outputWidth),

@@ -77,7 +77,7 @@ public final class ProjectionGraphs implements AutoCloseable {
     plan = new TornadoExecutionPlan(graphs.toArray(ImmutableTaskGraph[]::new));
     compiled = new boolean[graphs.size()];
     device.use(plan);
-    if (weights instanceof PackedWeights) {
+    if (weights instanceof PackedWeights || DeviceTraits.isGpu(device.device())) {
       plan.withGridScheduler(scheduler);
     }
     if (DeviceTraits.hasGraphCapture(device.device())) {

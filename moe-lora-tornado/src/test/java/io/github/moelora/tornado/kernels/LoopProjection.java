@@ -107,8 +107,8 @@ final class LoopProjection {
         weights.pool(),
         x,
         z,
-        rows,
-        SliceTable.maxStack(config));
+        FloatLoops.tiles(rows),
+        FloatLoops.tiles(SliceTable.maxStack(config)));
     FloatLoops.expand(
         plan.sizes(),
         plan.counts(),
@@ -120,7 +120,8 @@ final class LoopProjection {
         z,
         plan.routingWeights(),
         y,
-        rows,
+        FloatLoops.tiles(rows),
+        FloatLoops.tiles(config.model().outputWidth(call.projection())),
         config.model().outputWidth(call.projection()));
     check();
   }
@@ -149,8 +150,8 @@ final class LoopProjection {
         weights.poolA(),
         x,
         z,
-        rows,
-        SliceTable.maxStack(config),
+        FloatLoops.tiles(rows),
+        FloatLoops.tiles(SliceTable.maxStack(config)),
         bf16);
     PackedLoops.expand(
         plan.sizes(),
@@ -163,7 +164,8 @@ final class LoopProjection {
         z,
         plan.routingWeights(),
         y,
-        rows,
+        FloatLoops.tiles(rows),
+        FloatLoops.tiles(config.model().outputWidth(call.projection())),
         config.model().outputWidth(call.projection()),
         bf16);
     check();
