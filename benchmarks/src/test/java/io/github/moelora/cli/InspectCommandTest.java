@@ -87,12 +87,11 @@ final class InspectCommandTest {
           directory.resolve("adapter_config.json"),
           Map.of("peft_type", "LORA", "r", rank, "lora_alpha", 1));
       CommandRun inspect = CommandRun.of("inspect", directory);
-      CommandRun run =
-          CommandRun.of("run", "--adapter", "a=" + directory, "--experts-per-token", 1);
       if (rank == 512) {
         assertThat(inspect.exitCode()).isZero();
-        assertThat(run.exitCode()).isZero();
       } else {
+        CommandRun run =
+            CommandRun.of("run", "--adapter", "a=" + directory, "--experts-per-token", 1);
         String message =
             directory.resolve("adapter_model.safetensors")
                 + ": the rank of an expert or linear layer must be in [1, 512], got 513";
