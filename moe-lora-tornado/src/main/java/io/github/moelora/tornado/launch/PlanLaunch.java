@@ -5,6 +5,7 @@ import io.github.moelora.tornado.kernels.PlanKernels;
 import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.layout.StepArrays;
 import uk.ac.manchester.tornado.api.KernelContext;
+import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task14;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 
 /** Appends {@link PlanKernels} with their constants and grids: one task, or three. */
@@ -122,11 +123,8 @@ public final class PlanLaunch {
         sortFew(target, name + "Plan", shape, input, plan);
       }
     } else {
-      if (shape.counted()) {
-        countChunks(target, name + "PlanCount", shape, input, chunks);
-      } else {
-        sortChunks(target, name + "PlanSort", shape, input, chunks);
-      }
+      String first = name + (shape.counted() ? "PlanCount" : "PlanSort");
+      appendRanks(target, first, shape, input, chunks);
       appendAdd(target, name + "PlanAdd", shape, input, plan, chunks);
       appendScatter(target, name + "PlanScatter", shape, input, plan, chunks);
     }
@@ -192,37 +190,29 @@ public final class PlanLaunch {
     target.addGrid(task, 1, shape.threads());
   }
 
-  private static void sortChunks(
+  private static void appendRanks(
       Target target, String task, Shape shape, Input input, Chunks chunks) {
+    Task14<
+            KernelContext,
+            IntArray,
+            IntArray,
+            IntArray,
+            IntArray,
+            IntArray,
+            IntArray,
+            IntArray,
+            Integer,
+            Integer,
+            Integer,
+            Integer,
+            Integer,
+            Integer>
+        kernel = shape.counted() ? PlanKernels::countChunks : PlanKernels::sortChunks;
     target
         .graph()
         .task(
             task,
-            PlanKernels::sortChunks,
-            new KernelContext(),
-            input.step().step(),
-            input.step().adapterIds(),
-            input.step().expertMap(),
-            input.expertIds(),
-            input.step().errors(),
-            chunks.ranks(),
-            chunks.counts(),
-            shape.maxPairs(),
-            input.countErrors() ? 1 : 0,
-            shape.blockSize(),
-            shape.groups(),
-            shape.shift(),
-            shape.threads());
-    target.addGrid(task, shape.chunks(), shape.threads());
-  }
-
-  private static void countChunks(
-      Target target, String task, Shape shape, Input input, Chunks chunks) {
-    target
-        .graph()
-        .task(
-            task,
-            PlanKernels::countChunks,
+            kernel,
             new KernelContext(),
             input.step().step(),
             input.step().adapterIds(),
