@@ -17,7 +17,6 @@ import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.step.TornadoBackend;
 import io.github.moelora.tornado.tune.CapturedTimer;
 import io.github.moelora.tornado.weights.PackedWeights;
-import io.github.moelora.tornado.weights.ProjectionWeights;
 import io.github.moelora.workload.Batch;
 import io.github.moelora.workload.Check;
 import io.github.moelora.workload.RandomAdapters;
@@ -54,9 +53,6 @@ final class BenchKernels implements BenchSubject {
   private static final int LARGE_BLOCK_TOKENS = 1024;
 
   static final long WARM_UP_NANOS = 60_000_000;
-
-  private static final int UPLOAD = 0;
-  private static final int LOAD = 1;
 
   /** A captured graph. */
   private record Key(Tiling tiling, int repeats) {}
@@ -108,13 +104,7 @@ final class BenchKernels implements BenchSubject {
     operands =
         new BenchOperands(shape, pool, List.copyOf(adapters), x.getSegment(), y.getSegment());
     plan = makePlan(config);
-    for (int slot = 0; slot < adapters.size(); slot++) {
-      ProjectionWeights.Packed packed = weights.pack(adapters.get(slot));
-      packed.stage(slot);
-      do {
-        plan.withGraph(UPLOAD).execute();
-      } while (packed.stageNext());
-    }
+    BenchGraphs.upload(plan, weights, adapters);
   }
 
   private int zElements(MoeLoraConfig config) {
@@ -130,20 +120,9 @@ final class BenchKernels implements BenchSubject {
 
   /** Enters the graphs and captures those of kernels. */
   private TornadoExecutionPlan makePlan(MoeLoraConfig config) {
-    List<Object> resident = new ArrayList<>(List.of(weights.resident()));
-    resident.addAll(List.of(routing.all()));
-    resident.addAll(List.of(x, y, z, flag));
+    List<Object> resident = BenchGraphs.resident(weights, routing, x, y, z, flag);
     GridScheduler scheduler = new GridScheduler();
-    List<ImmutableTaskGraph> list = new ArrayList<>();
-    list.add(weights.uploadGraph().snapshot());
-    list.add(
-        new TaskGraph("load")
-            .consumeFromDevice(weights.uploadName(), weights.resident())
-            .transferToDevice(DataTransferMode.EVERY_EXECUTION, routing.all())
-            .transferToDevice(DataTransferMode.EVERY_EXECUTION, x, y, z, flag)
-            .task("touch", BenchCopy::touch, flag)
-            .persistOnDevice(resident.toArray())
-            .snapshot());
+    List<ImmutableTaskGraph> list = BenchGraphs.first(weights, routing, flag, x, y, z, flag);
     for (Key key : keys()) {
       String name = "rows%d_%d".formatted(key.tiling().rows(), key.repeats);
       TaskGraph graph = new TaskGraph(name).consumeFromDevice("load", resident.toArray());
@@ -232,7 +211,7 @@ final class BenchKernels implements BenchSubject {
           shape.outputWidth(),
           tiling);
       operands.fillY(batch);
-      plan.withGraph(LOAD).execute();
+      plan.withGraph(BenchGraphs.LOAD).execute();
       int one = graph(tiling, 1);
       TornadoExecutionResult result = plan.withGraph(one).execute();
       result.transferToHost(y);
@@ -240,7 +219,7 @@ final class BenchKernels implements BenchSubject {
       samples.forEach(sample -> sample.check(check));
       // a sum over all repeats may overflow, and must not start from what the last one left
       operands.fillY(batch);
-      plan.withGraph(LOAD).execute();
+      plan.withGraph(BenchGraphs.LOAD).execute();
       CapturedTimer.Time time =
           new CapturedTimer(plan, WARM_UP_NANOS).measure(one, graph(tiling, REPEATS), REPEATS);
       results.add(new Result(blockSize, time, check.worst()));
@@ -275,7 +254,7 @@ final class BenchKernels implements BenchSubject {
   @Override
   public void close() {
     // of the graph that names most arrays; freeing one in a second graph is an error
-    plan.withGraph(LOAD).freeDeviceMemory();
+    plan.withGraph(BenchGraphs.LOAD).freeDeviceMemory();
     backend.close();
     arena.close();
   }

@@ -48,8 +48,6 @@ final class BenchLoops implements BenchSubject {
   private static final long SLOW_NANOS = 20_000_000;
 
   private static final int SLOW_RUNS = 3;
-  private static final int UPLOAD = 0;
-  private static final int LOAD = 1;
 
   /** Positions of the graphs that compute a batch once and many times. */
   private record Graphs(int one, int many) {}
@@ -101,13 +99,7 @@ final class BenchLoops implements BenchSubject {
     Matrix pool = BenchOperands.pool(arena, random, DType.F32);
     operands = new BenchOperands(shape, pool, adapters, x.getSegment(), y.getSegment());
     plan = makePlan(config, tokens);
-    for (int slot = 0; slot < adapters.size(); slot++) {
-      ProjectionWeights.Packed packed = weights.pack(adapters.get(slot));
-      packed.stage(slot);
-      do {
-        plan.withGraph(UPLOAD).execute();
-      } while (packed.stageNext());
-    }
+    BenchGraphs.upload(plan, weights, adapters);
   }
 
   /** Rows that graphs for batches like this one compute. */
@@ -118,19 +110,8 @@ final class BenchLoops implements BenchSubject {
 
   /** Enters the graphs, and captures those of kernels where the backend can. */
   private TornadoExecutionPlan makePlan(MoeLoraConfig config, List<Integer> tokens) {
-    List<Object> resident = new ArrayList<>(List.of(weights.resident()));
-    resident.addAll(List.of(routing.all()));
-    resident.addAll(List.of(x, y, z, flag));
-    List<ImmutableTaskGraph> list = new ArrayList<>();
-    list.add(weights.uploadGraph().snapshot());
-    list.add(
-        new TaskGraph("load")
-            .consumeFromDevice(weights.uploadName(), weights.resident())
-            .transferToDevice(DataTransferMode.EVERY_EXECUTION, routing.all())
-            .transferToDevice(DataTransferMode.EVERY_EXECUTION, x, y, z, flag)
-            .task("touch", BenchCopy::touch, flag)
-            .persistOnDevice(resident.toArray())
-            .snapshot());
+    List<Object> resident = BenchGraphs.resident(weights, routing, x, y, z, flag);
+    List<ImmutableTaskGraph> list = BenchGraphs.first(weights, routing, flag, x, y, z, flag);
     GridScheduler scheduler = new GridScheduler();
     for (int count : tokens) {
       int one = list.size();
@@ -203,7 +184,7 @@ final class BenchLoops implements BenchSubject {
         shape.call(),
         shape.outputWidth());
     operands.fillY(batch);
-    plan.withGraph(LOAD).execute();
+    plan.withGraph(BenchGraphs.LOAD).execute();
     plan.withGraph(of.one()).execute().transferToHost(y);
     Check check = new Check();
     samples.forEach(sample -> sample.check(check));
@@ -228,7 +209,7 @@ final class BenchLoops implements BenchSubject {
   @Override
   public void close() {
     // of the graph that names most arrays; freeing one in a second graph is an error
-    plan.withGraph(LOAD).freeDeviceMemory();
+    plan.withGraph(BenchGraphs.LOAD).freeDeviceMemory();
     backend.close();
     arena.close();
   }
