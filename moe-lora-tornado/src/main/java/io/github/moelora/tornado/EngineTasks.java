@@ -13,6 +13,7 @@ import io.github.moelora.tornado.choice.Tiling;
 import io.github.moelora.tornado.engine.EngineChanges;
 import io.github.moelora.tornado.engine.EngineMemory;
 import io.github.moelora.tornado.engine.EnginePlans;
+import io.github.moelora.tornado.kernels.PairKernels;
 import io.github.moelora.tornado.kernels.SmallKernels;
 import io.github.moelora.tornado.launch.LoopLaunch;
 import io.github.moelora.tornado.launch.NarrowArrays;
@@ -159,7 +160,44 @@ public final class EngineTasks {
   public void route(EngineGraph layer, EngineRouting routing) {
     requireRoom(layer);
     routing.requireFit(layer.maxTokens() * config.expertsPerToken());
-    plans.route(layer.index(), layer.maxTokens(), routing.expertIds(), routing.routingWeights());
+    plans.route(
+        layer.index(), layer.maxTokens(), routing.expertIds(), routing.routingWeights(), null);
+  }
+
+  /**
+   * The same for a layer whose router leaves its logits: the next call on the graph chooses the
+   * experts, too, and writes what becomes of that into the arrays of {@code routing}. The engine
+   * runs no task for it, and reads them behind that call.
+   *
+   * @param routing with room for the weights of a shared expert where it has a score
+   * @throws IllegalArgumentException if an array is too short, or a token has more than 64 experts
+   * @throws IllegalStateException after {@link #graphs}; from the next call if it sorts pairs,
+   *     applies routing weights or adds a shared expert
+   */
+  public void route(EngineGraph layer, EngineRouting routing, RouterLogits logits) {
+    requireRoom(layer);
+    int perToken = config.expertsPerToken();
+    if (perToken > PairKernels.MOST_CHOICES) {
+      throw new IllegalArgumentException(
+          "expertsPerToken must be at most %d for a choice of our own, got %d"
+              .formatted(PairKernels.MOST_CHOICES, perToken));
+    }
+    int pairs = layer.maxTokens() * perToken;
+    routing.requireFit(pairs);
+    logits.requireFit(layer.maxTokens(), config.model().experts());
+    if (logits.sharedScore()) {
+      EngineRouting.requireShared(routing.routingWeights(), pairs, layer.maxTokens());
+    }
+    int mode =
+        PairMode.CHOOSES
+            | (logits.renormalized() ? PairMode.RENORMALIZED : 0)
+            | (logits.sharedScore() ? PairMode.SHARED_SCORE : 0);
+    plans.route(
+        layer.index(),
+        layer.maxTokens(),
+        routing.expertIds(),
+        routing.routingWeights(),
+        new EnginePlans.Choice(logits.logits(), mode));
   }
 
   /**
@@ -186,7 +224,7 @@ public final class EngineTasks {
         to.maxTokens() <= BlockChoice.FEW_TOKENS
             && tiling(to, call, owner.config()) instanceof OneShotTiling;
     if (source.plan() instanceof PairPlan pairs && (!arrays.isNarrowY() || fewPairs)) {
-      appendPairs(to, owner, source, pairs, new PairCall(call, arrays, 1, mode(call), null));
+      appendPairs(to, owner, source, pairs, new PairCall(call, arrays, 1, mode(call), null, null));
     } else if (arrays.isNarrowY()) {
       appendNarrow(to, call, (PackedWeights) map(to, owner), new Reads(source, sizes(to), arrays));
     } else {
@@ -215,6 +253,25 @@ public final class EngineTasks {
    * @throws IllegalStateException without {@link #route}, or after {@link #graphs}
    */
   public void appendCombined(EngineGraph to, ProjectionCall call, EngineArrays arrays) {
+    combine(to, call, arrays, null);
+  }
+
+  /**
+   * The same together with a shared expert: adds {@code weight[t] * shared[t, columnOffset + c]},
+   * too, also for tokens without an adapter. For engines that would run a task for it.
+   *
+   * @param shared in, float32 {@code [T, yWidth]}; its weights stand behind those of the pairs, see
+   *     {@link EngineRouting}
+   * @throws IllegalArgumentException as above, or if there is no room for the weights
+   * @throws IllegalStateException as above, or where this call would have to make a router's choice
+   */
+  public void appendCombined(
+      EngineGraph to, ProjectionCall call, EngineArrays arrays, FloatArray shared) {
+    combine(to, call, arrays, shared);
+  }
+
+  private void combine(
+      EngineGraph to, ProjectionCall call, EngineArrays arrays, @Nullable FloatArray shared) {
     requireRoom(to);
     if (call.isDense() || !call.add()) {
       throw new IllegalArgumentException(
@@ -225,12 +282,17 @@ public final class EngineTasks {
     plans.requireRoute(to.index(), false, "a combined call");
     EnginePlans.Source source = plans.source(to.index(), to.maxTokens(), false);
     PairPlan pairs = (PairPlan) source.plan();
+    if (shared != null) {
+      EngineRouting.requireShared(pairs.routingWeights(), pairs.maxPairs(), to.maxTokens());
+      EngineArrays.requireAtLeast("shared", shared, (long) to.maxTokens() * arrays.yWidth());
+    }
+    int mode = mode(call) | (shared == null ? 0 : PairMode.SHARED);
     appendPairs(
         to,
         owner,
         source,
         pairs,
-        new PairCall(call, arrays, config.expertsPerToken(), mode(call), null));
+        new PairCall(call, arrays, config.expertsPerToken(), mode, null, shared));
   }
 
   /**
@@ -275,7 +337,7 @@ public final class EngineTasks {
           case INTERLEAVED -> PairMode.GATED | PairMode.INTERLEAVED;
         };
     int mode = PairMode.withActivation(gates, activation.number());
-    appendPairs(to, owner, source, pairs, new PairCall(call, arrays, 1, mode, out));
+    appendPairs(to, owner, source, pairs, new PairCall(call, arrays, 1, mode, out, null));
   }
 
   private void requireRoom(EngineGraph to) {
@@ -335,13 +397,15 @@ public final class EngineTasks {
    * @param pairsPerItem K to combine the pairs of a token, else 1
    * @param mode but for the errors
    * @param out what an activation writes
+   * @param shared what a shared expert adds
    */
   private record PairCall(
       ProjectionCall call,
       EngineArrays arrays,
       int pairsPerItem,
       int mode,
-      @Nullable TornadoNativeArray out) {}
+      @Nullable TornadoNativeArray out,
+      @Nullable FloatArray shared) {}
 
   private static int mode(ProjectionCall call) {
     return (call.add() ? PairMode.ADD : 0) | (call.routedWeight() ? PairMode.ROUTED_WEIGHT : 0);
@@ -353,9 +417,13 @@ public final class EngineTasks {
       EnginePlans.Source source,
       PairPlan pairs,
       PairCall what) {
+    if (what.shared() != null || PairMode.has(what.mode(), PairMode.ROUTED_WEIGHT)) {
+      source.requireChosen();
+    }
     ProjectionWeights handles = map(to, owner);
     IntArray sizes = sizes(to);
     plans.use(source, to.graph());
+    EnginePlans.Choice choice = source.takeChoice();
     MoeLoraConfig layer = handles.config();
     PairLaunch.Call numbers =
         new PairLaunch.Call(
@@ -364,6 +432,7 @@ public final class EngineTasks {
             SliceTable.maxStack(layer),
             layer.model().outputWidth(what.call().projection()),
             what.mode()
+                | (choice == null ? 0 : choice.mode())
                 | (source.takeErrors() ? PairMode.COUNT_ERRORS : 0)
                 | (what.arrays().isNarrowX() ? PairMode.NARROW_X : 0)
                 | (what.arrays().isNarrowY() ? PairMode.NARROW_Y : 0));
@@ -382,6 +451,7 @@ public final class EngineTasks {
             what.arrays().x(),
             what.arrays().y(),
             what.out(),
+            choice == null ? what.shared() : choice.logits(),
             spare(to)));
   }
 

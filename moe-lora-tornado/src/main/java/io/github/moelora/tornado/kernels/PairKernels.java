@@ -39,8 +39,14 @@ import uk.ac.manchester.tornado.api.types.arrays.LongArray;
  * float32 {@code [P]}; {@code x} in, float32 {@code [T, H]} or {@code [P, H]}; {@code y} in and
  * out, float32 {@code [P, yWidth]}, or {@code [T, yWidth]} if combined; {@code out} out, float32
  * {@code [P, I]}, of an activation; {@code xWords}, {@code yWords} and {@code outWords} the same
- * three where the mode says that they are narrow, of the type of the weights; {@code zStride} most
- * ranks of all slices of an expert.
+ * three where the mode says that they are narrow, of the type of the weights; {@code side} in,
+ * float32, the router's logits {@code [T, E]} or {@code [T, E + 1]} where the mode chooses, the
+ * shared expert's result {@code [T, yWidth]} where it adds that.
+ *
+ * <p>Two small tasks of an engine may be taken along, since a task costs more than what they do.
+ * Where the mode chooses, the expert of a pair comes from the router's logits, and the item with
+ * the pair's first columns writes {@code expertIds} and {@code routingWeights}. With a shared
+ * expert a combined call adds {@code routingWeights[maxPairs + t] * side[t, c]}, too.
  */
 public final class PairKernels {
   static final int SHIFT = 9;
@@ -52,6 +58,9 @@ public final class PairKernels {
 
   /** Threads of a work-group on float32 weights, for devices of all kinds. */
   public static final int FLOAT_THREADS = 1 << FLOAT_SHIFT;
+
+  /** Most experts of a token where the kernel makes the router's choice. */
+  public static final int MOST_CHOICES = 64;
 
   /** Number of an activation: see the enum of that name. */
   public static final int SWIGLU = 0;
@@ -82,9 +91,9 @@ public final class PairKernels {
       FloatArray x,
       FloatArray y,
       FloatArray out,
-      int zStride,
+      FloatArray side,
       int mode) {
-    float[] z = ctx.allocateFloatLocalArray(zStride);
+    float[] z = ctx.allocateFloatLocalArray(PairMode.ranks(mode));
     float[] sums = ctx.allocateFloatLocalArray(2 * FLOAT_THREADS);
     int tid = ctx.localIdx;
     int group = ctx.groupIdx;
@@ -94,12 +103,25 @@ public final class PairKernels {
     for (int index = group; index < items; index += groups) {
       PairItem.find(item, sizes, index, FLOAT_SHIFT);
       for (int pair = item[PairItem.FIRST_PAIR]; pair < item[PairItem.END_PAIR]; pair++) {
-        int site = PairSites.of(step, adapterIds, expertMap, expertIds, pair);
+        int expert =
+            PairRouter.expert(
+                ctx,
+                step,
+                sizes,
+                expertIds,
+                routingWeights,
+                side,
+                item,
+                pair,
+                tid,
+                FLOAT_THREADS,
+                mode);
+        int site = PairSites.ofExpert(step, adapterIds, expertMap, expert, pair);
         PairItem.meet(item, sizes, slices, pair, site, mode);
         if (PairItem.counts(item, tid, mode)) {
           PlanKernels.addErrors(errors, group, 1);
         }
-        if (PairItem.hasWork(item, mode)) {
+        if (PairItem.hasWork(item, pair, mode)) {
           int endRank = item[PairItem.END_RANK];
           for (int r = item[PairItem.FIRST_RANK]; r < endRank; r += PairA.FLOAT_RANKS) {
             sums[tid] = PairA.floats(pool, x, item, slices, r, tid);
@@ -120,6 +142,7 @@ public final class PairKernels {
             int writers = PairY.writers(item, first, mode);
             float[] old = new float[4];
             PairY.read(sizes, y, old, pair, first, tid, writers, mode);
+            PairY.addShared(item, sizes, routingWeights, side, old, pair, first + tid, mode);
             for (int way = 0; way < ways; way++) {
               int source = PairItem.source(sizes, column, way, mode);
               int slice = column < item[PairItem.END] ? PairB.slice(item, slices, source) : -1;
@@ -180,12 +203,12 @@ public final class PairKernels {
       FloatArray x,
       FloatArray y,
       FloatArray out,
+      FloatArray side,
       IntArray xWords,
       IntArray yWords,
       IntArray outWords,
-      int zStride,
       int mode) {
-    float[] z = ctx.allocateFloatLocalArray(zStride);
+    float[] z = ctx.allocateFloatLocalArray(PairMode.ranks(mode));
     float[] sums = ctx.allocateFloatLocalArray(2 * THREADS);
     int tid = ctx.localIdx;
     int group = ctx.groupIdx;
@@ -195,12 +218,15 @@ public final class PairKernels {
     for (int index = group; index < items; index += groups) {
       PairItem.find(item, sizes, index, SHIFT);
       for (int pair = item[PairItem.FIRST_PAIR]; pair < item[PairItem.END_PAIR]; pair++) {
-        int site = PairSites.of(step, adapterIds, expertMap, expertIds, pair);
+        int expert =
+            PairRouter.expert(
+                ctx, step, sizes, expertIds, routingWeights, side, item, pair, tid, THREADS, mode);
+        int site = PairSites.ofExpert(step, adapterIds, expertMap, expert, pair);
         PairItem.meet(item, sizes, slices, pair, site, mode);
         if (PairItem.counts(item, tid, mode)) {
           PlanKernels.addErrors(errors, group, 1);
         }
-        if (PairItem.hasWork(item, mode)) {
+        if (PairItem.hasWork(item, pair, mode)) {
           PairItem.findTiles(item, slices);
           int passes = PairItem.passes(item);
           for (int pass = 0; pass < passes; pass++) {
@@ -234,6 +260,7 @@ public final class PairKernels {
               PairY.readWords(sizes, yWords, old, pair, first, tid, writers, mode);
             } else {
               PairY.read(sizes, y, old, pair, first, tid, writers, mode);
+              PairY.addShared(item, sizes, routingWeights, side, old, pair, first + tid, mode);
             }
             for (int way = 0; way < ways; way++) {
               int source = PairItem.source(sizes, column, way, mode);
@@ -300,12 +327,12 @@ public final class PairKernels {
       FloatArray x,
       FloatArray y,
       FloatArray out,
+      FloatArray side,
       HalfFloatArray xWords,
       HalfFloatArray yWords,
       HalfFloatArray outWords,
-      int zStride,
       int mode) {
-    float[] z = ctx.allocateFloatLocalArray(zStride);
+    float[] z = ctx.allocateFloatLocalArray(PairMode.ranks(mode));
     float[] sums = ctx.allocateFloatLocalArray(2 * THREADS);
     int tid = ctx.localIdx;
     int group = ctx.groupIdx;
@@ -315,12 +342,15 @@ public final class PairKernels {
     for (int index = group; index < items; index += groups) {
       PairItem.find(item, sizes, index, SHIFT);
       for (int pair = item[PairItem.FIRST_PAIR]; pair < item[PairItem.END_PAIR]; pair++) {
-        int site = PairSites.of(step, adapterIds, expertMap, expertIds, pair);
+        int expert =
+            PairRouter.expert(
+                ctx, step, sizes, expertIds, routingWeights, side, item, pair, tid, THREADS, mode);
+        int site = PairSites.ofExpert(step, adapterIds, expertMap, expert, pair);
         PairItem.meet(item, sizes, slices, pair, site, mode);
         if (PairItem.counts(item, tid, mode)) {
           PlanKernels.addErrors(errors, group, 1);
         }
-        if (PairItem.hasWork(item, mode)) {
+        if (PairItem.hasWork(item, pair, mode)) {
           PairItem.findTiles(item, slices);
           int passes = PairItem.passes(item);
           for (int pass = 0; pass < passes; pass++) {
@@ -354,6 +384,7 @@ public final class PairKernels {
               PairY.readWords(sizes, yWords, old, pair, first, tid, writers, mode);
             } else {
               PairY.read(sizes, y, old, pair, first, tid, writers, mode);
+              PairY.addShared(item, sizes, routingWeights, side, old, pair, first + tid, mode);
             }
             for (int way = 0; way < ways; way++) {
               int source = PairItem.source(sizes, column, way, mode);

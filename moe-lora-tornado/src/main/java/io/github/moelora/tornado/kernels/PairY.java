@@ -93,6 +93,29 @@ final class PairY {
     }
   }
 
+  /**
+   * Adds a shared expert's result, once for a token.
+   *
+   * @param routingWeights in, float32 {@code [T, K]}, then the shared expert's {@code [T]}
+   * @param shared in, float32 {@code [T, yWidth]}
+   * @param old in and out, of a thread's values
+   */
+  static void addShared(
+      int[] item,
+      IntArray sizes,
+      FloatArray routingWeights,
+      FloatArray shared,
+      float[] old,
+      int pair,
+      int column,
+      int mode) {
+    if (PairMode.has(mode, PairMode.SHARED) && pair == item[PairItem.FIRST_PAIR]) {
+      int at = at(sizes, pair, Math.min(column, item[PairItem.END] - 1), 0, mode);
+      int token = pair / sizes.get(Sizes.PAIRS_PER_ITEM);
+      old[0] += routingWeights.get(sizes.get(Sizes.MAX_PAIRS) + token) * shared.get(at);
+    }
+  }
+
   /** {@link #read} of bfloat16. */
   static void readWords(
       IntArray sizes,
@@ -132,7 +155,9 @@ final class PairY {
 
   /** Whether a column, and its neighbour in a word, is stored: if there is something to add. */
   private static boolean stores(int[] item, IntArray slices, int column, int mode) {
-    return !PairMode.has(mode, PairMode.ADD) || PairB.slice(item, slices, column) >= 0;
+    return !PairMode.has(mode, PairMode.ADD)
+        || PairMode.has(mode, PairMode.SHARED)
+        || PairB.slice(item, slices, column) >= 0;
   }
 
   /** Stores a thread's value; nothing where it would add to y and the column has no slice. */
