@@ -101,8 +101,7 @@ final class Patch {
     edits.put(
         "inference/state/Qwen2MoEState.java",
         List.of(
-            new Replace(
-                "wrapRouterLogits =", "c.numberOfExperts()", "c.numberOfExperts() + 1"),
+            new Replace("wrapRouterLogits =", "c.numberOfExperts()", "c.numberOfExperts() + 1"),
             new Replace(
                 "wrapRoutingWeights =", "c.numberOfExpertsUsed()", "c.numberOfExpertsUsed() + 1")));
     edits.put(
@@ -125,11 +124,15 @@ final class Patch {
         "tornadovm/layers/type/q8_0/Qwen2MoEQ8_0FFNLayers.java",
         List.of(
             new Replace(
-                "WorkerGrid routerWorker", "config.numberOfExperts()", "config.numberOfExperts() + " + inUse),
+                "WorkerGrid routerWorker",
+                "config.numberOfExperts()",
+                "config.numberOfExperts() + " + inUse),
             new Replace("createFFNLayerTaskGraph\\(", router, routerAndScore),
             new Replace("task\\(\"router_projection\"", router, routerAndScore),
             new Replace(
-                "task\\(\"router_projection\"", "config.numberOfExperts()", "config.numberOfExperts() + " + inUse),
+                "task\\(\"router_projection\"",
+                "config.numberOfExperts()",
+                "config.numberOfExperts() + " + inUse),
             new Before(
                 "void configureRoutedExperts\\(",
                 "task\\(\"router_softmax_topk\"",

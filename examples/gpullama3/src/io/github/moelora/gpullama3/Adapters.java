@@ -23,10 +23,11 @@ import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
  * engine calls the static methods where it builds a layer and where it begins a token; without
  * adapters, null, they leave it as it was.
  *
- * <p>Gate and up get their delta before the activation, from a buffer that the engine's fused kernel
- * adds; down's delta is added to the residual, weighted, as the engine's own kernel does. A task
- * costs more than most of them do, so each of the two takes one of the engine's along: the choice
- * of the experts, and the sum with the shared expert, whose score is one more row of the router.
+ * <p>Gate and up get their delta before the activation, from a buffer that the engine's fused
+ * kernel adds; down's delta is added to the residual, weighted, as the engine's own kernel does. A
+ * task costs more than most of them do, so each of the two takes one of the engine's along: the
+ * choice of the experts, and the sum with the shared expert, whose score is one more row of the
+ * router.
  */
 public final class Adapters {
   /** The graph before the first layer's makes a token's activations. */

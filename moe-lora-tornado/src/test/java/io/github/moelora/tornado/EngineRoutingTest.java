@@ -220,8 +220,7 @@ class EngineRoutingTest {
       refuseShortArrays(tasks, to, logits, weights, shared);
       EngineArrays up = new EngineArrays(x, added, 2 * INNER);
       EngineArrays down = new EngineArrays(inner, combined, HIDDEN);
-      tasks.route(
-          to, new EngineRouting(expertIds, weights), new RouterLogits(logits, false, true));
+      tasks.route(to, new EngineRouting(expertIds, weights), new RouterLogits(logits, false, true));
       assertThatThrownBy(() -> tasks.appendCombined(to, ProjectionCall.down(0), down, shared))
           .isInstanceOf(IllegalStateException.class)
           .hasMessageStartingWith("the first call after route with logits must neither sort");
@@ -229,8 +228,7 @@ class EngineRoutingTest {
           .isInstanceOf(IllegalStateException.class);
       tasks.append(to, ProjectionCall.gateUp(0), up);
       tasks.appendCombined(to, ProjectionCall.down(0), down, shared);
-      layer.transferToHost(
-          DataTransferMode.EVERY_EXECUTION, added, combined, expertIds, weights);
+      layer.transferToHost(DataTransferMode.EVERY_EXECUTION, added, combined, expertIds, weights);
       TornadoExecutionPlan plan = attach(tasks, layer);
       load(lora, 1, adapter(4, 1));
       int[] adapters = {1, -1, 1, 0, 1, 1, 1};
@@ -259,8 +257,7 @@ class EngineRoutingTest {
     FloatArray few = new FloatArray(PAIRS);
     assertThatThrownBy(
             () ->
-                tasks.route(
-                    to, new EngineRouting(ids, few), new RouterLogits(logits, false, true)))
+                tasks.route(to, new EngineRouting(ids, few), new RouterLogits(logits, false, true)))
         .isInstanceOf(IllegalArgumentException.class)
         .hasMessage(
             "routingWeights must hold at least maxTokens * (expertsPerToken + 1) = 28 elements with"
