@@ -32,7 +32,9 @@ import io.github.moelora.tornado.step.TornadoBackend;
 import io.github.moelora.tornado.step.TornadoStep;
 import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -89,6 +91,7 @@ public final class EngineTasks {
   private final EngineChanges changes = new EngineChanges(memory);
   private final EnginePlans plans;
   private final GridScheduler grids = new GridScheduler();
+  private final Map<Integer, List<FloatArray>> spares = new HashMap<>();
   private final boolean[] active;
   private int appended;
 
@@ -364,12 +367,16 @@ public final class EngineTasks {
     return sizes;
   }
 
-  /** Arrays for what a call on pairs does without; each its own, which TornadoVM's graphs need. */
-  private static List<FloatArray> spare(EngineGraph to) {
-    List<FloatArray> spare =
-        Stream.generate(() -> new FloatArray(1)).limit(PairLaunch.MOST_SPARE).toList();
-    to.graph().transferToDevice(DataTransferMode.FIRST_EXECUTION, spare.toArray());
-    return spare;
+  /** Arrays for what calls on pairs do without, the same for all of a graph; nobody reads them. */
+  private List<FloatArray> spare(EngineGraph to) {
+    return spares.computeIfAbsent(
+        to.index(),
+        any -> {
+          List<FloatArray> spare =
+              Stream.generate(() -> new FloatArray(1)).limit(PairLaunch.MOST_SPARE).toList();
+          to.graph().transferToDevice(DataTransferMode.UNDER_DEMAND, spare.toArray());
+          return spare;
+        });
   }
 
   private Target target(EngineGraph to) {
