@@ -49,16 +49,12 @@ public record EngineArrays(TornadoNativeArray x, TornadoNativeArray y, int yWidt
   }
 
   /**
-   * The same for a call that adds up the pairs of a token, into float32.
+   * The same for a call that adds up the pairs of a token.
    *
    * @throws IllegalArgumentException naming the first rule that is broken
    */
   void requireCombined(ProjectionWeights weights, ProjectionCall call, int maxTokens) {
     requireTypes(weights);
-    if (isNarrowY()) {
-      throw new IllegalArgumentException(
-          "y of a combined call must be a FloatArray, got " + y.getClass().getSimpleName());
-    }
     requireColumns(weights, call);
     requireRows(weights, call, maxTokens, maxTokens);
   }
