@@ -251,7 +251,8 @@ public final class EngineTasks {
    * @param call on gate and up; whether it adds does not matter
    * @param activation what the model has
    * @param arrays y {@code [P, yWidth]} is the base, and only read in one pass
-   * @param out out, {@code [P, I]} in an array of y's type: rows of live pairs are written
+   * @param out out, {@code [P, I]} in an array of y's type, or for a bfloat16 y in a {@code
+   *     HalfFloatArray}, which the down projection takes for its x: rows of live pairs are written
    * @throws IllegalArgumentException if an array has the wrong type or is too small, or call and
    *     activation do not fit
    * @throws IllegalStateException without {@link #route}, or after {@link #graphs}

@@ -106,6 +106,13 @@ final class BenchGpu implements Callable<Integer> {
       description = "With --layer, time plan, gate/up and down, too; takes twice as long.")
   private boolean parts;
 
+  @Option(
+      names = "--variants",
+      description =
+          "With --layer, gate/up with the activation and down combined over a token's experts;"
+              + " with --vllm beside vLLM's layer with its activation and sum kernels.")
+  private boolean variants;
+
   @Option(names = "--seed", paramLabel = "N", description = "Seed of all random numbers.")
   private long seed = 1;
 
@@ -204,6 +211,9 @@ final class BenchGpu implements Callable<Integer> {
     if (parts && !layer) {
       throw new IllegalArgumentException("--parts must come with --layer");
     }
+    if (variants && !layer) {
+      throw new IllegalArgumentException("--variants must come with --layer");
+    }
     if (serving && (layer || !cases.isEmpty() || !tokens.isEmpty())) {
       throw new IllegalArgumentException("--serving takes no --layer, --cases and --tokens");
     }
@@ -261,7 +271,7 @@ final class BenchGpu implements Callable<Integer> {
     BenchLayers layers =
         new BenchLayers(
             new BenchLayers.Cells(
-                shapes, dtypes, ranks, new BenchLayer.Graphs(sizes, parts), sizes),
+                shapes, dtypes, ranks, new BenchLayer.Graphs(sizes, parts, variants), sizes),
             vllm,
             made -> {
               if (json != null) {
@@ -282,7 +292,8 @@ final class BenchGpu implements Callable<Integer> {
             device(kind).device(),
             DeviceTraits.version(),
             Runtime.version().toString(),
-            seed);
+            seed,
+            variants);
     System.err.println(run.device());
     return run;
   }
@@ -296,7 +307,7 @@ final class BenchGpu implements Callable<Integer> {
                 List.of(BenchShape.LAYERS.getFirst()),
                 dtypes,
                 ranks,
-                new BenchLayer.Graphs(ServingReport.GRAPHS, false),
+                new BenchLayer.Graphs(ServingReport.GRAPHS, false, false),
                 sizes),
             vllm,
             made -> {

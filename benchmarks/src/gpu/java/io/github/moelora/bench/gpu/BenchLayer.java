@@ -2,13 +2,13 @@ package io.github.moelora.bench.gpu;
 
 import io.github.moelora.DType;
 import io.github.moelora.LoraAdapter;
-import io.github.moelora.LoraSlice;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLora;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
+import io.github.moelora.tornado.Activation;
 import io.github.moelora.tornado.EngineArrays;
 import io.github.moelora.tornado.EngineGraph;
 import io.github.moelora.tornado.EngineRouting;
@@ -29,6 +29,7 @@ import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.ImmutableTaskGraph;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
+import uk.ac.manchester.tornado.api.TornadoExecutionResult;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
@@ -53,8 +54,6 @@ final class BenchLayer implements AutoCloseable {
   /** The same, and for parts: products of one plan, gate/up of one plan. */
   private static final int GRAPHS_WITH_PARTS = 4;
 
-  private static final int SAMPLES = 24;
-
   /** Random numbers that x and the activations are windows of. */
   private static final int POOL = 1 << 22;
 
@@ -63,11 +62,13 @@ final class BenchLayer implements AutoCloseable {
    *
    * @param maxTokens most tokens of each, ascending
    * @param parts whether a layer's parts are timed, too, which costs as many compilations again
+   * @param variants whether gate/up comes with the activation, and down is combined
    */
-  record Graphs(List<Integer> maxTokens, boolean parts) {
-    Graphs(List<Integer> maxTokens, boolean parts) {
+  record Graphs(List<Integer> maxTokens, boolean parts, boolean variants) {
+    Graphs(List<Integer> maxTokens, boolean parts, boolean variants) {
       this.maxTokens = maxTokens.stream().distinct().sorted().toList();
       this.parts = parts;
+      this.variants = variants;
     }
 
     int most() {
@@ -98,7 +99,7 @@ final class BenchLayer implements AutoCloseable {
   private final MoeLora lora;
   private final EngineTasks tasks;
   private final Arena arena = Arena.ofShared();
-  private final List<LoraAdapter> adapters = new ArrayList<>();
+  private final LayerCheck check;
   private final HalfFloatArray x;
   private final HalfFloatArray active;
   private final TornadoNativeArray gateUp;
@@ -125,7 +126,7 @@ final class BenchLayer implements AutoCloseable {
     x = new HalfFloatArray(most * model.hiddenSize());
     active = new HalfFloatArray(config.maxPairs() * model.intermediateSize());
     gateUp = words(config.maxPairs(), model.outputWidth(Projection.GATE_UP));
-    down = words(config.maxPairs(), model.hiddenSize());
+    down = words(graphs.variants() ? most : config.maxPairs(), model.hiddenSize());
     expertIds = new IntArray(config.maxPairs());
     expertIds.init(0);
     routingWeights = new FloatArray(config.maxPairs());
@@ -137,11 +138,13 @@ final class BenchLayer implements AutoCloseable {
     fill(x, pool);
     fill(active, pool);
     RandomAdapters randomAdapters = new RandomAdapters(arena, random, sizes);
+    List<LoraAdapter> adapters = new ArrayList<>();
     for (int slot = 0; slot < shape.adapters(); slot++) {
       adapters.add(
           randomAdapters.next("adapter" + slot, List.of(Projection.GATE_UP, Projection.DOWN)));
       lora.load(slot, adapters.get(slot));
     }
+    check = new LayerCheck(config, type, adapters, seed);
   }
 
   private TornadoNativeArray words(int rows, int width) {
@@ -173,6 +176,9 @@ final class BenchLayer implements AutoCloseable {
         append(new EngineGraph(graph, list.size(), count), kind);
         graph.persistOnDevice(all);
         graph.transferToHost(DataTransferMode.UNDER_DEMAND, gateUp, down);
+        if (graphs.variants()) {
+          graph.transferToHost(DataTransferMode.UNDER_DEMAND, active);
+        }
         list.add(graph.snapshot());
       }
     }
@@ -197,12 +203,30 @@ final class BenchLayer implements AutoCloseable {
       if (i == 0 || kind == 1) {
         tasks.route(to, routing);
       }
-      int width = config.model().outputWidth(Projection.GATE_UP);
-      tasks.append(to, ProjectionCall.gateUp(0), new EngineArrays(x, gateUp, width));
+      appendGateUp(to);
       if (i == 0 || kind < GRAPHS_WITH_PARTS - 1) {
-        int hidden = config.model().hiddenSize();
-        tasks.append(to, ProjectionCall.down(0), new EngineArrays(active, down, hidden));
+        appendDown(to);
       }
+    }
+  }
+
+  private void appendGateUp(EngineGraph to) {
+    ProjectionCall call = ProjectionCall.gateUp(0);
+    EngineArrays arrays =
+        new EngineArrays(x, gateUp, config.model().outputWidth(Projection.GATE_UP));
+    if (graphs.variants()) {
+      tasks.appendActivated(to, call, Activation.SWIGLU, arrays, active);
+    } else {
+      tasks.append(to, call, arrays);
+    }
+  }
+
+  private void appendDown(EngineGraph to) {
+    EngineArrays arrays = new EngineArrays(active, down, config.model().hiddenSize());
+    if (graphs.variants()) {
+      tasks.appendCombined(to, ProjectionCall.down(0), arrays);
+    } else {
+      tasks.append(to, ProjectionCall.down(0), arrays);
     }
   }
 
@@ -224,8 +248,12 @@ final class BenchLayer implements AutoCloseable {
     down.getSegment().fill((byte) 0);
     tasks.begin(batch.tokens(), batch.adapterIds());
     plan.withGraph(0).execute();
-    plan.withGraph(first).execute().transferToHost(gateUp, down);
-    double error = Math.max(error(batch, Projection.GATE_UP), error(batch, Projection.DOWN));
+    TornadoExecutionResult result = plan.withGraph(first).execute();
+    result.transferToHost(gateUp, down);
+    if (graphs.variants()) {
+      result.transferToHost(active);
+    }
+    double error = check.worst(batch, arrays());
     int[] timed = IntStream.range(first, first + graphs.each()).toArray();
     double[] nanos = new CapturedTimer(plan, BenchKernels.WARM_UP_NANOS).medians(timed);
     double each = 1e3 * (repeats(graphs.maxTokens().get(at)) - 1);
@@ -236,47 +264,11 @@ final class BenchLayer implements AutoCloseable {
       double up = (nanos[3] - nanos[0]) / each;
       parts = new LayerReport.Parts(layer - products, up, products - up);
     }
-    // one rounding of the result, and of the terms' sums in float32 far less
-    double most = type == DType.BF16 ? 1.0 / 128 : 1.0 / 512;
-    return new LayerReport.Time(layer, nanos[0] / 1e3, parts, error / most);
+    return new LayerReport.Time(layer, nanos[0] / 1e3, parts, error);
   }
 
-  /** Largest error of some elements, as a share of the sum of their terms' sizes. */
-  private double error(Batch batch, Projection projection) {
-    boolean first = projection == Projection.GATE_UP;
-    int width = config.model().outputWidth(projection);
-    int inputWidth = config.model().inputWidth(projection);
-    int perToken = config.expertsPerToken();
-    HalfFloatArray input = first ? x : active;
-    Matrix in = Matrix.of(input.getSegment(), type, input.getSize() / inputWidth, inputWidth);
-    MemorySegment output = (first ? gateUp : down).getSegment();
-    Matrix out = Matrix.of(output, type, batch.pairs(), width);
-    SplittableRandom random = new SplittableRandom(seed);
-    double worst = 0;
-    for (int i = 0; i < SAMPLES; i++) {
-      int pair = random.nextInt(batch.pairs());
-      int column = random.nextInt(width);
-      int row = first ? pair / perToken : pair;
-      double factor = first ? 1 : batch.routingWeights()[pair];
-      LoraAdapter adapter = adapters.get(batch.adapterIds()[pair / perToken]);
-      double sum = 0;
-      double magnitude = 0;
-      for (LoraSlice slice : adapter.slices(0, projection, batch.expertIds()[pair])) {
-        int inSlice = column - slice.firstColumn();
-        for (int r = 0; inSlice >= 0 && inSlice < slice.columns() && r < slice.rank(); r++) {
-          double z = 0;
-          for (int h = 0; h < inputWidth; h++) {
-            z += (double) slice.a().get(r, h) * in.get(row, h);
-          }
-          double term = factor * slice.scale() * slice.b().get(inSlice, r) * z;
-          sum += term;
-          magnitude += Math.abs(term);
-        }
-      }
-      double difference = Math.abs(out.get(pair, column) - sum);
-      worst = Double.isNaN(difference) ? Double.MAX_VALUE : Math.max(worst, difference / magnitude);
-    }
-    return worst;
+  private LayerCheck.Arrays arrays() {
+    return new LayerCheck.Arrays(x, gateUp, active, down, graphs.variants());
   }
 
   @Override

@@ -91,13 +91,16 @@ final class BenchLayers {
   }
 
   private boolean measureVllm(Path folder) throws IOException, InterruptedException {
-    int status =
+    VllmDriver driver =
         new VllmDriver("bench-vllm-layer.py", folder)
             .with("--layers", cells.shapes().stream().map(BenchShape::name).toList())
             .with("--types", List.copyOf(cells.types().keySet()))
             .with("--ranks", cells.ranks())
-            .with("--tokens", cells.tokens())
-            .run(line -> add(report.withVllmLine(line)));
+            .with("--tokens", cells.tokens());
+    if (cells.graphs().variants()) {
+      driver.with("--variants", List.of());
+    }
+    int status = driver.run(line -> add(report.withVllmLine(line)));
     long missing = report.withoutVllm();
     if (status != 0 || missing > 0) {
       System.err.printf(

@@ -8,6 +8,7 @@ import io.github.moelora.tornado.layout.PairMode;
 import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.StepArrays;
 import uk.ac.manchester.tornado.api.KernelContext;
+import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task7;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
@@ -46,7 +47,7 @@ public final class FinishLaunch {
    * An activation.
    *
    * @param y in, 16-bit {@code [P, yWidth]}
-   * @param out out, {@code [P, I]} of the type of y
+   * @param out out, {@code [P, I]} of the type of y, in whatever array
    * @param mode has the activation, see {@link PairMode}
    */
   public record Activated(TornadoNativeArray y, TornadoNativeArray out, int mode) {}
@@ -110,38 +111,29 @@ public final class FinishLaunch {
   }
 
   /** Appends {@link Activate}, and enters its grid. */
+  @SuppressWarnings("unchecked")
   public static void appendActivate(Target target, String task, Reads reads, Activated what) {
     long words = (long) reads.maxPairs() * (reads.sizes().get(Sizes.COLUMNS) / 2);
     int groups = reads.groups((words + Activate.THREADS - 1) / Activate.THREADS);
     StepArrays step = reads.step();
-    if (what.y() instanceof IntArray) {
-      target
-          .graph()
-          .task(
-              task,
-              Activate::bfloat16,
-              new KernelContext(),
-              step.step(),
-              reads.sizes(),
-              (IntArray) what.y(),
-              (IntArray) what.out(),
-              what.mode(),
-              groups);
-    } else {
-      target
-          .graph()
-          .task(
-              task,
-              Activate::float16,
-              new KernelContext(),
-              step.step(),
-              reads.sizes(),
-              (HalfFloatArray) what.y(),
-              (HalfFloatArray) what.out(),
-              what.mode(),
-              groups);
-    }
+    target
+        .graph()
+        .task(
+            task,
+            activate(what.y() instanceof IntArray),
+            new KernelContext(),
+            step.step(),
+            reads.sizes(),
+            what.y(),
+            what.out(),
+            what.mode(),
+            groups);
     target.addGrid(task, groups, Activate.THREADS);
+  }
+
+  @SuppressWarnings("rawtypes")
+  private static Task7 activate(boolean bf16) {
+    return bf16 ? RawTask.of(Activate::bfloat16) : RawTask.of(Activate::float16);
   }
 
   /**
