@@ -125,6 +125,13 @@ final class BenchGpu implements Callable<Integer> {
               + " nvcc as well.")
   private @Nullable Path vllm;
 
+  @Option(
+      names = "--vllm-warm",
+      description =
+          "Compile what --vllm needs into Triton's cache, in many processes, and measure nothing: a"
+              + " later run of the same cells then times vLLM at once.")
+  private boolean vllmWarm;
+
   @Option(names = "--json", paramLabel = "FILE", description = "JSON file to write.")
   private @Nullable Path json;
 
@@ -192,10 +199,22 @@ final class BenchGpu implements Callable<Integer> {
     Options.requireAtLeastOne("--ranks", ranks);
     Options.requireAtLeastOne("--tokens", tokens);
     requireFitting();
-    if (serving) {
-      return measureServing(dtypes);
+    if (vllmWarm && vllm != null) {
+      return warm(vllm, dtypes);
     }
-    return layer ? measureLayers(dtypes) : measureKernels(dtypes);
+    if (serving) {
+      return measure(servingCells(dtypes));
+    }
+    return layer ? measure(layerCells(dtypes)) : measureKernels(dtypes);
+  }
+
+  /** Has vLLM's kernels compiled. */
+  private int warm(Path path, Map<String, DType> dtypes) throws IOException, InterruptedException {
+    VllmDriver driver =
+        serving
+            ? BenchLayers.driver(servingCells(dtypes), path)
+            : layer ? BenchLayers.driver(layerCells(dtypes), path) : kernelsDriver(path);
+    return driver.with("--warm", List.of()).run(_ -> {});
   }
 
   /** Refuses options that do not fit each other. */
@@ -207,6 +226,9 @@ final class BenchGpu implements Callable<Integer> {
     if (vllm != null && (folder ? !Files.isDirectory(vllm) : !Files.isRegularFile(vllm))) {
       throw new IllegalArgumentException(
           "--vllm must be a %s, got %s".formatted(folder ? "folder" : "file", vllm));
+    }
+    if (vllmWarm && vllm == null) {
+      throw new IllegalArgumentException("--vllm-warm must come with --vllm");
     }
     if (parts && !layer) {
       throw new IllegalArgumentException("--parts must come with --layer");
@@ -236,13 +258,18 @@ final class BenchGpu implements Callable<Integer> {
     return exitCode();
   }
 
-  private int measureKernels(Map<String, DType> dtypes) throws IOException, InterruptedException {
+  /** Cases and batch sizes if they were left out. */
+  private void chooseKernels() {
     if (cases.isEmpty()) {
       cases = BenchShape.ALL.stream().map(BenchShape::name).toList();
     }
     if (tokens.isEmpty()) {
       tokens = List.of(1, 8, 64, 1024, 8192);
     }
+  }
+
+  private int measureKernels(Map<String, DType> dtypes) throws IOException, InterruptedException {
+    chooseKernels();
     List<BenchShape> shapes = cases.stream().map(BenchShape::named).toList();
     open();
     boolean complete = true;
@@ -261,27 +288,39 @@ final class BenchGpu implements Callable<Integer> {
     return complete ? exitCode() : 1;
   }
 
-  private int measureLayers(Map<String, DType> dtypes) throws IOException, InterruptedException {
+  private BenchLayers.Cells layerCells(Map<String, DType> dtypes) {
     List<BenchShape> shapes =
         cases.isEmpty()
             ? BenchShape.LAYERS
             : cases.stream().distinct().map(BenchShape::layer).toList();
     List<Integer> sizes =
         tokens.isEmpty() ? List.of(1, 8, 80, 1024, 8192) : tokens.stream().distinct().toList();
-    BenchLayers layers =
-        new BenchLayers(
-            new BenchLayers.Cells(
-                shapes, dtypes, ranks, new BenchLayer.Graphs(sizes, parts, variants), sizes),
-            vllm,
-            made -> {
-              if (json != null) {
-                made.write(json);
-              }
-            },
-            layerRun());
+    return new BenchLayers.Cells(
+        shapes, dtypes, ranks, new BenchLayer.Graphs(sizes, parts, variants), sizes);
+  }
+
+  /** The layer at every batch size of a server's run. */
+  private BenchLayers.Cells servingCells(Map<String, DType> dtypes) {
+    return new BenchLayers.Cells(
+        List.of(BenchShape.LAYERS.getFirst()),
+        dtypes,
+        ranks,
+        new BenchLayer.Graphs(ServingReport.GRAPHS, false, false),
+        List.copyOf(BatchTrace.of(ServingReport.LOAD).stepsByTokens().keySet()));
+  }
+
+  private int measure(BenchLayers.Cells cells) throws IOException, InterruptedException {
+    BenchLayers layers = new BenchLayers(cells, vllm, this::save, layerRun());
     boolean complete = layers.measure();
-    int code = finish(layers.report());
+    LayerReport made = layers.report();
+    int code = serving ? finish(ServingReport.of(made)) : finish(made);
     return complete ? code : 1;
+  }
+
+  private void save(LayerReport made) throws IOException {
+    if (json != null) {
+      LayerReport.write(json, serving ? ServingReport.of(made) : made);
+    }
   }
 
   private LayerReport.Run layerRun() {
@@ -296,29 +335,6 @@ final class BenchGpu implements Callable<Integer> {
             variants);
     System.err.println(run.device());
     return run;
-  }
-
-  /** Measures the layer at every batch size of a server's run. */
-  private int measureServing(Map<String, DType> dtypes) throws IOException, InterruptedException {
-    List<Integer> sizes = List.copyOf(BatchTrace.of(ServingReport.LOAD).stepsByTokens().keySet());
-    BenchLayers layers =
-        new BenchLayers(
-            new BenchLayers.Cells(
-                List.of(BenchShape.LAYERS.getFirst()),
-                dtypes,
-                ranks,
-                new BenchLayer.Graphs(ServingReport.GRAPHS, false, false),
-                sizes),
-            vllm,
-            made -> {
-              if (json != null) {
-                ServingReport.of(made).write(json);
-              }
-            },
-            layerRun());
-    boolean complete = layers.measure();
-    int code = finish(ServingReport.of(layers.report()));
-    return complete ? code : 1;
   }
 
   private int finish(ServingReport report) throws IOException {
@@ -461,14 +477,19 @@ final class BenchGpu implements Callable<Integer> {
         variant.worstError());
   }
 
+  private VllmDriver kernelsDriver(Path operator) {
+    chooseKernels();
+    return new VllmDriver("bench-vllm.py", operator)
+        .with("--cases", cases)
+        .with("--types", types)
+        .with("--ranks", ranks)
+        .with("--tokens", tokens);
+  }
+
   /** Whether vLLM's operator gave a right result for every cell. */
   private boolean measureVllm(Path operator) throws IOException, InterruptedException {
     int status =
-        new VllmDriver("bench-vllm.py", operator)
-            .with("--cases", cases)
-            .with("--types", types)
-            .with("--ranks", ranks)
-            .with("--tokens", tokens)
+        kernelsDriver(operator)
             .run(
                 line -> {
                   report = report.withVllmLine(line);

@@ -5,22 +5,18 @@ import io.github.moelora.LoraAdapter;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLora;
 import io.github.moelora.MoeLoraConfig;
-import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.tornado.Activation;
 import io.github.moelora.tornado.EngineArrays;
 import io.github.moelora.tornado.EngineGraph;
-import io.github.moelora.tornado.EngineRouting;
 import io.github.moelora.tornado.EngineTasks;
 import io.github.moelora.tornado.tune.CapturedTimer;
-import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.workload.Batch;
 import io.github.moelora.workload.Bits;
 import io.github.moelora.workload.RandomAdapters;
 import io.github.moelora.workload.Workload;
 import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.SplittableRandom;
@@ -29,12 +25,7 @@ import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.ImmutableTaskGraph;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
-import uk.ac.manchester.tornado.api.TornadoExecutionResult;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
-import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
-import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
-import uk.ac.manchester.tornado.api.types.arrays.IntArray;
-import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 
 /**
  * The LoRA part of a whole layer as an engine has it: plan on the device, gate/up, down, in one
@@ -46,7 +37,7 @@ final class BenchLayer implements AutoCloseable {
   private static final int REPEATS = 5;
 
   private static final int REPEATS_OF_MANY = 3;
-  private static final int MANY_TOKENS = 512;
+  private static final int FEW_TOKENS = 16;
 
   /** Graphs of a batch size: one layer, and layers. */
   private static final int GRAPHS = 2;
@@ -92,7 +83,6 @@ final class BenchLayer implements AutoCloseable {
   }
 
   private final BenchShape shape;
-  private final DType type;
   private final long seed;
   private final Graphs graphs;
   private final MoeLoraConfig config;
@@ -100,13 +90,10 @@ final class BenchLayer implements AutoCloseable {
   private final EngineTasks tasks;
   private final Arena arena = Arena.ofShared();
   private final LayerCheck check;
-  private final HalfFloatArray x;
-  private final HalfFloatArray active;
-  private final TornadoNativeArray gateUp;
-  private final TornadoNativeArray down;
-  private final IntArray expertIds;
-  private final FloatArray routingWeights;
-  private final IntArray flag = new IntArray(16);
+
+  /** By position of the size. */
+  private final List<LayerArrays> arrays = new ArrayList<>();
+
   private final TornadoExecutionPlan plan;
 
   /**
@@ -114,29 +101,19 @@ final class BenchLayer implements AutoCloseable {
    */
   BenchLayer(BenchShape shape, int rank, DType type, long seed, Graphs graphs) {
     this.shape = shape;
-    this.type = type;
     this.seed = seed;
     this.graphs = graphs;
     int most = graphs.most();
     Workload.Sizes sizes = shape.sizes(most, rank, type);
     config = sizes.config();
-    MoeModel model = config.model();
     lora = MoeLora.open(config, "tornado");
     tasks = EngineTasks.of(lora);
-    x = new HalfFloatArray(most * model.hiddenSize());
-    active = new HalfFloatArray(config.maxPairs() * model.intermediateSize());
-    gateUp = words(config.maxPairs(), model.outputWidth(Projection.GATE_UP));
-    down = words(graphs.variants() ? most : config.maxPairs(), model.hiddenSize());
-    expertIds = new IntArray(config.maxPairs());
-    expertIds.init(0);
-    routingWeights = new FloatArray(config.maxPairs());
-    routingWeights.init(0);
-    flag.init(0);
-    plan = makePlan();
     SplittableRandom random = new SplittableRandom(seed);
     Matrix pool = Bits.random(arena, random, type, 1, POOL);
-    fill(x, pool);
-    fill(active, pool);
+    for (int count : graphs.maxTokens()) {
+      arrays.add(LayerArrays.of(config, count, pool, graphs.variants()));
+    }
+    plan = makePlan();
     RandomAdapters randomAdapters = new RandomAdapters(arena, random, sizes);
     List<LoraAdapter> adapters = new ArrayList<>();
     for (int slot = 0; slot < shape.adapters(); slot++) {
@@ -147,38 +124,20 @@ final class BenchLayer implements AutoCloseable {
     check = new LayerCheck(config, type, adapters, seed);
   }
 
-  private TornadoNativeArray words(int rows, int width) {
-    return PackedWeights.words(type, Math.multiplyExact(rows, width));
-  }
-
-  private void fill(HalfFloatArray array, Matrix pool) {
-    long bytes = (long) array.getSize() * type.bytes();
-    for (long at = 0; at < bytes; at += pool.data().byteSize()) {
-      long count = Math.min(bytes - at, pool.data().byteSize());
-      MemorySegment.copy(pool.data(), 0, array.getSegment(), at, count);
-    }
-  }
-
+  /** For each size a graph that brings its arrays, and those that compute. */
   private TornadoExecutionPlan makePlan() {
-    Object[] all = {x, active, gateUp, down, expertIds, routingWeights, flag};
     GridScheduler grids = new GridScheduler();
     List<ImmutableTaskGraph> list = new ArrayList<>();
-    list.add(
-        new TaskGraph("load")
-            .transferToDevice(DataTransferMode.EVERY_EXECUTION, all)
-            .task("touch", BenchCopy::touch, flag)
-            .persistOnDevice(all)
-            .snapshot());
-    for (int count : graphs.maxTokens()) {
+    for (int size = 0; size < arrays.size(); size++) {
+      LayerArrays of = arrays.get(size);
+      int count = graphs.maxTokens().get(size);
+      list.add(of.load("load" + count).snapshot());
       for (int kind = 0; kind < graphs.each(); kind++) {
         TaskGraph graph = new TaskGraph("t%d_%d".formatted(count, kind));
-        graph.consumeFromDevice("load", all);
-        append(new EngineGraph(graph, list.size(), count), kind);
-        graph.persistOnDevice(all);
-        graph.transferToHost(DataTransferMode.UNDER_DEMAND, gateUp, down);
-        if (graphs.variants()) {
-          graph.transferToHost(DataTransferMode.UNDER_DEMAND, active);
-        }
+        graph.consumeFromDevice("load" + count, of.all());
+        append(new EngineGraph(graph, list.size(), count), kind, of);
+        graph.persistOnDevice(of.all());
+        graph.transferToHost(DataTransferMode.UNDER_DEMAND, of.results());
         list.add(graph.snapshot());
       }
     }
@@ -192,41 +151,45 @@ final class BenchLayer implements AutoCloseable {
     return made;
   }
 
-  private static int repeats(int tokens) {
-    return tokens <= MANY_TOKENS ? REPEATS : REPEATS_OF_MANY;
+  /** Position of the graph that brings the arrays of a size. */
+  private int load(int size) {
+    return size * (1 + graphs.each());
   }
 
-  private void append(EngineGraph to, int kind) {
-    EngineRouting routing = new EngineRouting(expertIds, routingWeights);
+  private static int repeats(int tokens) {
+    return tokens <= FEW_TOKENS ? REPEATS : REPEATS_OF_MANY;
+  }
+
+  private void append(EngineGraph to, int kind, LayerArrays of) {
     int repeats = kind == 0 ? 1 : repeats(to.maxTokens());
     for (int i = 0; i < repeats; i++) {
       if (i == 0 || kind == 1) {
-        tasks.route(to, routing);
+        tasks.route(to, of.routing());
       }
-      appendGateUp(to);
+      appendGateUp(to, of);
       if (i == 0 || kind < GRAPHS_WITH_PARTS - 1) {
-        appendDown(to);
+        appendDown(to, of);
       }
     }
   }
 
-  private void appendGateUp(EngineGraph to) {
+  private void appendGateUp(EngineGraph to, LayerArrays of) {
     ProjectionCall call = ProjectionCall.gateUp(0);
-    EngineArrays arrays =
-        new EngineArrays(x, gateUp, config.model().outputWidth(Projection.GATE_UP));
-    if (graphs.variants()) {
-      tasks.appendActivated(to, call, Activation.SWIGLU, arrays, active);
+    int width = config.model().outputWidth(Projection.GATE_UP);
+    EngineArrays with = new EngineArrays(of.x(), of.gateUp(), width);
+    if (of.variants()) {
+      tasks.appendActivated(to, call, Activation.SWIGLU, with, of.active());
     } else {
-      tasks.append(to, call, arrays);
+      tasks.append(to, call, with);
     }
   }
 
-  private void appendDown(EngineGraph to) {
-    EngineArrays arrays = new EngineArrays(active, down, config.model().hiddenSize());
-    if (graphs.variants()) {
-      tasks.appendCombined(to, ProjectionCall.down(0), arrays);
+  private void appendDown(EngineGraph to, LayerArrays of) {
+    EngineArrays with = new EngineArrays(of.active(), of.down(), config.model().hiddenSize());
+    if (of.variants()) {
+      tasks.appendCombined(to, ProjectionCall.down(0), with);
     } else {
-      tasks.append(to, ProjectionCall.down(0), arrays);
+      tasks.append(to, ProjectionCall.down(0), with);
     }
   }
 
@@ -237,23 +200,14 @@ final class BenchLayer implements AutoCloseable {
    */
   LayerReport.Time measure(int tokens) {
     int at = graphs.position(tokens);
-    // the graph before them transfers the arrays
-    int first = 1 + at * graphs.each();
+    LayerArrays of = arrays.get(at);
+    int first = load(at) + 1;
     Batch batch = shape.batch(tokens, seed + tokens);
-    for (int p = 0; p < batch.pairs(); p++) {
-      expertIds.set(p, batch.expertIds()[p]);
-      routingWeights.set(p, batch.routingWeights()[p]);
-    }
-    gateUp.getSegment().fill((byte) 0);
-    down.getSegment().fill((byte) 0);
+    of.write(batch);
     tasks.begin(batch.tokens(), batch.adapterIds());
-    plan.withGraph(0).execute();
-    TornadoExecutionResult result = plan.withGraph(first).execute();
-    result.transferToHost(gateUp, down);
-    if (graphs.variants()) {
-      result.transferToHost(active);
-    }
-    double error = check.worst(batch, arrays());
+    plan.withGraph(load(at)).execute();
+    plan.withGraph(first).execute().transferToHost(of.results());
+    double error = check.worst(batch, of);
     int[] timed = IntStream.range(first, first + graphs.each()).toArray();
     double[] nanos = new CapturedTimer(plan, BenchKernels.WARM_UP_NANOS).medians(timed);
     double each = 1e3 * (repeats(graphs.maxTokens().get(at)) - 1);
@@ -267,15 +221,13 @@ final class BenchLayer implements AutoCloseable {
     return new LayerReport.Time(layer, nanos[0] / 1e3, parts, error);
   }
 
-  private LayerCheck.Arrays arrays() {
-    return new LayerCheck.Arrays(x, gateUp, active, down, graphs.variants());
-  }
-
   @Override
   public void close() {
     lora.close();
-    // the graphs share these buffers, which only the first of them may free
-    plan.withGraph(0).freeDeviceMemory();
+    // the graphs of a size share these buffers, which only the first of them may free
+    for (int size = 0; size < arrays.size(); size++) {
+      plan.withGraph(load(size)).freeDeviceMemory();
+    }
     arena.close();
   }
 }

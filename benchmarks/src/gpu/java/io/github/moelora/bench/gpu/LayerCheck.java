@@ -35,21 +35,6 @@ final class LayerCheck {
     this.seed = seed;
   }
 
-  /**
-   * What a layer has left on the host.
-   *
-   * @param x of gate/up
-   * @param gateUp its result
-   * @param active x of down; with variants the activation of gate/up
-   * @param down its result, {@code [P, H]}, or {@code [T, H]} with variants
-   */
-  record Arrays(
-      HalfFloatArray x,
-      TornadoNativeArray gateUp,
-      HalfFloatArray active,
-      TornadoNativeArray down,
-      boolean variants) {}
-
   /** A number and the sum of its terms' sizes. */
   private record Sum(double value, double size) {
 
@@ -59,7 +44,7 @@ final class LayerCheck {
   }
 
   /** Largest error of an element, as a share of what rounding its terms' sum explains. */
-  double worst(Batch batch, Arrays arrays) {
+  double worst(Batch batch, LayerArrays arrays) {
     SplittableRandom random = new SplittableRandom(seed);
     double worst = 0;
     for (int i = 0; i < SAMPLES; i++) {
@@ -71,7 +56,7 @@ final class LayerCheck {
     return worst / (type == DType.BF16 ? 1.0 / 128 : 1.0 / 512);
   }
 
-  private double up(Batch batch, Arrays arrays, SplittableRandom random) {
+  private double up(Batch batch, LayerArrays arrays, SplittableRandom random) {
     int width = config.model().outputWidth(Projection.GATE_UP);
     int pair = random.nextInt(batch.pairs());
     int column = random.nextInt(width);
@@ -79,7 +64,7 @@ final class LayerCheck {
     return share(matrix(arrays.gateUp(), width).get(pair, column), expected);
   }
 
-  private double activated(Batch batch, Arrays arrays, SplittableRandom random) {
+  private double activated(Batch batch, LayerArrays arrays, SplittableRandom random) {
     int inner = config.model().intermediateSize();
     int pair = random.nextInt(batch.pairs());
     int column = random.nextInt(inner);
@@ -94,7 +79,7 @@ final class LayerCheck {
         matrix(arrays.active(), inner).get(pair, column), new Sum(silu * up.value(), size));
   }
 
-  private double down(Batch batch, Arrays arrays, SplittableRandom random) {
+  private double down(Batch batch, LayerArrays arrays, SplittableRandom random) {
     int hidden = config.model().hiddenSize();
     int perRow = arrays.variants() ? config.expertsPerToken() : 1;
     int row = random.nextInt(batch.pairs() / perRow);
