@@ -200,7 +200,7 @@ public final class EngineTasks {
 
   /** Which narrow kernel suits a call. */
   private Tiling tiling(EngineGraph to, ProjectionCall call, MoeLoraConfig layer) {
-    BlockChoice choice = call.isDense() ? new BlockChoice(layer, true, null) : backend.choice();
+    BlockChoice choice = call.isDense() ? backend.choice().ofLayer(layer) : backend.choice();
     return choice.ofGraph(to.maxTokens(), call.projection());
   }
 

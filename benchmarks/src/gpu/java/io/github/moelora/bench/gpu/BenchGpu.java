@@ -144,6 +144,15 @@ final class BenchGpu implements Callable<Integer> {
       description = "Show an earlier run's JSON file instead of measuring; needs no device.")
   private @Nullable Path from;
 
+  @Option(
+      names = "--tune-table",
+      arity = "1..*",
+      paramLabel = "FILE",
+      description =
+          "Print the built-in table of block sizes that earlier runs' JSON files speak for, and"
+              + " nothing else; needs no device.")
+  private List<Path> tuneTable = List.of();
+
   private BenchReport report =
       new BenchReport(
           List.of(), "", "", "", "", 0, new BenchReport.Ceilings(0, false, null, null), List.of());
@@ -182,6 +191,9 @@ final class BenchGpu implements Callable<Integer> {
 
   @Override
   public Integer call() throws Exception {
+    if (!tuneTable.isEmpty()) {
+      return printTuneTable();
+    }
     if (from != null) {
       return show(from);
     }
@@ -206,6 +218,15 @@ final class BenchGpu implements Callable<Integer> {
       return measure(servingCells(dtypes));
     }
     return layer ? measure(layerCells(dtypes)) : measureKernels(dtypes);
+  }
+
+  private int printTuneTable() throws IOException {
+    List<BenchReport> reports = new ArrayList<>();
+    for (Path file : tuneTable) {
+      reports.add(BenchReport.read(file));
+    }
+    System.out.print(TuneTable.text(reports));
+    return 0;
   }
 
   /** Has vLLM's kernels compiled. */
@@ -354,7 +375,7 @@ final class BenchGpu implements Callable<Integer> {
     return layers.valid() ? 0 : 1;
   }
 
-  private static DType dtype(String type) {
+  static DType dtype(String type) {
     return switch (type.toLowerCase(Locale.ROOT)) {
       case "bf16" -> DType.BF16;
       case "fp16" -> DType.F16;
