@@ -186,7 +186,7 @@ public final class EngineTasks {
     // ranks that only the one-shot kernel holds still have their pairs sorted where there are many
     boolean fewPairs =
         to.maxTokens() <= BlockChoice.FEW_TOKENS
-            && tiling(to, call, owner.config()) instanceof OneShotTiling;
+            && tiling(to, call, owner.config(), source) instanceof OneShotTiling;
     if (source.plan() instanceof PairPlan pairs && (!arrays.isNarrowY() || fewPairs)) {
       PairCall what = new PairCall(call, arrays, 1, mode(call), null);
       appendPairs(to, map(to, owner), source, pairs, what);
@@ -199,9 +199,12 @@ public final class EngineTasks {
   }
 
   /** Which narrow kernel suits a call. */
-  private Tiling tiling(EngineGraph to, ProjectionCall call, MoeLoraConfig layer) {
+  private Tiling tiling(
+      EngineGraph to, ProjectionCall call, MoeLoraConfig layer, EnginePlans.Source source) {
     BlockChoice choice = call.isDense() ? backend.choice().ofLayer(layer) : backend.choice();
-    return choice.ofGraph(to.maxTokens(), call.projection());
+    return source.plan() instanceof PairPlan
+        ? choice.ofRoutedGraph(to.maxTokens(), call.projection())
+        : choice.ofGraph(to.maxTokens(), call.projection());
   }
 
   /**
@@ -286,7 +289,7 @@ public final class EngineTasks {
           case INTERLEAVED -> PairMode.GATED | PairMode.INTERLEAVED;
         };
     int mode = PairMode.withActivation(gates, activation.number());
-    if (arrays.isNarrowY() && tiling(to, call, owner.config()) instanceof SplitTiling) {
+    if (arrays.isNarrowY() && tiling(to, call, owner.config(), source) instanceof SplitTiling) {
       ProjectionCall adding =
           ProjectionCall.gateUp(call.layer())
               .withPairRows(call.pairRows())
@@ -324,7 +327,7 @@ public final class EngineTasks {
     to.graph().transferToDevice(DataTransferMode.UNDER_DEMAND, deltas);
     ProjectionCall plain = call.deltaOnly().withColumnOffset(0);
     EngineArrays toDeltas = new EngineArrays(arrays.x(), deltas, columns);
-    if (tiling(to, call, layer) instanceof SplitTiling tiling) {
+    if (tiling(to, call, layer, source) instanceof SplitTiling tiling) {
       IntArray sizes = sizes(to);
       SortedPlan sorted = sorted(to, source, layer, tiling);
       memory.needScratch(tiling.zElements(layer, sorted.maxActiveBlocks()));
@@ -485,7 +488,7 @@ public final class EngineTasks {
     String name = nextName(call);
     MoeLoraConfig layer = handles.config();
     EngineArrays arrays = reads.arrays();
-    Tiling tiling = tiling(to, call, layer);
+    Tiling tiling = tiling(to, call, layer, reads.source());
     PlanSource source = reads.source().plan();
     DevicePlan plan;
     int blocks;

@@ -136,6 +136,25 @@ public final class BlockChoice {
   }
 
   /**
+   * The kernel of an engine's graph whose pairs are sorted on the device: blocks are as large as
+   * suits {@code maxTokens} tokens that meet all experts of all slots. The same block size for all
+   * projections of a layer.
+   */
+  public Tiling ofRoutedGraph(int maxTokens, Projection projection) {
+    if (oneShotOnly || maxTokens <= SMALL_TOKENS) {
+      return ofGraph(maxTokens, projection);
+    }
+    int pairs = config.withMaxTokens(maxTokens).maxPairs();
+    int groups = Math.min(pairs, config.slots() * config.expertMap().localExperts());
+    if (isSmall(pairs, groups)) {
+      return SplitTiling.small(config, projection);
+    }
+    return pairs >= (long) groups * limits.largest()
+        ? SplitTiling.largest(config, projection)
+        : SplitTiling.large(config, projection);
+  }
+
+  /**
    * Rows of a block for a batch on host arrays: as measured, where a measurement covers it, else as
    * built in. Allocates nothing.
    *

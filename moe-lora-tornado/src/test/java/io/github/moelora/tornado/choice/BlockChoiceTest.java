@@ -57,6 +57,30 @@ class BlockChoiceTest {
     assertThat(cheap.ofEngineBatch(16, 13)).isEqualTo(1);
   }
 
+  /** As for batches on host arrays, where a routed graph meets all groups. */
+  @ParameterizedTest
+  @CsvSource({
+    "2048, 768, 128, 8, 64, 8192, 64",
+    "2048, 768, 128, 8, 64, 1024, 32",
+    "2048, 768, 128, 8, 16, 1024, 32",
+    "2048, 768, 128, 8, 64, 512, 16",
+    "2048, 768, 128, 8, 64, 16, 1",
+    "4096, 7168, 8, 2, 64, 1024, 16",
+    "4096, 7168, 8, 2, 64, 8192, 64",
+    "4096, 7168, 8, 2, 512, 8192, 2"
+  })
+  void routedGraphsTakeTheFastest(
+      int hidden, int inner, int experts, int perToken, int rank, int tokens, int rows) {
+    BlockChoice choice = choice(hidden, inner, experts, perToken, rank);
+    for (Projection projection : Projection.values()) {
+      assertThat(choice.ofRoutedGraph(tokens, projection).rows()).isEqualTo(rows);
+    }
+    int pairs = tokens * perToken;
+    if (tokens > BlockChoice.SMALL_TOKENS) {
+      assertThat(choice.builtIn(pairs, 2 * experts)).isEqualTo(rows);
+    }
+  }
+
   @Test
   void limitsAreThoseOfTheDevice() {
     BlockLimits h200 = BlockLimits.of("NVIDIA H200, CUDA", DType.F16);
