@@ -223,7 +223,7 @@ class EngineRoutingTest {
       tasks.route(to, new EngineRouting(expertIds, weights), new RouterLogits(logits, false, true));
       assertThatThrownBy(() -> tasks.appendCombined(to, ProjectionCall.down(0), down, shared))
           .isInstanceOf(IllegalStateException.class)
-          .hasMessageStartingWith("the first call after route with logits must neither sort");
+          .hasMessageStartingWith("the first call after route with logits must be append or");
       assertThatThrownBy(() -> tasks.appendCombined(to, ProjectionCall.down(0), down))
           .isInstanceOf(IllegalStateException.class);
       tasks.append(to, ProjectionCall.gateUp(0), up);

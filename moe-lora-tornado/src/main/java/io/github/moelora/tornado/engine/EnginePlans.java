@@ -83,8 +83,8 @@ public final class EnginePlans {
     public void requireChosen() {
       if (choice != null) {
         throw new IllegalStateException(
-            "the first call after route with logits must neither sort pairs nor apply routing"
-                + " weights nor add a shared expert");
+            "the first call after route with logits must be append or appendActivated, sort no"
+                + " pairs and apply no routing weights");
       }
     }
   }
@@ -219,7 +219,7 @@ public final class EnginePlans {
     HostPlan host =
         hostPlans.computeIfAbsent(
             maxTokens,
-            most -> new HostPlan("lora_plan_", config, most, backend.choice().largeBlock()));
+            most -> new HostPlan("lora_plan_", config, most, backend.largeEngineBlock()));
     return new Source(host, graph, null, null);
   }
 
