@@ -37,7 +37,7 @@ final class ShrinkTiles {
     return steps * itemTiles * A_TILE;
   }
 
-  /** Longs of a stage of x. */
+  /** Longs of a stage of x, or of its first rows. */
   static int xLongs(int rows, int steps) {
     return rows / 16 * steps * xTile(steps);
   }
@@ -174,7 +174,7 @@ final class ShrinkTiles {
    * Loads a tile of x. {@code mmaLoadA} takes rows of 32 bytes, which would share banks; each lane
    * corrects its own address.
    *
-   * @param from where x of the stage begins
+   * @param from where x of the stage begins, or its row tile
    * @param tile row tile times steps, and the step
    */
   static HalfFloat[] loadX(KernelContext ctx, int[] tiles, int from, int tile, int steps, int tid) {
