@@ -94,7 +94,8 @@ final class MmaTiles {
     int correction = (lane >> 4) * (4 * ZRows.HALF - 16) - (lane & 15) * 16;
     int zAt = 4 * rowTile * maxSteps * ZRows.TILE + correction;
     int low = 4 * ZRows.ints(rows, maxSteps);
-    boolean eight = !BTiles.few(chunk, maxSteps);
+    // z's fragments serve eight tiles, as many as registers hold beside few longs of B
+    boolean eight = maxSteps > 2 || !BTiles.few(chunk, maxSteps);
     for (int tile = firstTile; tile < firstTile + warpTiles; tile += eight ? 8 : 4) {
       int bAt = 8 * tile * steps * BTiles.TILE;
       int tiles = eight ? warpTiles : Math.min(warpTiles, 4);
