@@ -36,7 +36,8 @@ final class BTiles {
   }
 
   /**
-   * Whether threads copy little of B. Where they copy much, y a chunk ahead only makes B late.
+   * Whether threads copy little of B. Where they copy much, y a chunk ahead or fewer tiles at once
+   * only make B late.
    */
   static boolean few(int chunk, int maxSteps) {
     return copies(chunk, maxSteps) <= 8;
