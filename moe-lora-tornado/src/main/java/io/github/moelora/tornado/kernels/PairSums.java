@@ -8,6 +8,9 @@ import uk.ac.manchester.tornado.api.KernelContext;
  * chip.
  */
 final class PairSums {
+  /** Sums of the warps, of eight ranks each. */
+  static final int FLOATS = 8 * PairKernels.THREADS / 32;
+
   private PairSums() {}
 
   /** The sum over the lanes that have a lane's ranks; right in the first two. */
@@ -15,6 +18,12 @@ final class PairSums {
     float sum = own;
     sum += ctx.simdShuffleDown(sum, 16);
     sum += ctx.simdShuffleDown(sum, 8);
+    return overRanks(ctx, sum);
+  }
+
+  /** The sum over four neighbouring pairs of lanes; right in the first two. */
+  static float overRanks(KernelContext ctx, float own) {
+    float sum = own;
     sum += ctx.simdShuffleDown(sum, 4);
     sum += ctx.simdShuffleDown(sum, 2);
     return sum;
