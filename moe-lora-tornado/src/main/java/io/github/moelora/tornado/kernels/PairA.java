@@ -2,9 +2,12 @@ package io.github.moelora.tornado.kernels;
 
 import io.github.moelora.tornado.device.Halves;
 import io.github.moelora.tornado.layout.PackedLayout;
+import uk.ac.manchester.tornado.api.KernelContext;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
+import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 import uk.ac.manchester.tornado.api.types.arrays.LongArray;
+import uk.ac.manchester.tornado.api.types.vectors.Half2;
 
 /**
  * Stages of {@link PairKernels}: A. Of packed A a warp takes one tile of ranks of a pass, and
@@ -13,10 +16,10 @@ import uk.ac.manchester.tornado.api.types.arrays.LongArray;
  */
 final class PairA {
   /** Longs of packed bfloat16 that a thread has under way. */
-  static final int BATCH = 16;
+  private static final int BATCH = 16;
 
-  /** Longs of packed float16, each of which waits as four floats. */
-  static final int HALF_BATCH = 8;
+  /** Longs of packed float16. */
+  private static final int HALF_BATCH = 8;
 
   private static final int WARPS = PairKernels.THREADS / 32;
 
@@ -33,88 +36,204 @@ final class PairA {
   }
 
   /** Batches of a pass, the same for all warps. */
-  static int batches(int[] item, int batch) {
+  private static int batches(int[] item, int batch) {
     int rowsOfAll = batch * rowStep(item);
     return (rows(item) + rowsOfAll - 1) / rowsOfAll;
   }
 
   /** Batches whose elements of x are on chip at once, less 1; their number is a power of two. */
   private static int segmentMask(int[] item, int batch) {
-    return (PairX.FLOATS / 16 / batch >> 4 << item[PairItem.TILE_SHIFT]) - 1;
-  }
-
-  /** Whether x must come on chip before a batch. */
-  static boolean needsX(int[] item, int pass, int index, int batch) {
-    int inSegment = index & segmentMask(item, batch);
-    // what one segment holds stays for all passes
-    boolean stays = pass > 0 && PairX.fits(item);
-    return !stays && inSegment == 0;
+    int ofOneWarp = PairX.FLOATS / 16 / batch / WARPS;
+    return (ofOneWarp << item[PairItem.TILE_SHIFT]) - 1;
   }
 
   private static int firstRow(int[] item, int tid) {
     return (tid >> 5) & (rowStep(item) - 1);
   }
 
-  /** Where the element of x on chip lies for a lane's long number {@code i} of a batch. */
-  static int xAt(int[] item, int index, int i, int tid, int batch) {
-    int inSegment = index & segmentMask(item, batch);
-    int row = firstRow(item, tid) + (inSegment * batch + i) * rowStep(item);
+  /** Where the element of x on chip lies for a lane's first long of a batch of a segment. */
+  private static int xAt(int[] item, int inSegment, int tid, int batch) {
+    int row = firstRow(item, tid) + inSegment * batch * rowStep(item);
     return 16 * row + ((tid & 31) >> 1);
   }
 
   /** Where a thread's longs of its warp's tile of ranks begin. */
-  static int tile(int[] item, int pass, int tid) {
+  private static int tile(int[] item, int pass, int tid) {
     int warpTile = (tid >> 5) / rowStep(item);
     int tile = Math.min((pass << item[PairItem.TILE_SHIFT]) + warpTile, item[PairItem.TILES] - 1);
     return item[PairItem.A] + tile * OneShotA.TILE + (tid & 31);
-  }
-
-  /** Whether no batch follows. */
-  static boolean isLast(int[] item, int pass, int index, int batch) {
-    int left = (PairItem.passes(item) - pass) * batches(item, batch) - index;
-    return left == 1;
-  }
-
-  /** {@link #tile} of the batch after, which may be of the next pass. */
-  static int tileAfter(int[] item, int pass, int index, int tid, int batch) {
-    return tile(item, index + 1 < batches(item, batch) ? pass : pass + 1, tid);
-  }
-
-  /** First row of a warp in the batch after. */
-  static int rowAfter(int[] item, int index, int tid, int batch) {
-    int after = index + 1 < batches(item, batch) ? index + 1 : 0;
-    return firstRow(item, tid) + after * batch * rowStep(item);
   }
 
   /**
    * A thread's long number {@code i} of a batch; where there is no row, of the last once more: x is
    * 0 there.
    */
-  static long read(LongArray pool, int[] item, int tile, int row, int i) {
+  private static long read(LongArray pool, int[] item, int tile, int row, int i) {
     int at = Math.min(row + i * rowStep(item), rows(item) - 1);
     return pool.get(tile + at * item[PairItem.ROW_LONGS]);
   }
 
-  /** Reads the first batch. */
-  static void open(LongArray pool, long[] next, int[] item, int tid) {
-    int tile = tile(item, 0, tid);
+  /**
+   * A pass over packed bfloat16.
+   *
+   * <p>Of what is under way at the end of a batch nothing has been waited for: a thread's next
+   * longs take the places of those that it has used.
+   *
+   * @param own out, a thread's sums of four ranks
+   */
+  static void bfloat16(
+      KernelContext ctx,
+      LongArray pool,
+      FloatArray x,
+      IntArray words,
+      float[] own,
+      int[] item,
+      int pass,
+      int tid,
+      int mode) {
+    float[] xs = ctx.allocateFloatLocalArray(PairX.FLOATS);
+    OneShotSums.clear(own, 1);
+    long[] next = new long[BATCH];
+    int tile = tile(item, pass, tid);
+    int first = firstRow(item, tid);
     for (int i = 0; i < BATCH; i++) {
-      next[i] = read(pool, item, tile, firstRow(item, tid), i);
+      next[i] = read(pool, item, tile, first, i);
+    }
+    int step = 16 * rowStep(item);
+    int mask = segmentMask(item, BATCH);
+    int batches = batches(item, BATCH);
+    for (int index = 0; index < batches; index++) {
+      int inSegment = index & mask;
+      if (inSegment == 0) {
+        float[] elements = new float[PairX.EACH];
+        PairX.readWords(x, words, elements, item, index * BATCH * step, tid, mode);
+        ctx.localBarrier();
+        for (int i = 0; i < PairX.EACH; i++) {
+          xs[tid + i * PairKernels.THREADS] = elements[i];
+        }
+        ctx.localBarrier();
+      }
+      int xAt = xAt(item, inSegment, tid, BATCH);
+      int row = first + (index + 1) * BATCH * rowStep(item);
+      if (index + 1 < batches) {
+        for (int i = 0; i < BATCH; i++) {
+          long value = next[i];
+          next[i] = read(pool, item, tile, row, i);
+          OneShotSums.add(own, 0, value, xs[xAt + i * step]);
+        }
+      } else {
+        for (int i = 0; i < BATCH; i++) {
+          OneShotSums.add(own, 0, next[i], xs[xAt + i * step]);
+        }
+      }
     }
   }
 
-  /** Reads the first batch of float16. */
-  static void openHalves(HalfFloatArray pool, float[] next, int[] item, int tid) {
-    readHalves(pool, next, item, tile(item, 0, tid), firstRow(item, tid));
-  }
-
-  /** Reads a batch of float16, each long as four floats, which come in after what is under way. */
-  static void readHalves(HalfFloatArray pool, float[] numbers, int[] item, int tile, int row) {
-    for (int i = 0; i < HALF_BATCH; i++) {
-      int at = Math.min(row + i * rowStep(item), rows(item) - 1);
-      int from = 4 * (tile + at * item[PairItem.ROW_LONGS]);
-      OneShotSums.unpack(Halves.get(pool, from), Halves.get(pool, from + 2), numbers, 4 * i);
+  /** The same of packed float16, of which TornadoVM has no arrays in registers. */
+  static void float16(
+      KernelContext ctx,
+      HalfFloatArray pool,
+      FloatArray x,
+      HalfFloatArray halves,
+      float[] own,
+      int[] item,
+      int pass,
+      int tid,
+      int mode) {
+    float[] xs = ctx.allocateFloatLocalArray(PairX.FLOATS);
+    float sum0 = 0.0f;
+    float sum1 = 0.0f;
+    float sum2 = 0.0f;
+    float sum3 = 0.0f;
+    int step = 16 * rowStep(item);
+    int stride = step * item[PairItem.ROW_LONGS] / 4;
+    int tile = tile(item, pass, tid);
+    int last = 4 * (tile + (rows(item) - 1) * item[PairItem.ROW_LONGS]);
+    int at = 4 * (tile + firstRow(item, tid) * item[PairItem.ROW_LONGS]);
+    Half2 low0 = Halves.get(pool, Math.min(at, last));
+    Half2 high0 = Halves.get(pool, Math.min(at, last) + 2);
+    Half2 low1 = Halves.get(pool, Math.min(at + stride, last));
+    Half2 high1 = Halves.get(pool, Math.min(at + stride, last) + 2);
+    Half2 low2 = Halves.get(pool, Math.min(at + 2 * stride, last));
+    Half2 high2 = Halves.get(pool, Math.min(at + 2 * stride, last) + 2);
+    Half2 low3 = Halves.get(pool, Math.min(at + 3 * stride, last));
+    Half2 high3 = Halves.get(pool, Math.min(at + 3 * stride, last) + 2);
+    Half2 low4 = Halves.get(pool, Math.min(at + 4 * stride, last));
+    Half2 high4 = Halves.get(pool, Math.min(at + 4 * stride, last) + 2);
+    Half2 low5 = Halves.get(pool, Math.min(at + 5 * stride, last));
+    Half2 high5 = Halves.get(pool, Math.min(at + 5 * stride, last) + 2);
+    Half2 low6 = Halves.get(pool, Math.min(at + 6 * stride, last));
+    Half2 high6 = Halves.get(pool, Math.min(at + 6 * stride, last) + 2);
+    Half2 low7 = Halves.get(pool, Math.min(at + 7 * stride, last));
+    Half2 high7 = Halves.get(pool, Math.min(at + 7 * stride, last) + 2);
+    int mask = segmentMask(item, HALF_BATCH);
+    int batches = batches(item, HALF_BATCH);
+    for (int index = 0; index < batches; index++) {
+      int inSegment = index & mask;
+      if (inSegment == 0) {
+        float[] elements = new float[PairX.EACH];
+        PairX.readHalves(x, halves, elements, item, index * HALF_BATCH * step, tid, mode);
+        ctx.localBarrier();
+        for (int i = 0; i < PairX.EACH; i++) {
+          xs[tid + i * PairKernels.THREADS] = elements[i];
+        }
+        ctx.localBarrier();
+      }
+      int xAt = xAt(item, inSegment, tid, HALF_BATCH);
+      at += HALF_BATCH * stride;
+      sum0 += Half2.lowFloat(low0) * xs[xAt];
+      sum1 += Half2.highFloat(low0) * xs[xAt];
+      sum2 += Half2.lowFloat(high0) * xs[xAt];
+      sum3 += Half2.highFloat(high0) * xs[xAt];
+      low0 = Halves.get(pool, Math.min(at, last));
+      high0 = Halves.get(pool, Math.min(at, last) + 2);
+      sum0 += Half2.lowFloat(low1) * xs[xAt + step];
+      sum1 += Half2.highFloat(low1) * xs[xAt + step];
+      sum2 += Half2.lowFloat(high1) * xs[xAt + step];
+      sum3 += Half2.highFloat(high1) * xs[xAt + step];
+      low1 = Halves.get(pool, Math.min(at + stride, last));
+      high1 = Halves.get(pool, Math.min(at + stride, last) + 2);
+      sum0 += Half2.lowFloat(low2) * xs[xAt + 2 * step];
+      sum1 += Half2.highFloat(low2) * xs[xAt + 2 * step];
+      sum2 += Half2.lowFloat(high2) * xs[xAt + 2 * step];
+      sum3 += Half2.highFloat(high2) * xs[xAt + 2 * step];
+      low2 = Halves.get(pool, Math.min(at + 2 * stride, last));
+      high2 = Halves.get(pool, Math.min(at + 2 * stride, last) + 2);
+      sum0 += Half2.lowFloat(low3) * xs[xAt + 3 * step];
+      sum1 += Half2.highFloat(low3) * xs[xAt + 3 * step];
+      sum2 += Half2.lowFloat(high3) * xs[xAt + 3 * step];
+      sum3 += Half2.highFloat(high3) * xs[xAt + 3 * step];
+      low3 = Halves.get(pool, Math.min(at + 3 * stride, last));
+      high3 = Halves.get(pool, Math.min(at + 3 * stride, last) + 2);
+      sum0 += Half2.lowFloat(low4) * xs[xAt + 4 * step];
+      sum1 += Half2.highFloat(low4) * xs[xAt + 4 * step];
+      sum2 += Half2.lowFloat(high4) * xs[xAt + 4 * step];
+      sum3 += Half2.highFloat(high4) * xs[xAt + 4 * step];
+      low4 = Halves.get(pool, Math.min(at + 4 * stride, last));
+      high4 = Halves.get(pool, Math.min(at + 4 * stride, last) + 2);
+      sum0 += Half2.lowFloat(low5) * xs[xAt + 5 * step];
+      sum1 += Half2.highFloat(low5) * xs[xAt + 5 * step];
+      sum2 += Half2.lowFloat(high5) * xs[xAt + 5 * step];
+      sum3 += Half2.highFloat(high5) * xs[xAt + 5 * step];
+      low5 = Halves.get(pool, Math.min(at + 5 * stride, last));
+      high5 = Halves.get(pool, Math.min(at + 5 * stride, last) + 2);
+      sum0 += Half2.lowFloat(low6) * xs[xAt + 6 * step];
+      sum1 += Half2.highFloat(low6) * xs[xAt + 6 * step];
+      sum2 += Half2.lowFloat(high6) * xs[xAt + 6 * step];
+      sum3 += Half2.highFloat(high6) * xs[xAt + 6 * step];
+      low6 = Halves.get(pool, Math.min(at + 6 * stride, last));
+      high6 = Halves.get(pool, Math.min(at + 6 * stride, last) + 2);
+      sum0 += Half2.lowFloat(low7) * xs[xAt + 7 * step];
+      sum1 += Half2.highFloat(low7) * xs[xAt + 7 * step];
+      sum2 += Half2.lowFloat(high7) * xs[xAt + 7 * step];
+      sum3 += Half2.highFloat(high7) * xs[xAt + 7 * step];
+      low7 = Halves.get(pool, Math.min(at + 7 * stride, last));
+      high7 = Halves.get(pool, Math.min(at + 7 * stride, last) + 2);
     }
+    own[0] = sum0;
+    own[1] = sum1;
+    own[2] = sum2;
+    own[3] = sum3;
   }
 
   /** Ranks of a pass over float32 A: each has sixteen neighbouring threads. */

@@ -165,11 +165,16 @@ final class PairItem {
     item[FIRST1] = slices.get(next + SliceTable.FIRST_COLUMN);
     item[END0] = item[FIRST0] + has * slices.get(at + SliceTable.COLUMNS);
     item[END1] = item[FIRST1] + has * slices.get(next + SliceTable.COLUMNS);
-    boolean all = PairMode.has(mode, PairMode.ACTIVATED);
-    boolean covers0 = Math.min(item[END0], item[END]) > Math.max(item[FIRST0], item[FIRST]);
-    boolean covers1 = Math.min(item[END1], item[END]) > Math.max(item[FIRST1], item[FIRST]);
-    item[FIRST_RANK] = all || covers0 ? 0 : item[RANK0];
-    item[END_RANK] = all || covers1 ? item[RANK0] + item[RANK1] : item[RANK0];
+    int rank0 = item[RANK0];
+    int ranks = rank0 + item[RANK1];
+    int in0 = Math.min(item[END0], item[END]) - Math.max(item[FIRST0], item[FIRST]);
+    int in1 = Math.min(item[END1], item[END]) - Math.max(item[FIRST1], item[FIRST]);
+    if (PairMode.has(mode, PairMode.ACTIVATED)) {
+      in0 = 1;
+      in1 = 1;
+    }
+    item[FIRST_RANK] = in0 > 0 ? 0 : rank0;
+    item[END_RANK] = in1 > 0 ? ranks : rank0;
     item[X] = pair / sizes.get(Sizes.PAIRS_PER_ROW) * item[WIDTH];
   }
 
@@ -212,14 +217,9 @@ final class PairItem {
 
   /** Whether a slice has a column of the projection. */
   static boolean covers(int[] item, int column) {
-    boolean covers = false;
-    if (column >= item[FIRST0] && column < item[END0]) {
-      covers = true;
-    }
-    if (column >= item[FIRST1] && column < item[END1]) {
-      covers = true;
-    }
-    return covers;
+    int in0 = Math.min(column - item[FIRST0], item[END0] - 1 - column);
+    int in1 = Math.min(column - item[FIRST1], item[END1] - 1 - column);
+    return Math.max(in0, in1) >= 0;
   }
 
   /** Passes over the tiles of ranks; none without a delta. */

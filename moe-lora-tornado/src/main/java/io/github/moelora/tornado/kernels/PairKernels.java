@@ -194,8 +194,6 @@ public final class PairKernels {
       int zStride,
       int mode) {
     float[] z = ctx.allocateFloatLocalArray(zStride + 1);
-    float[] ofWarps = ctx.allocateFloatLocalArray(PairSums.FLOATS);
-    // elements of x, then sums of columns
     float[] chip = ctx.allocateFloatLocalArray(PairUnit.FLOATS);
     int tid = ctx.localIdx;
     int group = ctx.groupIdx;
@@ -215,77 +213,32 @@ public final class PairKernels {
         }
         if (PairItem.hasWork(item, mode)) {
           PairItem.findTiles(item);
-          long[] next = new long[PairA.BATCH];
-          PairA.open(poolA, next, item, tid);
-          float weight = PairY.weight(routingWeights, pair, mode);
-          int columns = PairUnit.step(item, mode);
-          int[] unit = new int[PairUnit.INTS];
-          PairUnit.open(unit, item, sizes, item[PairItem.FIRST], columns, mode);
-          PairUnit.find(unit, item, 0, tid);
-          long[] bNext = new long[PairUnit.BATCH];
-          PairUnit.read(poolB, bNext, unit);
-          float[] own = new float[4];
-          for (int pass = 0; pass < PairItem.passes(item); pass++) {
-            OneShotSums.clear(own, 1);
-            for (int i = 0; i < PairA.batches(item, PairA.BATCH); i++) {
-              if (PairA.needsX(item, pass, i, PairA.BATCH)) {
-                float[] elements = new float[PairX.EACH];
-                int first = PairX.first(item, i, PairA.BATCH);
-                PairX.readWords(x, xWords, elements, item, first, tid, mode);
-                ctx.localBarrier();
-                for (int j = 0; j < PairX.EACH; j++) {
-                  chip[tid + j * THREADS] = elements[j];
-                }
-                ctx.localBarrier();
-              }
-              if (PairA.isLast(item, pass, i, PairA.BATCH)) {
-                for (int j = 0; j < PairA.BATCH; j++) {
-                  OneShotSums.add(own, 0, next[j], chip[PairA.xAt(item, i, j, tid, PairA.BATCH)]);
-                }
-              } else {
-                int tile = PairA.tileAfter(item, pass, i, tid, PairA.BATCH);
-                int row = PairA.rowAfter(item, i, tid, PairA.BATCH);
-                for (int j = 0; j < PairA.BATCH; j++) {
-                  long value = next[j];
-                  next[j] = PairA.read(poolA, item, tile, row, j);
-                  OneShotSums.add(own, 0, value, chip[PairA.xAt(item, i, j, tid, PairA.BATCH)]);
-                }
-              }
-            }
-            for (int i = 0; i < 4; i++) {
-              float sum = PairSums.overLanes(ctx, own[i]);
-              if ((tid & 31) < 2) {
-                ofWarps[PairSums.to(i, tid)] = sum;
-              }
-            }
-            ctx.localBarrier();
+          int passes = PairItem.passes(item);
+          for (int pass = 0; pass < passes; pass++) {
+            float[] own = new float[4];
+            PairA.bfloat16(ctx, poolA, x, xWords, own, item, pass, tid, mode);
+            float sum = PairSums.meet(ctx, own, item, tid);
             int rank = PairSums.rank(item, pass, tid);
             if (rank >= 0) {
-              float sum = 0.0f;
-              int from = PairSums.from(item, tid);
-              for (int i = 0; i < PairA.rowStep(item); i++) {
-                sum += ofWarps[from + 8 * i];
-              }
               z[rank] = sum * (rank < item[PairItem.RANK0] ? factors[0] : factors[1]);
             }
             ctx.localBarrier();
           }
+          float weight = PairY.weight(routingWeights, pair, mode);
+          int columns = PairUnit.step(item, mode);
+          int[] unit = new int[PairUnit.INTS];
+          long[] bNext = new long[PairUnit.BATCH];
           for (int first = item[PairItem.FIRST]; first < item[PairItem.END]; first += columns) {
-            if (first > item[PairItem.FIRST]) {
-              PairUnit.open(unit, item, sizes, first, columns, mode);
-              PairUnit.find(unit, item, 0, tid);
-              PairUnit.read(poolB, bNext, unit);
-            }
+            PairUnit.open(unit, item, sizes, first, columns, mode);
+            PairUnit.find(unit, item, 0, tid);
+            PairUnit.read(poolB, bNext, unit);
+            int atHand = unit[PairUnit.COLUMNS];
             float[] old = new float[4];
-            if (PairMode.has(mode, PairMode.NARROW_Y)) {
-              PairY.readWords(
-                  sizes, yWords, old, pair, first, unit[PairUnit.COLUMNS], tid, THREADS, mode);
-            } else {
-              PairY.read(sizes, y, old, pair, first, unit[PairUnit.COLUMNS], tid, THREADS, mode);
-            }
+            PairY.read(sizes, y, yWords, old, pair, first, atHand, tid, mode);
             float[] sums = new float[4];
             OneShotSums.clear(sums, 1);
-            for (int i = 0; i < unit[PairUnit.ALL_BATCHES]; i++) {
+            int ofUnits = unit[PairUnit.ALL_BATCHES];
+            for (int i = 0; i < ofUnits; i++) {
               long[] now = new long[PairUnit.BATCH];
               for (int j = 0; j < PairUnit.BATCH; j++) {
                 now[j] = bNext[j];
@@ -313,44 +266,20 @@ public final class PairKernels {
             float[] values = new float[4];
             for (int i = 0; i < 4; i++) {
               values[i] = 0.0f;
-              if (PairY.has(i, unit[PairUnit.COLUMNS], tid, THREADS, mode)) {
+              if (PairY.has(i, atHand, tid, THREADS, mode)) {
                 int column = PairY.column(i, tid, THREADS, mode);
+                int end = PairUnit.end(unit, mode);
+                int stride = PairUnit.stride(unit, mode);
                 float sum = 0.0f;
-                for (int j = PairUnit.from(unit, column, i >> 1, mode);
-                    j < PairUnit.end(unit, mode);
-                    j += PairUnit.stride(unit, mode)) {
+                for (int j = PairUnit.from(unit, column, i >> 1, mode); j < end; j += stride) {
                   sum += chip[j];
                 }
                 values[i] =
                     old[i] + weight * PairY.covered(item, sizes, sum, first + column, i, mode);
               }
             }
-            if (PairMode.has(mode, PairMode.NARROW_Y)) {
-              PairY.writeWords(
-                  item,
-                  sizes,
-                  yWords,
-                  outWords,
-                  values,
-                  pair,
-                  first,
-                  unit[PairUnit.COLUMNS],
-                  tid,
-                  mode);
-            } else {
-              PairY.write(
-                  item,
-                  sizes,
-                  y,
-                  out,
-                  values,
-                  pair,
-                  first,
-                  unit[PairUnit.COLUMNS],
-                  tid,
-                  THREADS,
-                  mode);
-            }
+            PairY.write(
+                item, sizes, y, yWords, out, outWords, values, pair, first, atHand, tid, mode);
             ctx.localBarrier();
           }
         }
@@ -386,8 +315,6 @@ public final class PairKernels {
       int zStride,
       int mode) {
     float[] z = ctx.allocateFloatLocalArray(zStride + 1);
-    float[] ofWarps = ctx.allocateFloatLocalArray(PairSums.FLOATS);
-    // elements of x, then sums of columns
     float[] chip = ctx.allocateFloatLocalArray(PairUnit.FLOATS);
     int tid = ctx.localIdx;
     int group = ctx.groupIdx;
@@ -407,75 +334,32 @@ public final class PairKernels {
         }
         if (PairItem.hasWork(item, mode)) {
           PairItem.findTiles(item);
-          float[] next = new float[4 * PairA.HALF_BATCH];
-          PairA.openHalves(poolA, next, item, tid);
-          float weight = PairY.weight(routingWeights, pair, mode);
-          int columns = PairUnit.step(item, mode);
-          int[] unit = new int[PairUnit.INTS];
-          PairUnit.open(unit, item, sizes, item[PairItem.FIRST], columns, mode);
-          PairUnit.find(unit, item, 0, tid);
-          float[] bNext = new float[4 * PairUnit.BATCH];
-          PairUnit.readHalves(poolB, bNext, unit);
-          float[] own = new float[4];
-          for (int pass = 0; pass < PairItem.passes(item); pass++) {
-            OneShotSums.clear(own, 1);
-            for (int i = 0; i < PairA.batches(item, PairA.HALF_BATCH); i++) {
-              if (PairA.needsX(item, pass, i, PairA.HALF_BATCH)) {
-                float[] elements = new float[PairX.EACH];
-                int first = PairX.first(item, i, PairA.HALF_BATCH);
-                PairX.readHalves(x, xWords, elements, item, first, tid, mode);
-                ctx.localBarrier();
-                for (int j = 0; j < PairX.EACH; j++) {
-                  chip[tid + j * THREADS] = elements[j];
-                }
-                ctx.localBarrier();
-              }
-              float[] following = new float[4 * PairA.HALF_BATCH];
-              int tile = PairA.tileAfter(item, pass, i, tid, PairA.HALF_BATCH);
-              int row = PairA.rowAfter(item, i, tid, PairA.HALF_BATCH);
-              PairA.readHalves(poolA, following, item, tile, row);
-              for (int j = 0; j < PairA.HALF_BATCH; j++) {
-                float element = chip[PairA.xAt(item, i, j, tid, PairA.HALF_BATCH)];
-                OneShotSums.addHalves(own, 0, next, 4 * j, element);
-              }
-              for (int j = 0; j < 4 * PairA.HALF_BATCH; j++) {
-                next[j] = following[j];
-              }
-            }
-            for (int i = 0; i < 4; i++) {
-              float sum = PairSums.overLanes(ctx, own[i]);
-              if ((tid & 31) < 2) {
-                ofWarps[PairSums.to(i, tid)] = sum;
-              }
-            }
-            ctx.localBarrier();
+          int passes = PairItem.passes(item);
+          for (int pass = 0; pass < passes; pass++) {
+            float[] own = new float[4];
+            PairA.float16(ctx, poolA, x, xWords, own, item, pass, tid, mode);
+            float sum = PairSums.meet(ctx, own, item, tid);
             int rank = PairSums.rank(item, pass, tid);
             if (rank >= 0) {
-              float sum = 0.0f;
-              int from = PairSums.from(item, tid);
-              for (int i = 0; i < PairA.rowStep(item); i++) {
-                sum += ofWarps[from + 8 * i];
-              }
               z[rank] = sum * (rank < item[PairItem.RANK0] ? factors[0] : factors[1]);
             }
             ctx.localBarrier();
           }
+          float weight = PairY.weight(routingWeights, pair, mode);
+          int columns = PairUnit.step(item, mode);
+          int[] unit = new int[PairUnit.INTS];
+          float[] bNext = new float[4 * PairUnit.BATCH];
           for (int first = item[PairItem.FIRST]; first < item[PairItem.END]; first += columns) {
-            if (first > item[PairItem.FIRST]) {
-              PairUnit.open(unit, item, sizes, first, columns, mode);
-              PairUnit.find(unit, item, 0, tid);
-              PairUnit.readHalves(poolB, bNext, unit);
-            }
+            PairUnit.open(unit, item, sizes, first, columns, mode);
+            PairUnit.find(unit, item, 0, tid);
+            PairUnit.readHalves(poolB, bNext, unit);
+            int atHand = unit[PairUnit.COLUMNS];
             float[] old = new float[4];
-            if (PairMode.has(mode, PairMode.NARROW_Y)) {
-              PairY.readHalves(
-                  sizes, yWords, old, pair, first, unit[PairUnit.COLUMNS], tid, THREADS, mode);
-            } else {
-              PairY.read(sizes, y, old, pair, first, unit[PairUnit.COLUMNS], tid, THREADS, mode);
-            }
+            PairY.read(sizes, y, yWords, old, pair, first, atHand, tid, mode);
             float[] sums = new float[4];
             OneShotSums.clear(sums, 1);
-            for (int i = 0; i < unit[PairUnit.ALL_BATCHES]; i++) {
+            int ofUnits = unit[PairUnit.ALL_BATCHES];
+            for (int i = 0; i < ofUnits; i++) {
               float[] now = new float[4 * PairUnit.BATCH];
               for (int j = 0; j < 4 * PairUnit.BATCH; j++) {
                 now[j] = bNext[j];
@@ -503,44 +387,20 @@ public final class PairKernels {
             float[] values = new float[4];
             for (int i = 0; i < 4; i++) {
               values[i] = 0.0f;
-              if (PairY.has(i, unit[PairUnit.COLUMNS], tid, THREADS, mode)) {
+              if (PairY.has(i, atHand, tid, THREADS, mode)) {
                 int column = PairY.column(i, tid, THREADS, mode);
+                int end = PairUnit.end(unit, mode);
+                int stride = PairUnit.stride(unit, mode);
                 float sum = 0.0f;
-                for (int j = PairUnit.from(unit, column, i >> 1, mode);
-                    j < PairUnit.end(unit, mode);
-                    j += PairUnit.stride(unit, mode)) {
+                for (int j = PairUnit.from(unit, column, i >> 1, mode); j < end; j += stride) {
                   sum += chip[j];
                 }
                 values[i] =
                     old[i] + weight * PairY.covered(item, sizes, sum, first + column, i, mode);
               }
             }
-            if (PairMode.has(mode, PairMode.NARROW_Y)) {
-              PairY.writeHalves(
-                  item,
-                  sizes,
-                  yWords,
-                  outWords,
-                  values,
-                  pair,
-                  first,
-                  unit[PairUnit.COLUMNS],
-                  tid,
-                  mode);
-            } else {
-              PairY.write(
-                  item,
-                  sizes,
-                  y,
-                  out,
-                  values,
-                  pair,
-                  first,
-                  unit[PairUnit.COLUMNS],
-                  tid,
-                  THREADS,
-                  mode);
-            }
+            PairY.write(
+                item, sizes, y, yWords, out, outWords, values, pair, first, atHand, tid, mode);
             ctx.localBarrier();
           }
         }

@@ -8,9 +8,6 @@ import uk.ac.manchester.tornado.api.KernelContext;
  * chip.
  */
 final class PairSums {
-  /** Sums of the warps, of eight ranks each. */
-  static final int FLOATS = 8 * PairKernels.THREADS / 32;
-
   private PairSums() {}
 
   /** The sum over the lanes that have a lane's ranks; right in the first two. */
@@ -29,14 +26,30 @@ final class PairSums {
     return sum;
   }
 
-  /** Where the sum of one of a lane's four ranks goes. */
-  static int to(int i, int tid) {
-    return 8 * (tid >> 5) + 4 * (tid & 1) + i;
-  }
-
-  /** Where the first of the sums of a thread's rank lies, 8 from each to the next. */
-  static int from(int[] item, int tid) {
-    return 8 * (tid >> 3) * PairA.rowStep(item) + (tid & 7);
+  /**
+   * Adds up the sums of the lanes by shuffles, and those of the warps of a tile in local memory.
+   *
+   * @param own a lane's sums of four ranks
+   * @return the sum of the thread's rank; any number if it has none
+   */
+  static float meet(KernelContext ctx, float[] own, int[] item, int tid) {
+    float[] ofWarps = ctx.allocateFloatLocalArray(PairKernels.THREADS / 4);
+    for (int i = 0; i < 4; i++) {
+      float sum = overLanes(ctx, own[i]);
+      if ((tid & 31) < 2) {
+        ofWarps[8 * (tid >> 5) + 4 * (tid & 1) + i] = sum;
+      }
+    }
+    ctx.localBarrier();
+    float sum = 0.0f;
+    if (tid < (8 << item[PairItem.TILE_SHIFT])) {
+      int warps = PairA.rowStep(item);
+      int from = 8 * (tid >> 3) * warps + (tid & 7);
+      for (int i = 0; i < warps; i++) {
+        sum += ofWarps[from + 8 * i];
+      }
+    }
+    return sum;
   }
 
   /** The stacked rank that a thread adds up in a pass; -1 if there is none. */

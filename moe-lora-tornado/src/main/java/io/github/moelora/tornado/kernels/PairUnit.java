@@ -95,14 +95,15 @@ final class PairUnit {
     unit[WIDTH] = each * columns;
     unit[SOURCE] = PairItem.source(sizes, first, 0, mode);
     unit[SOURCE_OF_UPS] = PairItem.source(sizes, first, each == 1 ? 1 : 0, mode);
-    unit[END] = 0;
-    add(unit, 0, unit[SOURCE], item[PairItem.FIRST0], item[PairItem.END0]);
-    add(unit, 1, unit[SOURCE], item[PairItem.FIRST1], item[PairItem.END1]);
+    add(unit, 0, 0, unit[SOURCE], item[PairItem.FIRST0], item[PairItem.END0]);
+    add(unit, 1, unit[END], unit[SOURCE], item[PairItem.FIRST1], item[PairItem.END1]);
     unit[END + 2] = unit[END + 1];
     unit[END + 3] = unit[END + 1];
+    unit[GROUP + 2] = 0;
+    unit[GROUP + 3] = 0;
     if (apart) {
-      add(unit, 2, unit[SOURCE_OF_UPS], item[PairItem.FIRST0], item[PairItem.END0]);
-      add(unit, 3, unit[SOURCE_OF_UPS], item[PairItem.FIRST1], item[PairItem.END1]);
+      add(unit, 2, unit[END + 1], unit[SOURCE_OF_UPS], item[PairItem.FIRST0], item[PairItem.END0]);
+      add(unit, 3, unit[END + 2], unit[SOURCE_OF_UPS], item[PairItem.FIRST1], item[PairItem.END1]);
     }
     int ranks = Math.max(item[PairItem.RANK0], item[PairItem.RANK1]);
     int shift = ranks > 32 ? 2 : ranks > 16 ? 1 : 0;
@@ -110,22 +111,23 @@ final class PairUnit {
     int perShare = perShare(ranks, shift);
     unit[BATCH_SHIFT] = perShare > 64 ? 3 : perShare > 32 ? 2 : perShare > 16 ? 1 : 0;
     int units = unit[END + 3] << shift;
-    unit[ALL_BATCHES] = (units + WARPS - 1) / WARPS << unit[BATCH_SHIFT];
+    unit[ALL_BATCHES] = ((units + WARPS - 1) / WARPS) << unit[BATCH_SHIFT];
   }
 
   /** Adds a list after the one before. */
-  private static void add(int[] unit, int list, int source, int firstColumn, int endColumn) {
-    int start = list == 0 ? 0 : unit[END + Math.max(0, list - 1)];
+  private static void add(
+      int[] unit, int list, int start, int source, int firstColumn, int endColumn) {
     int low = Math.max(source, firstColumn) - firstColumn;
     int high = Math.min(source + unit[WIDTH], endColumn) - firstColumn;
-    int groups = high > low ? ((high + PackedLayout.GROUP - 1) >> 5) - (low >> 5) : 0;
+    int groups = ((high + PackedLayout.GROUP - 1) >> 5) - (low >> 5);
+    groups = high > low ? groups : 0;
     unit[END + list] = start + groups;
     unit[GROUP + list] = (low >> 5) - start;
   }
 
   /** Ranks of a unit, a multiple of four. */
   private static int perShare(int ranks, int shift) {
-    return (ranks + (4 << shift) - 1) >> (2 + shift) << 2;
+    return ((ranks + (4 << shift) - 1) >> (2 + shift)) << 2;
   }
 
   /** Finds a warp's batch; the last one again where there is none. */
@@ -136,26 +138,21 @@ final class PairUnit {
     int share = shared & ((1 << unit[SHARE_SHIFT]) - 1);
     int last = Math.max(0, unit[END + 3] - 1);
     int number = Math.min(shared >> unit[SHARE_SHIFT], last);
-    int group = number + unit[GROUP];
-    int slice = 0;
-    int ups = 0;
-    if (number >= unit[END]) {
-      group = number + unit[GROUP + 1];
-      slice = 1;
-    }
-    if (number >= unit[END + 1]) {
-      group = number + unit[GROUP + 2];
-      slice = 0;
-      ups = 1;
-    }
-    if (number >= unit[END + 2]) {
-      group = number + unit[GROUP + 3];
-      slice = 1;
-      ups = 1;
-    }
-    int rank = slice == 0 ? item[PairItem.RANK0] : item[PairItem.RANK1];
-    int first = slice == 0 ? item[PairItem.FIRST0] : item[PairItem.FIRST1];
-    int b = slice == 0 ? item[PairItem.B0] : item[PairItem.B1];
+    int afterFirst = number < unit[END] ? 0 : 1;
+    int ups = number < unit[END + 1] ? 0 : 1;
+    int afterThird = number < unit[END + 2] ? 0 : 1;
+    int slice = afterFirst - ups + afterThird;
+    int group0 = unit[GROUP];
+    int group1 = unit[GROUP + 1];
+    int group2 = unit[GROUP + 2];
+    int group3 = unit[GROUP + 3];
+    int group =
+        number + (ups == 0 ? (slice == 0 ? group0 : group1) : (slice == 0 ? group2 : group3));
+    int rank0 = item[PairItem.RANK0];
+    int rank1 = item[PairItem.RANK1];
+    int rank = slice == 0 ? rank0 : rank1;
+    int first = item[PairItem.FIRST0] + slice * (item[PairItem.FIRST1] - item[PairItem.FIRST0]);
+    int b = item[PairItem.B0] + slice * (item[PairItem.B1] - item[PairItem.B0]);
     int tile = (tid & 31) >> 3;
     int perShare = perShare(rank, unit[SHARE_SHIFT]);
     int inShare = (batch - (round << unit[BATCH_SHIFT])) * 4 * BATCH + ((tid >> 1) & 3);
@@ -164,12 +161,13 @@ final class PairUnit {
     unit[LONG] = unit[END + 3] > 0 ? at : 0;
     unit[RANK] = share * perShare + inShare;
     unit[END_RANK] = Math.min(rank, (share + 1) * perShare);
-    unit[Z] = slice == 0 ? 0 : item[PairItem.RANK0];
+    unit[Z] = slice * rank0;
     unit[UPS] = ups;
-    int source = ups == 0 ? unit[SOURCE] : unit[SOURCE_OF_UPS];
-    unit[COLUMN] = 32 * group + tile + 16 * (tid & 1) + first - source;
+    int source = unit[SOURCE] + ups * (unit[SOURCE_OF_UPS] - unit[SOURCE]);
+    int column = 32 * group + tile + 16 * (tid & 1) + first - source;
     // a warp beyond the last unit writes nothing
-    unit[COLUMN] = number < shared >> unit[SHARE_SHIFT] ? unit[WIDTH] : unit[COLUMN];
+    int width = unit[WIDTH];
+    unit[COLUMN] = number < (shared >> unit[SHARE_SHIFT]) ? width : column;
   }
 
   /** A lane's rank number {@code i} of the batch, or the slice's last where there is none. */
@@ -200,13 +198,14 @@ final class PairUnit {
   static void findZ(int[] unit, int[] at, int none) {
     for (int i = 0; i < BATCH; i++) {
       int rank = unit[RANK] + 4 * i;
-      at[i] = rank < unit[END_RANK] ? unit[Z] + rank : none;
+      int own = unit[Z] + rank;
+      at[i] = rank < unit[END_RANK] ? own : none;
     }
   }
 
   /** Whether a batch is the last of its unit. */
   static boolean ends(int[] unit, int index) {
-    return (index + 1) >> unit[BATCH_SHIFT] > index >> unit[BATCH_SHIFT];
+    return ((index + 1) >> unit[BATCH_SHIFT]) > (index >> unit[BATCH_SHIFT]);
   }
 
   /**
@@ -220,11 +219,10 @@ final class PairUnit {
     int from = share * stride(unit, mode) + unit[UPS] * unit[COLUMNS];
     for (int i = 0; i < 4; i++) {
       int column = unit[COLUMN] + 4 * i;
-      int width = (tid & 6) == 0 ? unit[WIDTH] : 0;
-      at[i] = -1;
-      if (column >= 0 && column < width) {
-        at[i] = from + column;
-      }
+      // the lanes whose ranks are the first of four have the sums
+      int outside = Math.min(Math.min(column, unit[WIDTH] - 1 - column), -(tid & 6));
+      int own = from + column;
+      at[i] = outside < 0 ? -1 : own;
     }
   }
 

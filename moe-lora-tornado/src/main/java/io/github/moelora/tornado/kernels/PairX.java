@@ -16,16 +16,6 @@ final class PairX {
 
   private PairX() {}
 
-  /** Whether one segment holds all of H. */
-  static boolean fits(int[] item) {
-    return item[PairItem.WIDTH] <= FLOATS;
-  }
-
-  /** First element of H of the segment that a batch of A begins. */
-  static int first(int[] item, int index, int batch) {
-    return 16 * index * batch * PairA.rowStep(item);
-  }
-
   /** Reads a thread's elements, 0 beyond H: in float32, or in words of two bfloat16. */
   static void readWords(
       FloatArray x, IntArray words, float[] own, int[] item, int first, int tid, int mode) {

@@ -83,8 +83,43 @@ final class PairY {
     }
   }
 
-  /** {@link #read} of bfloat16. */
-  static void readWords(
+  /** {@link #read} of float32 or bfloat16. */
+  static void read(
+      IntArray sizes,
+      FloatArray y,
+      IntArray words,
+      float[] old,
+      int pair,
+      int first,
+      int columns,
+      int tid,
+      int mode) {
+    if (isNarrow(mode)) {
+      readWords(sizes, words, old, pair, first, columns, tid, mode);
+    } else {
+      read(sizes, y, old, pair, first, columns, tid, PairKernels.THREADS, mode);
+    }
+  }
+
+  /** {@link #read} of float32 or float16. */
+  static void read(
+      IntArray sizes,
+      FloatArray y,
+      HalfFloatArray halves,
+      float[] old,
+      int pair,
+      int first,
+      int columns,
+      int tid,
+      int mode) {
+    if (isNarrow(mode)) {
+      readHalves(sizes, halves, old, pair, first, columns, tid, mode);
+    } else {
+      read(sizes, y, old, pair, first, columns, tid, PairKernels.THREADS, mode);
+    }
+  }
+
+  private static void readWords(
       IntArray sizes,
       IntArray y,
       float[] old,
@@ -92,19 +127,17 @@ final class PairY {
       int first,
       int columns,
       int tid,
-      int threads,
       int mode) {
     for (int i = 0; i < 4; i++) {
       old[i] = 0.0f;
-      if (reads(mode) && has(i, columns, tid, threads, mode)) {
-        int at = at(sizes, pair, first + column(i, tid, threads, mode), i >> 1, mode);
+      if (reads(mode) && has(i, columns, tid, PairKernels.THREADS, mode)) {
+        int at = at(sizes, pair, first + column(i, tid, PairKernels.THREADS, mode), i >> 1, mode);
         old[i] = BFloat16.bf16ToFloat((short) (y.get(at >> 1) >>> ((at & 1) << 4)));
       }
     }
   }
 
-  /** {@link #read} of float16. */
-  static void readHalves(
+  private static void readHalves(
       IntArray sizes,
       HalfFloatArray y,
       float[] old,
@@ -112,12 +145,11 @@ final class PairY {
       int first,
       int columns,
       int tid,
-      int threads,
       int mode) {
     for (int i = 0; i < 4; i++) {
       old[i] = 0.0f;
-      if (reads(mode) && has(i, columns, tid, threads, mode)) {
-        int at = at(sizes, pair, first + column(i, tid, threads, mode), i >> 1, mode);
+      if (reads(mode) && has(i, columns, tid, PairKernels.THREADS, mode)) {
+        int at = at(sizes, pair, first + column(i, tid, PairKernels.THREADS, mode), i >> 1, mode);
         old[i] = y.get(at).getFloat32();
       }
     }
@@ -130,8 +162,8 @@ final class PairY {
 
   /** The slices' share of a thread's value number {@code i}: 0 without a slice. */
   static float covered(int[] item, IntArray sizes, float sum, int column, int i, int mode) {
-    int source = PairItem.source(sizes, column, i >> 1, mode);
-    return PairItem.covers(item, source) ? sum : 0.0f;
+    boolean covers = PairItem.covers(item, PairItem.source(sizes, column, i >> 1, mode));
+    return covers ? sum : 0.0f;
   }
 
   /**
@@ -165,8 +197,50 @@ final class PairY {
     }
   }
 
-  /** {@link #write} of two values of bfloat16, which have one slice or none. */
-  static void writeWords(
+  /** {@link #write} of float32 or bfloat16. */
+  static void write(
+      int[] item,
+      IntArray sizes,
+      FloatArray y,
+      IntArray words,
+      FloatArray out,
+      IntArray outWords,
+      float[] values,
+      int pair,
+      int first,
+      int columns,
+      int tid,
+      int mode) {
+    if (isNarrow(mode)) {
+      writeWords(item, sizes, words, outWords, values, pair, first, columns, tid, mode);
+    } else {
+      write(item, sizes, y, out, values, pair, first, columns, tid, PairKernels.THREADS, mode);
+    }
+  }
+
+  /** {@link #write} of float32 or float16. */
+  static void write(
+      int[] item,
+      IntArray sizes,
+      FloatArray y,
+      HalfFloatArray halves,
+      FloatArray out,
+      HalfFloatArray outHalves,
+      float[] values,
+      int pair,
+      int first,
+      int columns,
+      int tid,
+      int mode) {
+    if (isNarrow(mode)) {
+      writeHalves(item, sizes, halves, outHalves, values, pair, first, columns, tid, mode);
+    } else {
+      write(item, sizes, y, out, values, pair, first, columns, tid, PairKernels.THREADS, mode);
+    }
+  }
+
+  /** Stores a thread's two values of bfloat16, which have one slice or none. */
+  private static void writeWords(
       int[] item,
       IntArray sizes,
       IntArray y,
@@ -191,7 +265,7 @@ final class PairY {
   }
 
   /** {@link #writeWords} of float16. */
-  static void writeHalves(
+  private static void writeHalves(
       int[] item,
       IntArray sizes,
       HalfFloatArray y,
