@@ -106,7 +106,9 @@ final class PairItem {
     int target = sizes.get(Sizes.TARGET_ITEMS);
     int parts = 1;
     if (!PairMode.has(mode, PairMode.ACTIVATED)) {
-      parts = Math.min(slices.get(SliceTable.MOST_SLICES), (columns & 3) == 0 ? 2 : 1);
+      // 0 in a table in which nothing was ever entered
+      int slicesOfSite = Math.max(1, slices.get(SliceTable.MOST_SLICES));
+      parts = Math.min(slicesOfSite, (columns & 3) == 0 ? 2 : 1);
     }
     int perPart = columns / parts;
     int wanted = Math.max(1, target / Math.max(1, rows * parts));
