@@ -16,6 +16,7 @@ import java.util.List;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
+import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 
 /**
  * Weights for the plain loops, as float32: of each expert and slice A {@code [R, H]}, then B {@code
@@ -71,6 +72,7 @@ public final class FloatWeights implements ProjectionWeights {
     return DeviceBytes.array(size, Float.BYTES)
         .plus(DeviceBytes.array(PoolSizes.staged(size, site.config().slots()), Float.BYTES))
         .plus(SlotPools.bytes(1))
+        .plus(DeviceBytes.array(1, Float.BYTES))
         .plus(SliceTable.bytes(site.config()));
   }
 
@@ -104,20 +106,51 @@ public final class FloatWeights implements ProjectionWeights {
   }
 
   @Override
+  public Object[] pools() {
+    return new Object[] {pool};
+  }
+
+  @Override
   public TaskGraph uploadGraph() {
+    TaskGraph graph =
+        new TaskGraph(uploadName())
+            .transferToDevice(
+                DataTransferMode.EVERY_EXECUTION,
+                staging,
+                range(),
+                moves(),
+                table.slices(),
+                table.scales())
+            // room alone: the pool lives on the device
+            .transferToDevice(DataTransferMode.UNDER_DEMAND, pool);
+    return appendStores(graph).persistOnDevice(resident());
+  }
+
+  @Override
+  public TaskGraph tableGraph() {
+    FloatArray nothing = new FloatArray(1);
+    IntArray nowhere = slots.nowhere();
     return new TaskGraph(uploadName())
-        .transferToDevice(
-            DataTransferMode.EVERY_EXECUTION,
-            staging,
-            range(),
-            moves(),
-            table.slices(),
-            table.scales())
-        // room alone: the pool lives on the device
+        .transferToDevice(DataTransferMode.EVERY_EXECUTION, table.slices(), table.scales())
+        .transferToDevice(DataTransferMode.FIRST_EXECUTION, nothing, nowhere)
         .transferToDevice(DataTransferMode.UNDER_DEMAND, pool)
-        .task("lift", PoolMoves::liftFloats, pool, moves(), staging)
-        .task("store", FloatLoops::storeSlot, staging, range(), pool)
+        // only what tasks take gets room on the device
+        .task("room", FloatLoops::storeSlot, nothing, nowhere, pool)
         .persistOnDevice(resident());
+  }
+
+  @Override
+  public TaskGraph pieceGraph() {
+    return appendStores(
+        new TaskGraph(pieceName())
+            .transferToDevice(DataTransferMode.EVERY_EXECUTION, staging, range(), moves())
+            .transferToDevice(DataTransferMode.UNDER_DEMAND, pool));
+  }
+
+  private TaskGraph appendStores(TaskGraph graph) {
+    return graph
+        .task("lift", PoolMoves::liftFloats, pool, moves(), staging)
+        .task("store", FloatLoops::storeSlot, staging, range(), pool);
   }
 
   @Override

@@ -100,6 +100,7 @@ public final class PackedWeights implements ProjectionWeights {
         .plus(DeviceBytes.array(stagedA(site.config(), sizeA), Long.BYTES))
         .plus(DeviceBytes.array(stagedB(site.config(), sizeB), Long.BYTES))
         .plus(SlotPools.bytes(2))
+        .plus(DeviceBytes.array(1, Long.BYTES))
         .plus(SliceTable.bytes(config));
   }
 
@@ -164,23 +165,56 @@ public final class PackedWeights implements ProjectionWeights {
   }
 
   @Override
+  public Object[] pools() {
+    return new Object[] {poolA, poolB};
+  }
+
+  @Override
   public TaskGraph uploadGraph() {
+    TaskGraph graph =
+        new TaskGraph(uploadName())
+            .transferToDevice(
+                DataTransferMode.EVERY_EXECUTION,
+                staging.a(),
+                staging.b(),
+                range(),
+                moves(),
+                table.slices(),
+                table.scales())
+            // room alone: the pools live on the device
+            .transferToDevice(DataTransferMode.UNDER_DEMAND, poolA, poolB);
+    return appendStores(graph).persistOnDevice(resident());
+  }
+
+  @Override
+  public TaskGraph tableGraph() {
+    LongArray nothing = new LongArray(1);
+    IntArray nowhere = slots.nowhere();
     return new TaskGraph(uploadName())
-        .transferToDevice(
-            DataTransferMode.EVERY_EXECUTION,
-            staging.a(),
-            staging.b(),
-            range(),
-            moves(),
-            table.slices(),
-            table.scales())
-        // room alone: the pools live on the device
+        .transferToDevice(DataTransferMode.EVERY_EXECUTION, table.slices(), table.scales())
+        .transferToDevice(DataTransferMode.FIRST_EXECUTION, nothing, nowhere)
         .transferToDevice(DataTransferMode.UNDER_DEMAND, poolA, poolB)
+        // only what tasks take gets room on the device
+        .task("roomA", PackedLoops::store, nothing, nowhere, poolA, 0)
+        .task("roomB", PackedLoops::store, nothing, nowhere, poolB, SlotPools.INTS)
+        .persistOnDevice(resident());
+  }
+
+  @Override
+  public TaskGraph pieceGraph() {
+    return appendStores(
+        new TaskGraph(pieceName())
+            .transferToDevice(
+                DataTransferMode.EVERY_EXECUTION, staging.a(), staging.b(), range(), moves())
+            .transferToDevice(DataTransferMode.UNDER_DEMAND, poolA, poolB));
+  }
+
+  private TaskGraph appendStores(TaskGraph graph) {
+    return graph
         .task("liftA", PoolMoves::lift, poolA, moves(), staging.a(), 0)
         .task("liftB", PoolMoves::lift, poolB, moves(), staging.b(), SlotPools.INTS)
         .task("storeA", PackedLoops::store, staging.a(), range(), poolA, 0)
-        .task("storeB", PackedLoops::store, staging.b(), range(), poolB, SlotPools.INTS)
-        .persistOnDevice(resident());
+        .task("storeB", PackedLoops::store, staging.b(), range(), poolB, SlotPools.INTS);
   }
 
   @Override
