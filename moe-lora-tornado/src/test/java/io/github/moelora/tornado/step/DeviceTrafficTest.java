@@ -98,7 +98,7 @@ class DeviceTrafficTest {
     Traffic withMany = traffic(model, many, type);
     long tableBytes = (SliceTable.INTS + LoraAdapter.MAX_SLICES) * 4L * experts;
     assertThat(withMany.executions()).isEqualTo(withFew.executions()).isGreaterThan(4);
-    assertThat(withMany.swap() - withFew.swap()).isEqualTo(2 * (many - few) * tableBytes);
+    assertThat(withMany.swap() - withFew.swap()).isEqualTo(2 * tableBytes * (many - few));
     assertThat(withMany.run()).isEqualTo(withFew.run());
     // A and B of two slices, then of one
     long elements = (long) RANK * experts * (2 * 192 + 2 * 128 + 128 + 192);
@@ -106,7 +106,7 @@ class DeviceTrafficTest {
     long weights = elements * (narrow ? type.bytes() : Float.BYTES);
     // arrays' headers, and where a piece belongs
     long small = 4096;
-    assertThat(withFew.swap() - 2 * few * tableBytes)
+    assertThat(withFew.swap() - 2 * tableBytes * few)
         .isBetween(weights, weights + weights / 8 + withFew.executions() * small);
   }
 
