@@ -46,15 +46,18 @@ record LoadRun(
   /**
    * What came of it, without the warm-up.
    *
+   * @param stepSeconds time within steps, so without waiting for requests
    * @param acquireNanos times from request to lease, ascending
    * @param heapGrowth bytes of live heap at the end less those after the warm-up
    * @param residentGrowth bytes of the process's memory at the end less those after the warm-up, -1
    *     where the system does not tell
+   * @param flight what Flight Recorder told
    * @param batches for each step from the first of the warm-up on, the adapters of its tokens;
    *     empty where results are checked
    */
   record Result(
       double seconds,
+      double stepSeconds,
       long steps,
       long tokens,
       long elements,
@@ -62,6 +65,7 @@ record LoadRun(
       CacheStats stats,
       long heapGrowth,
       long residentGrowth,
+      Flight.Times flight,
       List<int[]> batches) {
     double stepsPerSecond() {
       return steps / seconds;
@@ -135,13 +139,20 @@ record LoadRun(
   }
 
   /**
+   * Time of the steps of another run.
+   *
+   * @param stepSeconds time within steps
+   */
+  record Replay(double seconds, double stepSeconds) {}
+
+  /**
    * Runs the steps of another run once more, with all adapters in slots before and none loaded
    * beside.
    *
    * @param batches of the other run, its warm-up included
-   * @return steps per second after the warm-up
+   * @return what they took after the warm-up
    */
-  double replay(LoadAdapters adapters, List<int[]> batches, Length length) {
+  Replay replay(LoadAdapters adapters, List<int[]> batches, Length length) {
     try (MoeLora lora = MoeLora.open(config, backend);
         Engine engine = new Engine(lora, null, 1)) {
       int[] slots = new int[config.slots()];
@@ -151,9 +162,11 @@ record LoadRun(
       }
       engine.warmUp(slots);
       engine.replay(batches.subList(0, length.warmupSteps()));
+      double firstStepSeconds = engine.stepSeconds();
       long start = System.nanoTime();
       engine.replay(batches.subList(length.warmupSteps(), length.warmupSteps() + length.steps()));
-      return length.steps() / ((System.nanoTime() - start) / 1e9);
+      double seconds = (System.nanoTime() - start) / 1e9;
+      return new Replay(seconds, engine.stepSeconds() - firstStepSeconds);
     }
   }
 
@@ -177,13 +190,24 @@ record LoadRun(
     times.clear();
     long firstTokens = engine.tokens();
     long firstElements = engine.elements();
-    long start = System.nanoTime();
-    advance(engine, length.warmupSteps() + length.steps(), clients);
-    double seconds = (System.nanoTime() - start) / 1e9;
+    double firstStepSeconds = engine.stepSeconds();
+    double seconds;
+    Flight.Times flight = Flight.Times.NONE;
+    int end = length.warmupSteps() + length.steps();
+    if (Flight.isPresent()) {
+      try (Flight recording = Flight.start()) {
+        seconds = time(engine, end, clients);
+        flight = recording.stop();
+      }
+    } else {
+      seconds = time(engine, end, clients);
+    }
+    double stepSeconds = engine.stepSeconds() - firstStepSeconds;
     long[] acquireNanos = times.sorted();
     long endResident = residentBytes();
     return new Result(
         seconds,
+        stepSeconds,
         length.steps(),
         engine.tokens() - firstTokens,
         engine.elements() - firstElements,
@@ -191,7 +215,16 @@ record LoadRun(
         cache.stats(),
         liveHeap() - heap,
         resident < 0 ? -1 : endResident - resident,
+        flight,
         List.copyOf(engine.adaptersOfSteps()));
+  }
+
+  /** Seconds until an engine has done so many steps. */
+  private static double time(Engine engine, long steps, List<Future<?>> clients)
+      throws InterruptedException, ExecutionException {
+    long start = System.nanoTime();
+    advance(engine, steps, clients);
+    return (System.nanoTime() - start) / 1e9;
   }
 
   private static void advance(Engine engine, long steps, List<Future<?>> clients)

@@ -202,7 +202,7 @@ public final class ServingLoad implements Callable<Integer> {
     int few = 4 * slots;
     LoadRun.Result resident = run(model, files, few, few, false, timedSteps);
     LoadRun.Result cached = run(model, files, slots, few, false, timedSteps);
-    double again =
+    LoadRun.Replay again =
         loadRun(config(model, few), few, files, false)
             .replay(files, cached.batches(), length(timedSteps));
     out.printf(
@@ -222,9 +222,40 @@ public final class ServingLoad implements Callable<Integer> {
         cached.stepsPerSecond() / resident.stepsPerSecond());
     out.printf(
         Locale.ROOT,
-        "  the same steps with all adapters resident: %.0f steps/s; beside loads %.3f of that%n",
-        again,
-        cached.stepsPerSecond() / again);
+        "  the same steps with all adapters resident: %.0f steps/s; beside loads %.3f of that,"
+            + " %.3f within steps%n",
+        timedSteps / again.seconds(),
+        again.seconds() / cached.seconds(),
+        again.stepSeconds() / cached.stepSeconds());
+    printLoads(out, cached);
+  }
+
+  /** Where the rest is lost. */
+  private static void printLoads(PrintWriter out, LoadRun.Result result) {
+    Flight.Times flight = result.flight();
+    int loads = flight.loads().count();
+    if (loads == 0) {
+      return;
+    }
+    out.printf(
+        Locale.ROOT,
+        "  loads: %.1f/s, each %.1f ms (p99 %.1f); the device was theirs %.1f times a load, %.3f ms"
+            + " in all a load (one: p99 %.3f)%n",
+        loads / result.seconds(),
+        flight.loads().sum() / 1e6 / loads,
+        flight.loads().p99() / 1e6,
+        (double) flight.holds().count() / loads,
+        flight.holds().sum() / 1e6 / loads,
+        flight.holds().p99() / 1e6);
+    out.printf(
+        Locale.ROOT,
+        "  of %.0f ms, %.0f in steps: runs waited %.1f ms for the device (one: p99 %.3f), garbage"
+            + " collector paused %.1f ms%n",
+        1e3 * result.seconds(),
+        1e3 * result.stepSeconds(),
+        flight.waits().sum() / 1e6,
+        flight.waits().p99() / 1e6,
+        flight.pauses().sum() / 1e6);
   }
 
   private static void printTimes(PrintWriter out, String name, LoadRun.Result result) {

@@ -118,7 +118,7 @@ final class OwnGraphs implements SlotStore {
   }
 
   private void inTurn(Runnable action) {
-    turn.lock();
+    DeviceRecords.await(turn);
     try {
       requireWorking();
       action.run();

@@ -2,6 +2,7 @@ package io.github.moelora.tornado.step;
 
 import io.github.moelora.tornado.device.ChosenDevice;
 import io.github.moelora.tornado.device.FirstUse;
+import io.github.moelora.tornado.device.HostPins;
 import io.github.moelora.tornado.device.PinnedArrays;
 import io.github.moelora.tornado.layout.DeviceBytes;
 import io.github.moelora.tornado.weights.ProjectionWeights;
@@ -25,6 +26,7 @@ final class PieceUpload implements AutoCloseable {
   private final ImmutableTaskGraph graph;
   private final ChosenDevice device;
   private final TornadoExecutionPlan plan;
+  private final HostPins pins;
   private boolean compiled;
   private boolean used;
   private Consumer<TornadoProfilerResult> profile = result -> {};
@@ -33,6 +35,7 @@ final class PieceUpload implements AutoCloseable {
     this.owner = owner;
     this.device = device;
     handles = owner.handles();
+    pins = HostPins.of(device.device());
     graph = handles.pieceGraph().snapshot();
     plan = new TornadoExecutionPlan(graph);
     device.use(plan);
@@ -63,7 +66,11 @@ final class PieceUpload implements AutoCloseable {
       FirstUse.beside(this::execute);
     } else {
       used = true;
-      FirstUse.run(this::execute);
+      FirstUse.run(
+          () -> {
+            execute();
+            owner.stagings().forEach(pins::pin);
+          });
       compiled = true;
     }
   }
@@ -86,6 +93,7 @@ final class PieceUpload implements AutoCloseable {
     // without a run there is no memory, and TornadoVM fails to free it
     if (used) {
       plan.freeDeviceMemory();
+      pins.close();
     }
   }
 }

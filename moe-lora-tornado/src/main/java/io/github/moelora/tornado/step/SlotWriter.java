@@ -110,11 +110,14 @@ final class SlotWriter {
   private void move(int index, ProjectionWeights.Packed packed) {
     turn.lock();
     try {
-      do {
-        store(stores::piece, index);
-        packed.stageNext();
-      } while (weights.get(index).isMoving());
-      store(stores::table, index);
+      DeviceRecords.hold(
+          () -> {
+            do {
+              store(stores::piece, index);
+              packed.stageNext();
+            } while (weights.get(index).isMoving());
+            store(stores::table, index);
+          });
     } catch (RuntimeException | Error e) {
       // before anybody else gets the device
       loss = e;
@@ -127,7 +130,7 @@ final class SlotWriter {
   private void storeTable(int index) {
     turn.lock();
     try {
-      store(stores::table, index);
+      DeviceRecords.hold(() -> store(stores::table, index));
     } catch (RuntimeException | Error e) {
       noteLoss(e);
       throw e;

@@ -17,6 +17,7 @@ import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 
 /**
  * Weights for the plain loops, as float32: of each expert and slice A {@code [R, H]}, then B {@code
@@ -103,6 +104,11 @@ public final class FloatWeights implements ProjectionWeights {
   @Override
   public Object[] resident() {
     return new Object[] {pool, table.slices(), table.scales()};
+  }
+
+  @Override
+  public List<TornadoNativeArray> stagings() {
+    return List.of(staging);
   }
 
   @Override

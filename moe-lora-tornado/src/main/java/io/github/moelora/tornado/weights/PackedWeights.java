@@ -165,6 +165,11 @@ public final class PackedWeights implements ProjectionWeights {
   }
 
   @Override
+  public List<TornadoNativeArray> stagings() {
+    return List.of(staging.a(), staging.b());
+  }
+
+  @Override
   public Object[] pools() {
     return new Object[] {poolA, poolB};
   }

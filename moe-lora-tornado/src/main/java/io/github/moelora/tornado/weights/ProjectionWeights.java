@@ -4,9 +4,11 @@ import io.github.moelora.LoraAdapter;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.Projection;
 import io.github.moelora.tornado.layout.SliceTable;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 
 /**
  * The weights of one projection of one layer, or of one dense module, for all slots: pools on the
@@ -76,6 +78,9 @@ public sealed interface ProjectionWeights permits FloatWeights, PackedWeights {
    * mapped to the real ones, it may run beside graphs that read other parts of the pools.
    */
   TaskGraph pieceGraph();
+
+  /** Where the next piece waits on the host. */
+  List<TornadoNativeArray> stagings();
 
   /** Arrays that stay on the device from graph to graph. */
   Object[] resident();
