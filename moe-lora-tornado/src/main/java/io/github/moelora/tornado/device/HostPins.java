@@ -11,12 +11,15 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.IdentityHashMap;
 import java.util.List;
+import java.util.NoSuchElementException;
 import java.util.Set;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 import uk.ac.manchester.tornado.api.common.TornadoDevice;
 import uk.ac.manchester.tornado.api.enums.TornadoVMBackendType;
+import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
+import uk.ac.manchester.tornado.api.types.arrays.LongArray;
 import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 
 /**
@@ -33,6 +36,9 @@ public final class HostPins implements AutoCloseable {
   private static final Logger LOG = LoggerFactory.getLogger(HostPins.class);
 
   private static final int SUCCESS = 0;
+
+  /** The driver pins whole pages, and may refuse to copy other arrays' part of one. */
+  private static final int PAGE = 4096;
 
   /** Pinned for all contexts. */
   private static final int PORTABLE = 1;
@@ -66,6 +72,25 @@ public final class HostPins implements AutoCloseable {
         wanted && allowed && cuda && !DeviceTraits.pinsHostMemory() ? Loaded.DRIVER : null);
   }
 
+  /** An array whose memory is in pages of its own, as {@link #pin} wants it. */
+  public static LongArray longs(int elements) {
+    return LongArray.fromSegmentShallow(pages((long) elements * Long.BYTES));
+  }
+
+  /** The same of floats. */
+  public static FloatArray floats(int elements) {
+    return FloatArray.fromSegmentShallow(pages((long) elements * Float.BYTES));
+  }
+
+  private static MemorySegment pages(long bytes) {
+    long needed = bytes + TornadoNativeArray.ARRAY_HEADER;
+    return Arena.ofAuto().allocate(wholePages(needed), PAGE).asSlice(0, needed);
+  }
+
+  private static long wholePages(long bytes) {
+    return Math.ceilDiv(bytes, (long) PAGE) * PAGE;
+  }
+
   @SuppressWarnings("restricted") // asked for by whoever enables native access
   private static @Nullable Driver load() {
     try {
@@ -81,7 +106,7 @@ public final class HostPins implements AutoCloseable {
           handle(library, "cuMemHostUnregister", pointer),
           handle(library, "cuCtxGetCurrent", pointer),
           handle(library, "cuCtxSetCurrent", pointer));
-    } catch (IllegalArgumentException e) {
+    } catch (IllegalArgumentException | NoSuchElementException e) {
       LOG.debug("host memory is not pinned: {}", e.toString());
       return null;
     }
@@ -94,18 +119,27 @@ public final class HostPins implements AutoCloseable {
             library.findOrThrow(name), FunctionDescriptor.of(ValueLayout.JAVA_INT, arguments));
   }
 
-  /** Pins an array, until {@link #close}; does nothing where that cannot be done. */
+  /**
+   * Pins an array, until {@link #close}; does nothing where that cannot be done.
+   *
+   * @param array of {@link #longs} or {@link #floats}
+   */
   public void pin(TornadoNativeArray array) {
+    MemorySegment memory = array.getSegmentWithHeader();
+    if (memory.address() % PAGE != 0) {
+      throw new IllegalArgumentException(
+          "array must begin at a page, got address %d".formatted(memory.address()));
+    }
     if (driver == null) {
       return;
     }
-    MemorySegment memory = array.getSegmentWithHeader();
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment current = arena.allocate(ValueLayout.ADDRESS);
       int error = (int) driver.getContext().invokeExact(current);
       if (error == SUCCESS) {
         context = current.get(ValueLayout.ADDRESS, 0);
-        error = (int) driver.register().invokeExact(memory, memory.byteSize(), PORTABLE);
+        error =
+            (int) driver.register().invokeExact(memory, wholePages(memory.byteSize()), PORTABLE);
       }
       if (error == SUCCESS) {
         pinned.add(array);

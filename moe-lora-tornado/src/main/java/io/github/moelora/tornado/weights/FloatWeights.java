@@ -4,6 +4,7 @@ import io.github.moelora.LoraAdapter;
 import io.github.moelora.LoraSlice;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.tornado.device.HostPins;
 import io.github.moelora.tornado.device.Rounding;
 import io.github.moelora.tornado.kernels.FloatLoops;
 import io.github.moelora.tornado.kernels.PoolMoves;
@@ -40,7 +41,7 @@ public final class FloatWeights implements ProjectionWeights {
     table = new SliceTable(config);
     int size = PoolSizes.floats(config, site.projection());
     pool = new FloatArray(size);
-    staging = new FloatArray(PoolSizes.staged(size, config.slots()));
+    staging = HostPins.floats(PoolSizes.staged(size, config.slots()));
     slots =
         new SlotPools(
             site,

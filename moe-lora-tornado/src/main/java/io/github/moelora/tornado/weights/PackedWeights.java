@@ -5,6 +5,7 @@ import io.github.moelora.LoraAdapter;
 import io.github.moelora.LoraSlice;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.Projection;
+import io.github.moelora.tornado.device.HostPins;
 import io.github.moelora.tornado.device.Rounding;
 import io.github.moelora.tornado.kernels.MmaExpand;
 import io.github.moelora.tornado.kernels.MmaShrink;
@@ -57,7 +58,7 @@ public final class PackedWeights implements ProjectionWeights {
     poolA = new LongArray(sizeA);
     poolB = new LongArray(sizeB);
     staging =
-        new Staging(new LongArray(stagedA(config, sizeA)), new LongArray(stagedB(config, sizeB)));
+        new Staging(HostPins.longs(stagedA(config, sizeA)), HostPins.longs(stagedB(config, sizeB)));
     slots =
         new SlotPools(
             site,
