@@ -3,14 +3,15 @@ package io.github.moelora.serving;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Instant;
 import java.util.List;
 import jdk.jfr.Recording;
 import jdk.jfr.consumer.RecordedEvent;
 import jdk.jfr.consumer.RecordingFile;
 
 /**
- * A recording of what Flight Recorder tells of loads beside steps; of nothing on a runtime image
- * without the module jdk.jfr.
+ * A recording of what Flight Recorder tells of loads beside steps. It goes on through all runs that
+ * are compared, so that it costs them the same.
  */
 final class Flight implements AutoCloseable {
   private static final String LOAD = "io.github.moelora.AdapterLoad";
@@ -52,10 +53,7 @@ final class Flight implements AutoCloseable {
    * @param waits of runs for the device
    * @param pauses of the garbage collector
    */
-  record Times(Durations loads, Durations holds, Durations waits, Durations pauses) {
-    static final Times NONE =
-        new Times(Durations.NONE, Durations.NONE, Durations.NONE, Durations.NONE);
-  }
+  record Times(Durations loads, Durations holds, Durations waits, Durations pauses) {}
 
   private final Recording recording = new Recording();
 
@@ -66,7 +64,7 @@ final class Flight implements AutoCloseable {
     recording.start();
   }
 
-  /** Whether events can be recorded. */
+  /** Whether there is a recorder: a runtime image may be without the module jdk.jfr. */
   static boolean isPresent() {
     return ModuleLayer.boot().findModule("jdk.jfr").isPresent();
   }
@@ -76,13 +74,16 @@ final class Flight implements AutoCloseable {
     return new Flight();
   }
 
-  /** Ends the recording. */
-  Times stop() throws IOException {
-    recording.stop();
+  /** What happened between two times. */
+  Times times(Instant begin, Instant end) throws IOException {
     Path file = Files.createTempFile("serving-load", ".jfr");
     try {
       recording.dump(file);
-      List<RecordedEvent> events = RecordingFile.readAllEvents(file);
+      List<RecordedEvent> events =
+          RecordingFile.readAllEvents(file).stream()
+              .filter(event -> !event.getStartTime().isBefore(begin))
+              .filter(event -> !event.getEndTime().isAfter(end))
+              .toList();
       return new Times(
           Durations.of(events, LOAD),
           Durations.of(events, HOLD),

@@ -11,6 +11,7 @@ import io.github.moelora.cache.Lease;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -51,7 +52,6 @@ record LoadRun(
    * @param heapGrowth bytes of live heap at the end less those after the warm-up
    * @param residentGrowth bytes of the process's memory at the end less those after the warm-up, -1
    *     where the system does not tell
-   * @param flight what Flight Recorder told
    * @param batches for each step from the first of the warm-up on, the adapters of its tokens;
    *     empty where results are checked
    */
@@ -65,7 +65,8 @@ record LoadRun(
       CacheStats stats,
       long heapGrowth,
       long residentGrowth,
-      Flight.Times flight,
+      Instant begin,
+      Instant end,
       List<int[]> batches) {
     double stepsPerSecond() {
       return steps / seconds;
@@ -191,17 +192,11 @@ record LoadRun(
     long firstTokens = engine.tokens();
     long firstElements = engine.elements();
     double firstStepSeconds = engine.stepSeconds();
-    double seconds;
-    Flight.Times flight = Flight.Times.NONE;
-    int end = length.warmupSteps() + length.steps();
-    if (Flight.isPresent()) {
-      try (Flight recording = Flight.start()) {
-        seconds = time(engine, end, clients);
-        flight = recording.stop();
-      }
-    } else {
-      seconds = time(engine, end, clients);
-    }
+    Instant begin = Instant.now();
+    long start = System.nanoTime();
+    advance(engine, length.warmupSteps() + length.steps(), clients);
+    double seconds = (System.nanoTime() - start) / 1e9;
+    Instant end = Instant.now();
     double stepSeconds = engine.stepSeconds() - firstStepSeconds;
     long[] acquireNanos = times.sorted();
     long endResident = residentBytes();
@@ -215,16 +210,9 @@ record LoadRun(
         cache.stats(),
         liveHeap() - heap,
         resident < 0 ? -1 : endResident - resident,
-        flight,
+        begin,
+        end,
         List.copyOf(engine.adaptersOfSteps()));
-  }
-
-  /** Seconds until an engine has done so many steps. */
-  private static double time(Engine engine, long steps, List<Future<?>> clients)
-      throws InterruptedException, ExecutionException {
-    long start = System.nanoTime();
-    advance(engine, steps, clients);
-    return (System.nanoTime() - start) / 1e9;
   }
 
   private static void advance(Engine engine, long steps, List<Future<?>> clients)

@@ -120,7 +120,12 @@ public final class ServingLoad implements Callable<Integer> {
       if (steps > 0) {
         good = check(out, model, files);
       }
-      if (timedSteps > 0) {
+      if (timedSteps > 0 && Flight.isPresent()) {
+        try (Flight flight = Flight.start()) {
+          LoadRun.Result result = time(out, model, files);
+          printLoads(out, result, flight.times(result.begin(), result.end()));
+        }
+      } else if (timedSteps > 0) {
         time(out, model, files);
       }
     }
@@ -197,8 +202,11 @@ public final class ServingLoad implements Callable<Integer> {
    * that the latter came to, again with all resident. The two runs of the trace differ in who is in
    * a step, since a request without a slot waits; the steps once more tell what loads beside them
    * cost.
+   *
+   * @return the run with few slots
    */
-  private void time(PrintWriter out, MoeModel model, LoadAdapters files) throws Exception {
+  private LoadRun.Result time(PrintWriter out, MoeModel model, LoadAdapters files)
+      throws Exception {
     int few = 4 * slots;
     LoadRun.Result resident = run(model, files, few, few, false, timedSteps);
     LoadRun.Result cached = run(model, files, slots, few, false, timedSteps);
@@ -227,12 +235,11 @@ public final class ServingLoad implements Callable<Integer> {
         timedSteps / again.seconds(),
         again.seconds() / cached.seconds(),
         again.stepSeconds() / cached.stepSeconds());
-    printLoads(out, cached);
+    return cached;
   }
 
   /** Where the rest is lost. */
-  private static void printLoads(PrintWriter out, LoadRun.Result result) {
-    Flight.Times flight = result.flight();
+  private static void printLoads(PrintWriter out, LoadRun.Result result, Flight.Times flight) {
     int loads = flight.loads().count();
     if (loads == 0) {
       return;

@@ -183,8 +183,8 @@ final class BenchLoops implements BenchSubject {
   }
 
   /**
-   * Time of shrink and expand by the backend's own events, so that what the host spends between
-   * two launches is not in it. Runs add to y again and again, which float32 has room for.
+   * Time of shrink and expand by the backend's own events, so that what the host spends between two
+   * launches is not in it. Runs add to y again and again, which float32 has room for.
    */
   private CapturedTimer.Time time(int graph) {
     long end = System.nanoTime() + BenchKernels.WARM_UP_NANOS;

@@ -60,7 +60,13 @@ final class OwnGraphs implements SlotStore {
     public void piece(int index) {
       // a run may have failed between two pieces
       requireWorking();
-      graphs.get(index).storePiece();
+      ProjectionGraphs of = graphs.get(index);
+      if (of.isPieceStored()) {
+        of.storePiece();
+      } else {
+        // what it compiles and captures takes no runs beside it
+        inTurn(of::storePiece);
+      }
     }
 
     @Override

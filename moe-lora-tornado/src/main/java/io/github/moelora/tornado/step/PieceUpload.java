@@ -1,6 +1,7 @@
 package io.github.moelora.tornado.step;
 
 import io.github.moelora.tornado.device.ChosenDevice;
+import io.github.moelora.tornado.device.DeviceTraits;
 import io.github.moelora.tornado.device.FirstUse;
 import io.github.moelora.tornado.device.HostPins;
 import io.github.moelora.tornado.device.PinnedArrays;
@@ -27,7 +28,7 @@ final class PieceUpload implements AutoCloseable {
   private final ChosenDevice device;
   private final TornadoExecutionPlan plan;
   private final HostPins pins;
-  private boolean compiled;
+  private volatile boolean compiled;
   private boolean used;
   private Consumer<TornadoProfilerResult> profile = result -> {};
 
@@ -39,6 +40,9 @@ final class PieceUpload implements AutoCloseable {
     graph = handles.pieceGraph().snapshot();
     plan = new TornadoExecutionPlan(graph);
     device.use(plan);
+    if (DeviceTraits.hasGraphCapture(device.device())) {
+      plan.withCUDAGraph();
+    }
   }
 
   /** What stand-ins take on the device; the rest is counted with the weights. */
@@ -47,9 +51,9 @@ final class PieceUpload implements AutoCloseable {
   }
 
   /**
-   * Maps the pools, before the first piece.
+   * Maps the pools and pins what travels, before the first piece, which captures it.
    *
-   * @param ownerGraph the graph that has them, and has run
+   * @param ownerGraph the graph that has them, and has run in this thread
    */
   void attach(ImmutableTaskGraph ownerGraph) {
     TornadoExecutionPlan both = new TornadoExecutionPlan(ownerGraph, graph);
@@ -58,6 +62,12 @@ final class PieceUpload implements AutoCloseable {
       PinnedArrays.keep(device.device(), handles.pools()[i]);
       both.mapOnDeviceMemoryRegion(handles.pools()[i], pools[i], 0, 0, 1);
     }
+    owner.stagings().forEach(pins::pin);
+  }
+
+  /** Whether {@link #store} may be called beside runs. */
+  boolean isCompiled() {
+    return compiled;
   }
 
   /** Puts what is staged into its place; waits until it is there. */
@@ -66,11 +76,7 @@ final class PieceUpload implements AutoCloseable {
       FirstUse.beside(this::execute);
     } else {
       used = true;
-      FirstUse.run(
-          () -> {
-            execute();
-            owner.stagings().forEach(pins::pin);
-          });
+      FirstUse.run(this::execute);
       compiled = true;
     }
   }
@@ -93,7 +99,7 @@ final class PieceUpload implements AutoCloseable {
     // without a run there is no memory, and TornadoVM fails to free it
     if (used) {
       plan.freeDeviceMemory();
-      pins.close();
     }
+    pins.close();
   }
 }

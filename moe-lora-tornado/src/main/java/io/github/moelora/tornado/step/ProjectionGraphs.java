@@ -86,8 +86,7 @@ public final class ProjectionGraphs implements AutoCloseable {
       plan.withGridScheduler(scheduler);
     }
     if (DeviceTraits.hasGraphCapture(device.device())) {
-      // swaps are rare, so their graph is not captured
-      for (int i = 1; i < graphs.size(); i++) {
+      for (int i = 0; i < graphs.size(); i++) {
         plan.withGraph(i).withCUDAGraph();
       }
     }
@@ -96,6 +95,11 @@ public final class ProjectionGraphs implements AutoCloseable {
   /** Whether the table has gone to the device, and pieces may come. */
   boolean isStored() {
     return stored;
+  }
+
+  /** Whether {@link #storePiece} has been called. */
+  boolean isPieceStored() {
+    return pieces.isCompiled();
   }
 
   /** What chunks and stand-ins take on the device once each has been used. */
@@ -157,8 +161,8 @@ public final class ProjectionGraphs implements AutoCloseable {
   }
 
   /**
-   * Puts the staged piece into its place in the pools. May be called beside runs while nothing
-   * moves within the pools, once {@link #isStored}.
+   * Puts the staged piece into its place in the pools, once {@link #isStored}. May be called beside
+   * runs while nothing moves within the pools, but for the first time.
    */
   public void storePiece() {
     pieces.store();
