@@ -38,7 +38,6 @@ final class PairRouter {
       int[] item,
       int pair,
       int tid,
-      int threads,
       int mode) {
     int expert;
     if (PairMode.has(mode, PairMode.CHOOSES)) {
@@ -54,7 +53,10 @@ final class PairRouter {
         chosen[tid] = -1;
       }
       ctx.localBarrier();
-      for (int e = tid; e < experts; e += threads) {
+      // as many threads as any work-group has
+      for (int e = tid < PairKernels.FLOAT_THREADS ? tid : experts;
+          e < experts;
+          e += PairKernels.FLOAT_THREADS) {
         int rank = rank(logits, from, experts, e);
         if (rank < perToken) {
           chosen[rank] = e;
