@@ -36,7 +36,9 @@ class ArchitectureTest {
           .room("launch", "layout", "kernels", "weights", "choice")
           .room("plan", "layout", "kernels", "choice", "launch")
           .room("step", "device", "layout", "weights", "choice", "launch")
-          .room("engine", "device", "layout", "kernels", "weights", "launch", "plan", "step")
+          .room(
+              "engine", "device", "layout", "kernels", "weights", "choice", "launch", "plan",
+              "step")
           .room("tune", "device", "layout", "kernels", "weights", "choice", "launch", "step")
           .room(
               "", "device", "layout", "kernels", "weights", "choice", "launch", "plan", "step",
@@ -52,6 +54,11 @@ class ArchitectureTest {
   @ArchTest
   static void importsToo(JavaClasses classes) {
     ROOMS.checkImports(SOURCES);
+  }
+
+  @ArchTest
+  static void theTableAllowsNoMoreThanIsUsed(JavaClasses classes) {
+    ROOMS.checkNeeded(classes, SOURCES);
   }
 
   @ArchTest
