@@ -179,6 +179,15 @@ public final class SafeTensorsFile implements AutoCloseable {
    * @throws AdapterFormatException if it is not
    */
   public void requireUnchanged() {
+    requireBytes(path, bytes);
+  }
+
+  /**
+   * Checks that a file has as many bytes as when it was mapped.
+   *
+   * @throws AdapterFormatException if it has not
+   */
+  public static void requireBytes(Path path, long bytes) {
     long now;
     try {
       now = Files.size(path);

@@ -20,9 +20,9 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 import org.jspecify.annotations.Nullable;
-import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.ImmutableTaskGraph;
 import uk.ac.manchester.tornado.api.TaskGraph;
@@ -58,19 +58,11 @@ class EngineRoutingTest {
   private final FloatArray active = new FloatArray(PAIRS * INNER);
   private final FloatArray combined = new FloatArray(TOKENS * HIDDEN);
 
-  private final List<TornadoExecutionPlan> opened = new ArrayList<>();
+  @RegisterExtension private final EnginePlans opened = new EnginePlans();
 
   @BeforeAll
   static void requireDevice() {
     TestDevice.require();
-  }
-
-  /**
-   * Also after a failure: on PTX, memory that stays pinned would make the tests that follow fail.
-   */
-  @AfterEach
-  void free() {
-    opened.forEach(plan -> plan.withAllGraphs().freeDeviceMemory());
   }
 
   @Test

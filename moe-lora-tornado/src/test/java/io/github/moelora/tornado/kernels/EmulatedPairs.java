@@ -94,7 +94,7 @@ final class EmulatedPairs {
     deviceY = device(y);
     deviceOut = out == null ? null : device(out);
     before = MemorySegment.ofArray(deviceY.getSegment().toArray(ValueLayout.JAVA_BYTE));
-    step = step();
+    step = step(problem, config);
     RecordedGraph graph = new RecordedGraph("pairs");
     GridScheduler grids = new GridScheduler();
     IntArray sizes = new IntArray(Sizes.COUNT);
@@ -176,7 +176,8 @@ final class EmulatedPairs {
         : SlotWeights.packed(problem, config, call);
   }
 
-  private StepArrays step() {
+  /** What a step of a batch is on the device. */
+  static StepArrays step(Problem problem, MoeLoraConfig config) {
     StepArrays arrays = StepArrays.of(config);
     arrays.step().set(StepWords.TOKENS, problem.tokens());
     for (int slot = 0; slot < config.slots(); slot++) {
