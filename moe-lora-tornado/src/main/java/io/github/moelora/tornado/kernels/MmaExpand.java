@@ -123,6 +123,10 @@ public final class MmaExpand {
         for (int i = 0; i < targets; i++) {
           yAt[i] = yFrom[YTargets.used(tid, i, chunk, usedRows)];
         }
+        if (manyTiles && tid < rows && tid >= usedRows) {
+          // the last row that has a pair, in place of one that has none
+          yFrom[tid] = yFrom[usedRows - 1];
+        }
         int[] zTiles = ZRows.bfloat16(ctx, item, z, factor, tid, zStride, maxSteps, rows, chunk);
         int readRows = YLongs.readRows(item, usedRows, rows, chunk);
         long[] old = new long[YTargets.MOST];
@@ -144,7 +148,7 @@ public final class MmaExpand {
           if (manyTiles) {
             // again, because keeping them beside the products would cost a work-group its registers
             for (int i = 0; i < targets; i++) {
-              yAt[i] = yFrom[YTargets.used(tid, i, chunk, usedRows)];
+              yAt[i] = yFrom[YTargets.row(tid, i, chunk)];
             }
           }
           ctx.localBarrier();
