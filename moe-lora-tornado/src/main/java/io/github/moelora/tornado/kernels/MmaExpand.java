@@ -114,6 +114,8 @@ public final class MmaExpand {
         BTiles.read(pool, next, item, first, tid, chunk, maxSteps);
         int row = ZRows.row(item, tid, rows);
         int pair = sortedTokenIds.get(item[ExpandItem.POSITION] + row);
+        float[] numbers = new float[ZRows.MOST];
+        ZRows.readFirst(item, z, numbers, tid, zStride, maxSteps, rows);
         float factor = ExpandItem.factor(item, sizes, scales, routingWeights, pair);
         int[] yAt = new int[YTargets.MOST];
         if (ZRows.isFirst(item, tid, rows)) {
@@ -127,7 +129,8 @@ public final class MmaExpand {
           // the last row that has a pair, in place of one that has none
           yFrom[tid] = yFrom[usedRows - 1];
         }
-        int[] zTiles = ZRows.bfloat16(ctx, item, z, factor, tid, zStride, maxSteps, rows, chunk);
+        int[] zTiles =
+            ZRows.bfloat16(ctx, item, z, numbers, factor, tid, zStride, maxSteps, rows, chunk);
         int readRows = YLongs.readRows(item, usedRows, rows, chunk);
         long[] old = new long[YTargets.MOST];
         YLongs.clear(old, rows, chunk);
