@@ -246,6 +246,8 @@ public final class MmaExpand {
         BTiles.read(pool, next, item, first, tid, chunk, maxSteps);
         int row = ZRows.row(item, tid, rows);
         int pair = sortedTokenIds.get(item[ExpandItem.POSITION] + row);
+        float[] numbers = new float[ZRows.MOST];
+        float up = ZRows.scale(ctx, item, z, numbers, tid, zStride, maxSteps, rows, chunk);
         float factor = ExpandItem.factor(item, sizes, scales, routingWeights, pair);
         int[] yAt = new int[YTargets.MOST];
         if (ZRows.isFirst(item, tid, rows)) {
@@ -255,8 +257,6 @@ public final class MmaExpand {
         for (int i = 0; i < targets; i++) {
           yAt[i] = yFrom[YTargets.used(tid, i, chunk, usedRows)];
         }
-        float[] numbers = new float[ZRows.MOST];
-        float up = ZRows.scale(ctx, item, z, numbers, tid, zStride, maxSteps, rows, chunk);
         int[] zTiles =
             ZRows.float16(ctx, item, z, numbers, up, tid, zStride, maxSteps, rows, chunk);
         if (ZRows.isFirst(item, tid, rows)) {
