@@ -1,6 +1,7 @@
 package io.github.moelora.gguf;
 
 import io.github.moelora.AdapterFormatException;
+import io.github.moelora.safetensors.SafeTensorsFile;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -33,6 +34,7 @@ public final class GgufFile implements AutoCloseable {
 
   private final Path path;
   private final Arena arena;
+  private final long bytes;
   private final int version;
   private final long alignment;
   private final SequencedMap<String, GgufValue> metadata;
@@ -42,6 +44,7 @@ public final class GgufFile implements AutoCloseable {
   private GgufFile(Path path, Arena arena, MemorySegment file) {
     this.path = path;
     this.arena = arena;
+    bytes = file.byteSize();
     GgufHeader header = GgufHeader.read(path, file);
     version = header.version();
     alignment = header.alignment();
@@ -60,14 +63,7 @@ public final class GgufFile implements AutoCloseable {
    */
   @SuppressWarnings("MustBeClosedChecker") // the file owns it, and a failed open closes it
   public static GgufFile open(Path path) throws IOException {
-    if (!Files.isRegularFile(path)) {
-      // opening a pipe would wait for its writer
-      throw new AdapterFormatException(
-          path,
-          null,
-          "it must be a regular file",
-          Files.exists(path) ? "something else" : "no such file");
-    }
+    SafeTensorsFile.requireRegularFile(path);
     Arena arena = Arena.ofShared();
     try (FileChannel channel = FileChannel.open(path, StandardOpenOption.READ)) {
       MemorySegment file = channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena);
@@ -104,6 +100,26 @@ public final class GgufFile implements AutoCloseable {
   /** All tensors by name, in the order of their entries. */
   public SequencedMap<String, Tensor> tensors() {
     return Collections.unmodifiableSequencedMap(tensors);
+  }
+
+  /**
+   * Checks that the file is as long as when it was mapped. Bytes that a shorter one has lost cannot
+   * be read: the JVM answers with an {@link InternalError}, which does not name the file.
+   *
+   * @throws AdapterFormatException if it is not
+   */
+  public void requireUnchanged() {
+    long now;
+    try {
+      now = Files.size(path);
+    } catch (IOException e) {
+      // deleted, not shortened: what is mapped stays
+      return;
+    }
+    if (now != bytes) {
+      throw new AdapterFormatException(
+          path, null, "the file must keep its %d bytes while it is open".formatted(bytes), now);
+    }
   }
 
   /** Unmaps the file; closing twice does nothing. */

@@ -33,7 +33,7 @@ final class RunTimer implements TuningTimer {
 
   RunTimer(MoeLoraConfig config, ProjectionWeights weights, ChosenDevice device) {
     plan = new ProjectionGraphs(config, weights, null, device);
-    plan.store();
+    plan.storeTable();
     boolean gateUp = weights.projection() == Projection.GATE_UP;
     call = gateUp ? ProjectionCall.gateUp(weights.layer()) : ProjectionCall.down(weights.layer());
     int xRows = call.pairRows() ? config.maxPairs() : config.maxTokens();
@@ -49,11 +49,12 @@ final class RunTimer implements TuningTimer {
 
   @Override
   public void upload() {
-    plan.store();
+    plan.storePiece();
+    plan.storeTable();
   }
 
   @Override
-  public double nanos(Routing routing, int kernel, @Nullable OneShotTiling split) {
+  public double nanos(Routing routing, int kernel, @Nullable OneShotTiling oneShot) {
     long end = System.nanoTime() + WARM_UP_NANOS;
     long last;
     do {
