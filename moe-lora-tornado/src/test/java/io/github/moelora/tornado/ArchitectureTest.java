@@ -37,8 +37,7 @@ class ArchitectureTest {
           .room("plan", "layout", "kernels", "choice", "launch")
           .room("step", "device", "layout", "weights", "choice", "launch")
           .room(
-              "engine", "device", "layout", "kernels", "weights", "choice", "launch", "plan",
-              "step")
+              "engine", "device", "layout", "kernels", "weights", "choice", "launch", "plan", "step")
           .room("tune", "device", "layout", "kernels", "weights", "choice", "launch", "step")
           .room(
               "", "device", "layout", "kernels", "weights", "choice", "launch", "plan", "step",

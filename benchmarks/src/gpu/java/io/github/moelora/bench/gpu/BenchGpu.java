@@ -75,17 +75,28 @@ final class BenchGpu implements Callable<Integer> {
 
   /** Kernels to measure. */
   enum Kernels {
-    tuned,
-    portable
+    TENSOR_CORE("tensor-core"),
+    PORTABLE("portable");
+
+    private final String option;
+
+    Kernels(String option) {
+      this.option = option;
+    }
+
+    @Override
+    public String toString() {
+      return option;
+    }
   }
 
   @Option(
       names = "--kernels",
       paramLabel = "KIND",
       description =
-          "tuned: the narrow kernels, on the CUDA backend alone; portable: the plain loops on"
-              + " float32, on any.")
-  private Kernels kind = Kernels.tuned;
+          "tensor-core: those for 16-bit types, on the CUDA backend alone; portable: the plain"
+              + " loops on float32, on any.")
+  private Kernels kind = Kernels.TENSOR_CORE;
 
   @Option(
       names = "--layer",
@@ -240,8 +251,8 @@ final class BenchGpu implements Callable<Integer> {
 
   /** Refuses options that do not fit each other. */
   private void requireFitting() {
-    if (vllm != null && kind == Kernels.portable) {
-      throw new IllegalArgumentException("--vllm is compared with --kernels tuned alone");
+    if (vllm != null && kind == Kernels.PORTABLE) {
+      throw new IllegalArgumentException("--vllm is compared with --kernels tensor-core alone");
     }
     boolean folder = layer || serving;
     if (vllm != null && (folder ? !Files.isDirectory(vllm) : !Files.isRegularFile(vllm))) {
@@ -388,10 +399,10 @@ final class BenchGpu implements Callable<Integer> {
     if (!(availability instanceof Availability.Usable usable)) {
       throw new IllegalArgumentException("the device cannot be used: " + availability);
     }
-    if (kind == Kernels.tuned
+    if (kind == Kernels.TENSOR_CORE
         && !DeviceTraits.hasTensorCores(TornadoExecutionPlan.getDevice(0, 0))) {
       throw new IllegalArgumentException(
-          "--kernels tuned needs TornadoVM's CUDA backend, and --kernels portable any, got "
+          "--kernels tensor-core needs TornadoVM's CUDA backend, and --kernels portable any, got "
               + usable.device());
     }
     return usable;
@@ -427,7 +438,7 @@ final class BenchGpu implements Callable<Integer> {
   private boolean measure(BenchShape shape, int rank, String name, DType type) throws IOException {
     long start = System.nanoTime();
     try (BenchSubject kernels =
-        kind == Kernels.tuned
+        kind == Kernels.TENSOR_CORE
             ? new BenchKernels(shape, rank, type, tokens, seed)
             : new BenchLoops(shape, rank, type, tokens, seed)) {
       for (int count : tokens) {

@@ -95,8 +95,8 @@ public final class BlockChoice {
   public static List<Tiling> kernels(
       MoeLoraConfig config, Projection projection, @Nullable Tuning tuning) {
     List<Tiling> kernels = new ArrayList<>();
-    kernels.add(Tuning.split(OneShotTiling.pairs(), tuning));
-    kernels.add(Tuning.split(OneShotTiling.twoRows(), tuning));
+    kernels.add(Tuning.withTargetItems(OneShotTiling.pairs(), tuning));
+    kernels.add(Tuning.withTargetItems(OneShotTiling.twoRows(), tuning));
     if (hasSplit(config)) {
       kernels.addAll(SplitTiling.all(config, projection));
     }
@@ -125,10 +125,10 @@ public final class BlockChoice {
   /** The kernel of an engine's graph for batches of up to {@code maxTokens} tokens. */
   public Tiling ofGraph(int maxTokens, Projection projection) {
     if (maxTokens <= FEW_TOKENS && (oneShotOnly || !isCostlyA())) {
-      return Tuning.split(OneShotTiling.pairs(), tuning);
+      return Tuning.withTargetItems(OneShotTiling.pairs(), tuning);
     }
     if (oneShotOnly) {
-      return Tuning.split(OneShotTiling.twoRows(), tuning);
+      return Tuning.withTargetItems(OneShotTiling.twoRows(), tuning);
     }
     return maxTokens <= SMALL_TOKENS
         ? SplitTiling.small(config, projection)
