@@ -174,6 +174,11 @@ public final class TornadoBackend implements Backend {
     return isEmbedded() ? by.ofEngineBatch(activePairs, groups) : by.ofBatch(activePairs, groups);
   }
 
+  /** Most rows of a block for an engine's graphs. */
+  public int largeEngineBlock() {
+    return choice.largeBlock();
+  }
+
   @Override
   public String device() {
     return device.description();
