@@ -29,7 +29,7 @@ import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
  * scratch belong to graphs of our own in the engine's execution plan, and are mapped. Used by the
  * thread that runs the plan, but for {@link #close}.
  */
-public final class EngineMemory {
+public final class EngineMemory implements EngineChanges.Device {
   private static final String SCRATCH = "lora_scratch";
 
   /** An array in a graph of the engine, and the array of ours whose memory it gets. */
@@ -104,7 +104,7 @@ public final class EngineMemory {
     return plansNamed++;
   }
 
-  /** Whether tasks read weights. */
+  @Override
   public boolean holds(ProjectionWeights candidate) {
     return weights.containsKey(candidate.uploadName());
   }
@@ -214,8 +214,9 @@ public final class EngineMemory {
     }
   }
 
-  /** Runs the graph of ours that stores what weights have staged. */
-  void store(ProjectionWeights owner) {
+  /** Runs the graph of ours that does so. */
+  @Override
+  public void store(ProjectionWeights owner) {
     run(owner.uploadName());
   }
 
@@ -234,7 +235,8 @@ public final class EngineMemory {
   }
 
   /** The memory is the engine's plan's, which the engine closes. Called by any thread. */
-  void close() {
+  @Override
+  public void close() {
     closed = true;
   }
 
