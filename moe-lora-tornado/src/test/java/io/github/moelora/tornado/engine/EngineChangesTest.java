@@ -234,7 +234,7 @@ class EngineChangesTest {
   void randomChangesAndSteps() {
     Random random = new Random(Seeds.of("engine changes"));
     Device device = new Device(70);
-    for (int i = 0; i < 120; i++) {
+    for (int i = 0; i < 60; i++) {
       int slot = random.nextInt(SLOTS);
       if (random.nextBoolean()) {
         try {
