@@ -102,12 +102,13 @@ public final class GgufFile implements AutoCloseable {
   }
 
   /**
-   * Checks that the file is as long as when it was mapped.
+   * Checks that the file is as long as when it was mapped, as {@link SafeTensorsFile#requireLength}
+   * does.
    *
    * @throws AdapterFormatException if it is not
    */
   public void requireUnchanged() {
-    SafeTensorsFile.requireBytes(path, bytes);
+    SafeTensorsFile.requireLength(path, bytes);
   }
 
   /** Unmaps the file; closing twice does nothing. */

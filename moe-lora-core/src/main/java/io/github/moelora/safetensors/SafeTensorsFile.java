@@ -173,21 +173,22 @@ public final class SafeTensorsFile implements AutoCloseable {
   }
 
   /**
-   * Checks that the file is as long as when it was mapped. Bytes that a shorter one has lost cannot
-   * be read: the JVM answers with an {@link InternalError}, which does not name the file.
+   * Checks that the file is as long as when it was mapped: see {@link #requireLength}.
    *
    * @throws AdapterFormatException if it is not
    */
   public void requireUnchanged() {
-    requireBytes(path, bytes);
+    requireLength(path, bytes);
   }
 
   /**
-   * Checks that a file has as many bytes as when it was mapped.
+   * Checks that a mapped file is as long as it was. Bytes that a shorter one has lost cannot be
+   * read: the JVM answers with an {@link InternalError}, which does not name the file.
    *
-   * @throws AdapterFormatException if it has not
+   * @param bytes that it had when it was mapped
+   * @throws AdapterFormatException if it has others
    */
-  public static void requireBytes(Path path, long bytes) {
+  public static void requireLength(Path path, long bytes) {
     long now;
     try {
       now = Files.size(path);

@@ -655,9 +655,10 @@ public final class EngineTasks {
 
   /**
    * Begins a step, and ends the one before: brings loaded and unloaded adapters to the device, then
-   * the step's tokens. It may come between any two graphs of the engine. Graphs of ours run only if
-   * something changed. A slot that was unloaded or disabled gives no delta; nothing is refused for
-   * that.
+   * the step's tokens. Slots that the step names are brought there whole, others by a few pieces a
+   * step, so that a load ahead of its first token holds no step up for long. It may come between
+   * any two graphs of the engine. Graphs of ours run only if something changed. A slot that was
+   * unloaded or disabled gives no delta; nothing is refused for that.
    *
    * @param tokens {@code T}, in {@code [0, maxTokens]}; graphs for fewer tokens do nothing
    * @param adapterIds in, {@code [T]}, slots in {@code [-1, L)}; -1 is no adapter; none after
@@ -669,7 +670,9 @@ public final class EngineTasks {
   public int begin(int tokens, int... adapterIds) {
     memory.requireAttached();
     plans.requireStep(tokens, adapterIds);
-    changes.apply(backend.weights(), slot -> false, 0);
+    changes.apply(
+        backend.weights(),
+        new EngineChanges.Named(slot -> plans.mayName(slot, tokens, adapterIds), Long.MAX_VALUE));
     for (int slot = 0; slot < active.length; slot++) {
       active[slot] = lora.isActive(slot);
     }
@@ -700,8 +703,8 @@ public final class EngineTasks {
     plans.requireFits(experts, tokens);
     changes.apply(
         backend.weights(),
-        slot -> experts.namesSlot(slot) || tokens.namesSlot(slot),
-        tornadoStep.slotVersion());
+        new EngineChanges.Named(
+            slot -> experts.namesSlot(slot) || tokens.namesSlot(slot), tornadoStep.slotVersion()));
     plans.write(experts, tokens);
     return report(plans.errorsOfStep());
   }

@@ -298,6 +298,15 @@ public final class EnginePlans {
     }
   }
 
+  /** Whether a step may name a slot: the host does not know which, where the device has the ids. */
+  public boolean mayName(int slot, int tokens, int[] adapterIds) {
+    boolean names = idsOnDevice;
+    for (int t = 0; t < Math.min(tokens, adapterIds.length); t++) {
+      names |= adapterIds[t] == slot;
+    }
+    return names;
+  }
+
   /** Brings a step to the graphs that route on the device; those of the host's plans do nothing. */
   public void write(int tokens, int[] adapterIds, boolean[] active) {
     for (StepInput each : inputs()) {
