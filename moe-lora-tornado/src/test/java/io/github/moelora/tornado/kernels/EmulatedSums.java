@@ -13,6 +13,7 @@ import io.github.moelora.ProjectionCall;
 import io.github.moelora.reference.Reference;
 import io.github.moelora.testkit.Problem;
 import io.github.moelora.tornado.choice.SplitTiling;
+import io.github.moelora.tornado.emulator.KernelLoader;
 import io.github.moelora.tornado.emulator.Launch;
 import io.github.moelora.tornado.emulator.RecordedGraph;
 import io.github.moelora.tornado.launch.FinishLaunch;
@@ -42,7 +43,7 @@ import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
  * {@link MmaShrink} and {@link MmaDelta}, then their sums by {@link Combine}. What must not be read
  * is NaN, what must not be written keeps its bits.
  */
-final class EmulatedSums {
+final class EmulatedSums implements EmulatedRun {
   private static final int LAYER = 1;
   private static final int EXPERTS = 3;
   private static final int PER_TOKEN = 2;
@@ -225,12 +226,27 @@ final class EmulatedSums {
   }
 
   /** Runs all tasks and checks deltas and y. */
-  void run(long seed) {
-    deltas.init(Float.NaN);
-    y.getSegment().copyFrom(before.data());
+  @Override
+  public void run(long seed) {
+    reset();
     launches.forEach(launch -> launch.run(seed));
     checkDeltas();
     checkSums();
+  }
+
+  private void reset() {
+    deltas.init(Float.NaN);
+    y.getSegment().copyFrom(before.data());
+  }
+
+  @Override
+  public void runMutated(KernelLoader loader, long seed) {
+    if (launches.stream().anyMatch(launch -> loader.mutates(launch.kernel()))) {
+      reset();
+      launches.forEach(launch -> launch.run(loader, seed));
+      checkDeltas();
+      checkSums();
+    }
   }
 
   private boolean isActive(int pair) {
