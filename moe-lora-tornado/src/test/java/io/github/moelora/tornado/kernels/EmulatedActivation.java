@@ -10,7 +10,6 @@ import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.MoeModel;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.testkit.Problem;
-import io.github.moelora.tornado.emulator.KernelLoader;
 import io.github.moelora.tornado.emulator.Launch;
 import io.github.moelora.tornado.emulator.RecordedGraph;
 import io.github.moelora.tornado.launch.FinishLaunch;
@@ -26,7 +25,7 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 
 /** {@link Activate} on the emulated device, beside the formulas in float64. */
-final class EmulatedActivation implements EmulatedRun {
+final class EmulatedActivation {
   private static final int PER_TOKEN = 3;
   private static final int MAX_TOKENS = 4;
   private static final int TOKENS = 3;
@@ -93,20 +92,10 @@ final class EmulatedActivation implements EmulatedRun {
     launches = graph.launches(grids);
   }
 
-  @Override
-  public void run(long seed) {
+  void run(long seed) {
     out.getSegment().fill((byte) 0xff);
     launches.forEach(launch -> launch.run(seed));
     check();
-  }
-
-  @Override
-  public void runMutated(KernelLoader loader, long seed) {
-    if (launches.stream().anyMatch(launch -> loader.mutates(launch.kernel()))) {
-      out.getSegment().fill((byte) 0xff);
-      launches.forEach(launch -> launch.run(loader, seed));
-      check();
-    }
   }
 
   private void check() {

@@ -35,7 +35,7 @@ import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
  * One projection of a random batch, ready for the emulated device: weights packed and tasks built
  * as in production, but a plan of its own, and the result that the reference expects.
  */
-final class EmulatedProjection implements EmulatedRun {
+final class EmulatedProjection {
   /** What no kernel may take for an index or an id. */
   private static final int UNUSED = -77_777_777;
 
@@ -210,8 +210,7 @@ final class EmulatedProjection implements EmulatedRun {
    * @throws AssertionError for the first element of y outside its bound, or if a kernel does what
    *     the device leaves undefined
    */
-  @Override
-  public void run(long seed) {
+  void run(long seed) {
     states.clear();
     z.init(Float.NaN);
     y.getSegment().copyFrom(MemorySegment.ofArray(before));
@@ -254,8 +253,7 @@ final class EmulatedProjection implements EmulatedRun {
    *
    * @throws AssertionError as {@link #run}
    */
-  @Override
-  public void runMutated(KernelLoader loader, long seed) {
+  void runMutated(KernelLoader loader, long seed) {
     boolean same = true;
     for (int i = 0; i < launches.size(); i++) {
       Launch launch = launches.get(i);

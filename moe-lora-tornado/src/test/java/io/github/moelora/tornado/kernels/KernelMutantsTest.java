@@ -37,17 +37,7 @@ class KernelMutantsTest {
   private static final long SEED = 20;
 
   private static final List<Class<?>> KERNELS =
-      List.of(
-          MmaShrink.class,
-          MmaExpand.class,
-          OneShot.class,
-          MmaDelta.class,
-          Combine.class,
-          Activate.class);
-
-  /** Stages, one of each kernel that mutants have a limit for. */
-  private static final List<Class<?>> SHARED =
-      List.of(Site.class, CombinedRange.class, ActivateWords.class);
+      List.of(MmaShrink.class, MmaExpand.class, OneShot.class);
 
   @Test
   void everyMutantDies()
@@ -105,10 +95,7 @@ class KernelMutantsTest {
 
   private static List<Fate> run(List<Candidate> mutants)
       throws IOException, ClassNotFoundException, InterruptedException, ExecutionException {
-    List<MutantClass> shared = new ArrayList<>();
-    for (Class<?> stage : SHARED) {
-      shared.add(MutantClass.read(stage, SOURCES));
-    }
+    MutantClass shared = MutantClass.read(Site.class, SOURCES);
     int workers = Runtime.getRuntime().availableProcessors();
     List<Future<List<Fate>>> results = new ArrayList<>();
     try (ExecutorService executor = Executors.newFixedThreadPool(workers)) {
@@ -138,33 +125,25 @@ class KernelMutantsTest {
    *
    * @param branches how long all of its kernels take as they are
    */
-  private record Trial(Object test, EmulatedRun emulated, long branches) {}
+  private record Trial(EmulatedCase test, EmulatedProjection projection, long branches) {}
 
   /** The cases, the shortest first: most mutants die of any, and loops without an end early. */
   private static final class Killer {
     private final List<Trial> trials = new ArrayList<>();
 
     /**
-     * @param shared stages of all kernels, which make all of them run
+     * @param shared a stage of all kernels, which makes all of them run
      */
-    Killer(List<MutantClass> shared) {
-      EmulatedCase.all().forEach(each -> add(each, each.build(SEED), shared));
-      EmulatedSums.ofBlocks().forEach(each -> add(each, each.build(SEED), shared));
-      EmulatedSums.ofPairs().forEach(each -> add(each, each.build(SEED), shared));
-      EmulatedActivation.all().forEach(each -> add(each, each.build(), shared));
-      trials.sort(Comparator.comparingLong(Trial::branches));
-    }
-
-    private void add(Object test, EmulatedRun emulated, List<MutantClass> shared) {
-      emulated.run(SEED);
-      long branches = 0;
-      for (MutantClass stage : shared) {
-        KernelLoader loader = KernelLoader.of(stage, null);
+    Killer(MutantClass shared) {
+      for (EmulatedCase test : EmulatedCase.all()) {
+        EmulatedProjection projection = test.build(SEED);
+        projection.run(SEED);
+        KernelLoader loader = KernelLoader.of(shared, null);
         loader.allow(Long.MAX_VALUE);
-        emulated.runMutated(loader, SEED);
-        branches += Long.MAX_VALUE - loader.left();
+        projection.runMutated(loader, SEED);
+        trials.add(new Trial(test, projection, Long.MAX_VALUE - loader.left()));
       }
-      trials.add(new Trial(test, emulated, branches));
+      trials.sort(Comparator.comparingLong(Trial::branches));
     }
 
     Fate run(Candidate candidate) {
@@ -172,7 +151,7 @@ class KernelMutantsTest {
       for (Trial trial : trials) {
         loader.allow(4 * trial.branches + 10_000);
         try {
-          trial.emulated.runMutated(loader, SEED);
+          trial.projection.runMutated(loader, SEED);
         } catch (LinkageError e) {
           // no kernel's fault
           throw e;
