@@ -33,6 +33,7 @@ public final class GgufFile implements AutoCloseable {
 
   private final Path path;
   private final Arena arena;
+  private final long bytes;
   private final int version;
   private final long alignment;
   private final SequencedMap<String, GgufValue> metadata;
@@ -42,6 +43,7 @@ public final class GgufFile implements AutoCloseable {
   private GgufFile(Path path, Arena arena, MemorySegment file) {
     this.path = path;
     this.arena = arena;
+    bytes = file.byteSize();
     GgufHeader header = GgufHeader.read(path, file);
     version = header.version();
     alignment = header.alignment();
@@ -97,6 +99,16 @@ public final class GgufFile implements AutoCloseable {
   /** All tensors by name, in the order of their entries. */
   public SequencedMap<String, Tensor> tensors() {
     return Collections.unmodifiableSequencedMap(tensors);
+  }
+
+  /**
+   * Checks that the file is as long as when it was mapped, as {@link SafeTensorsFile#requireLength}
+   * does.
+   *
+   * @throws AdapterFormatException if it is not
+   */
+  public void requireUnchanged() {
+    SafeTensorsFile.requireLength(path, bytes);
   }
 
   /** Unmaps the file; closing twice does nothing. */

@@ -2,42 +2,59 @@ package io.github.moelora.tornado.kernels;
 
 import io.github.moelora.tornado.device.Halves;
 import io.github.moelora.tornado.layout.PackedLayout;
-import io.github.moelora.tornado.layout.PairMode;
-import io.github.moelora.tornado.layout.SliceTable;
 import uk.ac.manchester.tornado.api.KernelContext;
-import uk.ac.manchester.tornado.api.types.BFloat16;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 import uk.ac.manchester.tornado.api.types.arrays.LongArray;
 import uk.ac.manchester.tornado.api.types.vectors.Half2;
 
-/** Stages of {@link PairKernels}: products of A and x. */
+/**
+ * Stages of {@link PairKernels}: A. Of packed A a warp takes one tile of ranks of a pass, and
+ * shares its rows with the other warps of that tile, who have every {@code rowStep}-th; a lane has
+ * 4 ranks of one element of H.
+ */
 final class PairA {
-  /** Longs of packed A that a thread has under way, and elements of x. */
-  private static final int BATCH = 8;
+  /** Longs of packed bfloat16 that a thread has under way. */
+  private static final int BATCH = 16;
+
+  /** Longs of packed float16. */
+  private static final int HALF_BATCH = 8;
+
+  private static final int WARPS = PairKernels.THREADS / 32;
 
   private PairA() {}
 
-  /** Rows of tiles of packed A. */
+  /** Rows of tiles. */
   private static int rows(int[] item) {
     return 4 * PackedLayout.stages(item[PairItem.WIDTH]);
   }
-
-  private static final int WARPS = PairKernels.THREADS / 32;
 
   /** Warps that share a tile of ranks: rows from one of a warp to its next. */
   static int rowStep(int[] item) {
     return WARPS >> item[PairItem.TILE_SHIFT];
   }
 
-  /** Rows of a warp, the same for all. */
-  private static int warpRows(int[] item) {
-    return (rows(item) + rowStep(item) - 1) / rowStep(item);
+  /** Batches of a pass, the same for all warps. */
+  private static int batches(int[] item, int batch) {
+    int rowsOfAll = batch * rowStep(item);
+    return (rows(item) + rowsOfAll - 1) / rowsOfAll;
+  }
+
+  /** Batches whose elements of x are on chip at once, less 1; their number is a power of two. */
+  private static int segmentMask(int[] item, int batch) {
+    int ofOneWarp = PairX.FLOATS / 16 / batch / WARPS;
+    return (ofOneWarp << item[PairItem.TILE_SHIFT]) - 1;
   }
 
   private static int firstRow(int[] item, int tid) {
     return (tid >> 5) & (rowStep(item) - 1);
+  }
+
+  /** Where the element of x on chip lies for a lane's first long of a batch of a segment. */
+  private static int xAt(int[] item, int inSegment, int tid, int batch) {
+    int row = firstRow(item, tid) + inSegment * batch * rowStep(item);
+    return 16 * row + ((tid & 31) >> 1);
   }
 
   /** Where a thread's longs of its warp's tile of ranks begin. */
@@ -47,46 +64,20 @@ final class PairA {
     return item[PairItem.A] + tile * OneShotA.TILE + (tid & 31);
   }
 
-  /** Elements of x on chip: those for the rows that all warps read at once. */
-  private static final int X_FLOATS = 16 * BATCH * WARPS;
-
-  /** Elements of x from the first of a batch of rows on, those beyond H included. */
-  private static int xFloats(int[] item) {
-    return 16 * BATCH * rowStep(item);
-  }
-
-  /** Where the element of x on chip lies for a lane's long number {@code i} of a batch. */
-  private static int xAt(int[] item, int i, int tid) {
-    return 16 * (firstRow(item, tid) + i * rowStep(item)) + ((tid & 31) >> 1);
-  }
-
-  /** An element of x in float32, or in words of two bfloat16. */
-  private static float ofWords(FloatArray x, IntArray words, int at, int mode) {
-    float element;
-    if (PairMode.has(mode, PairMode.NARROW_X)) {
-      element = BFloat16.bf16ToFloat((short) (words.get(at >> 1) >>> ((at & 1) << 4)));
-    } else {
-      element = x.get(at);
-    }
-    return element;
-  }
-
-  /** An element of x in float32 or float16. */
-  private static float ofHalves(FloatArray x, HalfFloatArray halves, int at, int mode) {
-    float element;
-    if (PairMode.has(mode, PairMode.NARROW_X)) {
-      element = halves.get(at).getFloat32();
-    } else {
-      element = x.get(at);
-    }
-    return element;
+  /**
+   * A thread's long number {@code i} of a batch; where there is no row, of the last once more: x is
+   * 0 there.
+   */
+  private static long read(LongArray pool, int[] item, int tile, int row, int i) {
+    int at = Math.min(row + i * rowStep(item), rows(item) - 1);
+    return pool.get(tile + at * item[PairItem.ROW_LONGS]);
   }
 
   /**
-   * Products of packed bfloat16.
+   * A pass over packed bfloat16.
    *
-   * <p>What a thread reads of A at once is all under way at a barrier, and needs x from behind it:
-   * otherwise the compiler reads little at a time, to save registers that nobody needs.
+   * <p>Of what is under way at the end of a batch nothing has been waited for: a thread's next
+   * longs take the places of those that it has used.
    *
    * @param own out, a thread's sums of four ranks
    */
@@ -100,31 +91,41 @@ final class PairA {
       int pass,
       int tid,
       int mode) {
-    float[] xs = ctx.allocateFloatLocalArray(X_FLOATS);
+    float[] xs = ctx.allocateFloatLocalArray(PairX.FLOATS);
     OneShotSums.clear(own, 1);
-    int step = rowStep(item);
+    long[] next = new long[BATCH];
     int tile = tile(item, pass, tid);
-    int last = rows(item) - 1;
-    int rowLongs = item[PairItem.ROW_LONGS];
-    for (int first = 0; first < warpRows(item); first += BATCH) {
-      int row = firstRow(item, tid) + first * step;
-      long[] fours = new long[BATCH];
-      for (int i = 0; i < BATCH; i++) {
-        // where there is no row, the last once more; x is 0 there
-        fours[i] = pool.get(tile + Math.min(row + i * step, last) * rowLongs);
+    int first = firstRow(item, tid);
+    for (int i = 0; i < BATCH; i++) {
+      next[i] = read(pool, item, tile, first, i);
+    }
+    int step = 16 * rowStep(item);
+    int mask = segmentMask(item, BATCH);
+    int batches = batches(item, BATCH);
+    for (int index = 0; index < batches; index++) {
+      int inSegment = index & mask;
+      if (inSegment == 0) {
+        float[] elements = new float[PairX.EACH];
+        PairX.readWords(x, words, elements, item, index * BATCH * step, tid, mode);
+        ctx.localBarrier();
+        for (int i = 0; i < PairX.EACH; i++) {
+          xs[tid + i * PairKernels.THREADS] = elements[i];
+        }
+        ctx.localBarrier();
       }
-      for (int i = tid; i < xFloats(item); i += PairKernels.THREADS) {
-        int h = 16 * first * step + i;
-        xs[i] = 0.0f;
-        if (h < item[PairItem.WIDTH]) {
-          xs[i] = ofWords(x, words, item[PairItem.X] + h, mode);
+      int xAt = xAt(item, inSegment, tid, BATCH);
+      int row = first + (index + 1) * BATCH * rowStep(item);
+      if (index + 1 < batches) {
+        for (int i = 0; i < BATCH; i++) {
+          long value = next[i];
+          next[i] = read(pool, item, tile, row, i);
+          OneShotSums.add(own, 0, value, xs[xAt + i * step]);
+        }
+      } else {
+        for (int i = 0; i < BATCH; i++) {
+          OneShotSums.add(own, 0, next[i], xs[xAt + i * step]);
         }
       }
-      ctx.localBarrier();
-      for (int i = 0; i < BATCH; i++) {
-        OneShotSums.add(own, 0, fours[i], xs[xAt(item, i, tid)]);
-      }
-      ctx.localBarrier();
     }
   }
 
@@ -139,96 +140,140 @@ final class PairA {
       int pass,
       int tid,
       int mode) {
-    float[] xs = ctx.allocateFloatLocalArray(X_FLOATS);
-    OneShotSums.clear(own, 1);
-    int step = rowStep(item);
-    int tile = tile(item, pass, tid);
-    int last = rows(item) - 1;
-    int rowLongs = item[PairItem.ROW_LONGS];
-    for (int first = 0; first < warpRows(item); first += BATCH) {
-      int row = firstRow(item, tid) + first * step;
-      int from0 = 4 * (tile + Math.min(row, last) * rowLongs);
-      int from1 = 4 * (tile + Math.min(row + step, last) * rowLongs);
-      int from2 = 4 * (tile + Math.min(row + 2 * step, last) * rowLongs);
-      int from3 = 4 * (tile + Math.min(row + 3 * step, last) * rowLongs);
-      int from4 = 4 * (tile + Math.min(row + 4 * step, last) * rowLongs);
-      int from5 = 4 * (tile + Math.min(row + 5 * step, last) * rowLongs);
-      int from6 = 4 * (tile + Math.min(row + 6 * step, last) * rowLongs);
-      int from7 = 4 * (tile + Math.min(row + 7 * step, last) * rowLongs);
-      Half2 low0 = Halves.get(pool, from0);
-      Half2 high0 = Halves.get(pool, from0 + 2);
-      Half2 low1 = Halves.get(pool, from1);
-      Half2 high1 = Halves.get(pool, from1 + 2);
-      Half2 low2 = Halves.get(pool, from2);
-      Half2 high2 = Halves.get(pool, from2 + 2);
-      Half2 low3 = Halves.get(pool, from3);
-      Half2 high3 = Halves.get(pool, from3 + 2);
-      Half2 low4 = Halves.get(pool, from4);
-      Half2 high4 = Halves.get(pool, from4 + 2);
-      Half2 low5 = Halves.get(pool, from5);
-      Half2 high5 = Halves.get(pool, from5 + 2);
-      Half2 low6 = Halves.get(pool, from6);
-      Half2 high6 = Halves.get(pool, from6 + 2);
-      Half2 low7 = Halves.get(pool, from7);
-      Half2 high7 = Halves.get(pool, from7 + 2);
-      for (int i = tid; i < xFloats(item); i += PairKernels.THREADS) {
-        int h = 16 * first * step + i;
-        xs[i] = 0.0f;
-        if (h < item[PairItem.WIDTH]) {
-          xs[i] = ofHalves(x, halves, item[PairItem.X] + h, mode);
-        }
-      }
-      ctx.localBarrier();
-      int xAt = xAt(item, 0, tid);
-      add(own, low0, high0, xs[xAt]);
-      add(own, low1, high1, xs[xAt + 16 * step]);
-      add(own, low2, high2, xs[xAt + 32 * step]);
-      add(own, low3, high3, xs[xAt + 48 * step]);
-      add(own, low4, high4, xs[xAt + 64 * step]);
-      add(own, low5, high5, xs[xAt + 80 * step]);
-      add(own, low6, high6, xs[xAt + 96 * step]);
-      add(own, low7, high7, xs[xAt + 112 * step]);
-      ctx.localBarrier();
-    }
-  }
-
-  private static void add(float[] own, Half2 low, Half2 high, float v) {
-    own[0] += Half2.lowFloat(low) * v;
-    own[1] += Half2.highFloat(low) * v;
-    own[2] += Half2.lowFloat(high) * v;
-    own[3] += Half2.highFloat(high) * v;
-  }
-
-  /** Ranks of a pass over float32 A: each warp has one. */
-  static final int FLOAT_RANKS = PairKernels.FLOAT_THREADS / 32;
-
-  /** A lane's sum of float32: of its warp's rank, every 32nd element of H. */
-  static float floats(
-      FloatArray pool, FloatArray x, int[] item, IntArray slices, int firstRank, int tid) {
-    int rank = Math.min(firstRank + (tid >> 5), item[PairItem.END_RANK] - 1);
-    int at = item[PairItem.SITE] * SliceTable.INTS;
-    int row = rank;
-    if (rank >= item[PairItem.RANK0]) {
-      row = rank - item[PairItem.RANK0];
-      at += SliceTable.FIELDS;
-    }
-    int width = item[PairItem.WIDTH];
-    int from = slices.get(at + SliceTable.A) + row * width;
-    int xFrom = item[PairItem.X];
+    float[] xs = ctx.allocateFloatLocalArray(PairX.FLOATS);
     float sum0 = 0.0f;
     float sum1 = 0.0f;
     float sum2 = 0.0f;
     float sum3 = 0.0f;
-    int h = tid & 31;
-    for (; h + 96 < width; h += 128) {
-      sum0 += pool.get(from + h) * x.get(xFrom + h);
-      sum1 += pool.get(from + h + 32) * x.get(xFrom + h + 32);
-      sum2 += pool.get(from + h + 64) * x.get(xFrom + h + 64);
-      sum3 += pool.get(from + h + 96) * x.get(xFrom + h + 96);
+    int step = 16 * rowStep(item);
+    int stride = step * item[PairItem.ROW_LONGS] / 4;
+    int tile = tile(item, pass, tid);
+    int last = 4 * (tile + (rows(item) - 1) * item[PairItem.ROW_LONGS]);
+    int at = 4 * (tile + firstRow(item, tid) * item[PairItem.ROW_LONGS]);
+    Half2 low0 = Halves.get(pool, Math.min(at, last));
+    Half2 high0 = Halves.get(pool, Math.min(at, last) + 2);
+    Half2 low1 = Halves.get(pool, Math.min(at + stride, last));
+    Half2 high1 = Halves.get(pool, Math.min(at + stride, last) + 2);
+    Half2 low2 = Halves.get(pool, Math.min(at + 2 * stride, last));
+    Half2 high2 = Halves.get(pool, Math.min(at + 2 * stride, last) + 2);
+    Half2 low3 = Halves.get(pool, Math.min(at + 3 * stride, last));
+    Half2 high3 = Halves.get(pool, Math.min(at + 3 * stride, last) + 2);
+    Half2 low4 = Halves.get(pool, Math.min(at + 4 * stride, last));
+    Half2 high4 = Halves.get(pool, Math.min(at + 4 * stride, last) + 2);
+    Half2 low5 = Halves.get(pool, Math.min(at + 5 * stride, last));
+    Half2 high5 = Halves.get(pool, Math.min(at + 5 * stride, last) + 2);
+    Half2 low6 = Halves.get(pool, Math.min(at + 6 * stride, last));
+    Half2 high6 = Halves.get(pool, Math.min(at + 6 * stride, last) + 2);
+    Half2 low7 = Halves.get(pool, Math.min(at + 7 * stride, last));
+    Half2 high7 = Halves.get(pool, Math.min(at + 7 * stride, last) + 2);
+    int mask = segmentMask(item, HALF_BATCH);
+    int batches = batches(item, HALF_BATCH);
+    for (int index = 0; index < batches; index++) {
+      int inSegment = index & mask;
+      if (inSegment == 0) {
+        float[] elements = new float[PairX.EACH];
+        PairX.readHalves(x, halves, elements, item, index * HALF_BATCH * step, tid, mode);
+        ctx.localBarrier();
+        for (int i = 0; i < PairX.EACH; i++) {
+          xs[tid + i * PairKernels.THREADS] = elements[i];
+        }
+        ctx.localBarrier();
+      }
+      int xAt = xAt(item, inSegment, tid, HALF_BATCH);
+      at += HALF_BATCH * stride;
+      sum0 += Half2.lowFloat(low0) * xs[xAt];
+      sum1 += Half2.highFloat(low0) * xs[xAt];
+      sum2 += Half2.lowFloat(high0) * xs[xAt];
+      sum3 += Half2.highFloat(high0) * xs[xAt];
+      low0 = Halves.get(pool, Math.min(at, last));
+      high0 = Halves.get(pool, Math.min(at, last) + 2);
+      sum0 += Half2.lowFloat(low1) * xs[xAt + step];
+      sum1 += Half2.highFloat(low1) * xs[xAt + step];
+      sum2 += Half2.lowFloat(high1) * xs[xAt + step];
+      sum3 += Half2.highFloat(high1) * xs[xAt + step];
+      low1 = Halves.get(pool, Math.min(at + stride, last));
+      high1 = Halves.get(pool, Math.min(at + stride, last) + 2);
+      sum0 += Half2.lowFloat(low2) * xs[xAt + 2 * step];
+      sum1 += Half2.highFloat(low2) * xs[xAt + 2 * step];
+      sum2 += Half2.lowFloat(high2) * xs[xAt + 2 * step];
+      sum3 += Half2.highFloat(high2) * xs[xAt + 2 * step];
+      low2 = Halves.get(pool, Math.min(at + 2 * stride, last));
+      high2 = Halves.get(pool, Math.min(at + 2 * stride, last) + 2);
+      sum0 += Half2.lowFloat(low3) * xs[xAt + 3 * step];
+      sum1 += Half2.highFloat(low3) * xs[xAt + 3 * step];
+      sum2 += Half2.lowFloat(high3) * xs[xAt + 3 * step];
+      sum3 += Half2.highFloat(high3) * xs[xAt + 3 * step];
+      low3 = Halves.get(pool, Math.min(at + 3 * stride, last));
+      high3 = Halves.get(pool, Math.min(at + 3 * stride, last) + 2);
+      sum0 += Half2.lowFloat(low4) * xs[xAt + 4 * step];
+      sum1 += Half2.highFloat(low4) * xs[xAt + 4 * step];
+      sum2 += Half2.lowFloat(high4) * xs[xAt + 4 * step];
+      sum3 += Half2.highFloat(high4) * xs[xAt + 4 * step];
+      low4 = Halves.get(pool, Math.min(at + 4 * stride, last));
+      high4 = Halves.get(pool, Math.min(at + 4 * stride, last) + 2);
+      sum0 += Half2.lowFloat(low5) * xs[xAt + 5 * step];
+      sum1 += Half2.highFloat(low5) * xs[xAt + 5 * step];
+      sum2 += Half2.lowFloat(high5) * xs[xAt + 5 * step];
+      sum3 += Half2.highFloat(high5) * xs[xAt + 5 * step];
+      low5 = Halves.get(pool, Math.min(at + 5 * stride, last));
+      high5 = Halves.get(pool, Math.min(at + 5 * stride, last) + 2);
+      sum0 += Half2.lowFloat(low6) * xs[xAt + 6 * step];
+      sum1 += Half2.highFloat(low6) * xs[xAt + 6 * step];
+      sum2 += Half2.lowFloat(high6) * xs[xAt + 6 * step];
+      sum3 += Half2.highFloat(high6) * xs[xAt + 6 * step];
+      low6 = Halves.get(pool, Math.min(at + 6 * stride, last));
+      high6 = Halves.get(pool, Math.min(at + 6 * stride, last) + 2);
+      sum0 += Half2.lowFloat(low7) * xs[xAt + 7 * step];
+      sum1 += Half2.highFloat(low7) * xs[xAt + 7 * step];
+      sum2 += Half2.lowFloat(high7) * xs[xAt + 7 * step];
+      sum3 += Half2.highFloat(high7) * xs[xAt + 7 * step];
+      low7 = Halves.get(pool, Math.min(at + 7 * stride, last));
+      high7 = Halves.get(pool, Math.min(at + 7 * stride, last) + 2);
     }
-    for (; h < width; h += 32) {
-      sum0 += pool.get(from + h) * x.get(xFrom + h);
+    own[0] = sum0;
+    own[1] = sum1;
+    own[2] = sum2;
+    own[3] = sum3;
+  }
+
+  /** Ranks of a pass over float32 A: each has sixteen neighbouring threads. */
+  static final int FLOAT_RANKS = PairKernels.FLOAT_THREADS / PairB.LANES;
+
+  /** Elements of a row of float32 A that its threads read at once. */
+  private static final int FLOAT_STEP = BATCH * PairB.LANES;
+
+  /** A thread's sum of float32: of its rank, every sixteenth element of H. */
+  static float floats(FloatArray pool, FloatArray x, int[] item, int firstRank, int tid) {
+    int rank = Math.min(firstRank + tid / PairB.LANES, item[PairItem.END_RANK] - 1);
+    int from = item[PairItem.A] + rank * item[PairItem.WIDTH];
+    if (rank >= item[PairItem.RANK0]) {
+      from = item[PairItem.A1] + (rank - item[PairItem.RANK0]) * item[PairItem.WIDTH];
     }
-    return (sum0 + sum1) + (sum2 + sum3);
+    int lane = tid & (PairB.LANES - 1);
+    float[] next = new float[BATCH];
+    readFloats(pool, next, item, from, lane);
+    float[] sums = new float[4];
+    OneShotSums.clear(sums, 1);
+    for (int h = lane; h < item[PairItem.WIDTH]; h += FLOAT_STEP) {
+      float[] elements = new float[BATCH];
+      readFloats(x, elements, item, item[PairItem.X], h);
+      float[] now = new float[BATCH];
+      for (int i = 0; i < BATCH; i++) {
+        now[i] = next[i];
+      }
+      readFloats(pool, next, item, from, h + FLOAT_STEP);
+      for (int i = 0; i < BATCH; i++) {
+        float product = now[i] * elements[i];
+        sums[i & 3] += h + i * PairB.LANES < item[PairItem.WIDTH] ? product : 0.0f;
+      }
+    }
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  }
+
+  /** Reads every sixteenth element of a row; the last once more beyond H. */
+  private static void readFloats(FloatArray array, float[] to, int[] item, int from, int h) {
+    for (int i = 0; i < BATCH; i++) {
+      to[i] = array.get(from + Math.min(h + i * PairB.LANES, item[PairItem.WIDTH] - 1));
+    }
   }
 }

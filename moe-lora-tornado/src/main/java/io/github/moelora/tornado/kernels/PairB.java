@@ -1,132 +1,103 @@
 package io.github.moelora.tornado.kernels;
 
-import io.github.moelora.tornado.layout.PackedLayout;
-import io.github.moelora.tornado.layout.SliceTable;
-import uk.ac.manchester.tornado.api.types.BFloat16;
+import io.github.moelora.tornado.layout.PairMode;
+import io.github.moelora.tornado.layout.Sizes;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
-import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
-import uk.ac.manchester.tornado.api.types.arrays.LongArray;
 
 /**
- * Stages of {@link PairKernels}: which elements of B a thread multiplies. It has a column, or a
- * gate and its up, and a share of the ranks.
+ * Stages of {@link PairKernels}: B of float32. Sixteen neighbouring threads share the ranks of a
+ * column, of which a team has four at once; columns at hand are numbered from the first one on, ups
+ * behind all gates.
  */
 final class PairB {
-  /** Ranks that a thread reads at once. */
+  /** Threads of a column. */
+  static final int LANES = 16;
+
+  /** Columns that a team has at once. */
   static final int BATCH = 4;
+
+  /** Sums on chip: of each thread of each column. */
+  static final int FLOATS = LANES * PairKernels.FLOAT_THREADS;
+
+  private static final int TEAMS = PairKernels.FLOAT_THREADS / LANES;
 
   private PairB() {}
 
-  /** A thread's column of those at hand. */
-  static int column(int[] item, int first, int tid) {
-    return first + (tid & ((1 << item[PairItem.COLUMN_SHIFT]) - 1));
+  /** Output columns at hand at once. */
+  static int step(int mode) {
+    return PairKernels.FLOAT_THREADS / PairMode.ways(mode);
   }
 
-  /** Threads that share the ranks of a column. */
-  private static int shares(int[] item, int threads) {
-    return threads >> item[PairItem.COLUMN_SHIFT];
-  }
-
-  /** Table index of the slice that covers a column of the projection, -1 without one. */
-  static int slice(int[] item, IntArray slices, int column) {
-    int slice = -1;
-    if (item[PairItem.SITE] >= 0) {
-      int at = item[PairItem.SITE] * SliceTable.INTS;
-      int next = at + SliceTable.FIELDS;
-      int column0 = column - slices.get(at + SliceTable.FIRST_COLUMN);
-      int column1 = column - slices.get(next + SliceTable.FIRST_COLUMN);
-      if (column0 >= 0 && column0 < slices.get(at + SliceTable.COLUMNS)) {
-        slice = at;
-      }
-      if (column1 >= 0 && column1 < slices.get(next + SliceTable.COLUMNS)) {
-        slice = next;
-      }
-    }
-    return slice;
-  }
-
-  /** First rank of a slice that a thread has. */
-  static int firstRank(int[] item, IntArray slices, int slice, int tid, int threads) {
-    return (tid >> item[PairItem.COLUMN_SHIFT]) * perShare(item, slices, slice, threads);
-  }
-
-  /** The rank after the last that a thread has; none without a slice. */
-  static int endRank(int[] item, IntArray slices, int slice, int tid, int threads) {
-    int rank = slice < 0 ? 0 : slices.get(slice + SliceTable.RANK);
-    int share = perShare(item, slices, slice, threads);
-    return Math.min(rank, ((tid >> item[PairItem.COLUMN_SHIFT]) + 1) * share);
-  }
-
-  private static int perShare(int[] item, IntArray slices, int slice, int threads) {
-    int rank = slice < 0 ? 0 : slices.get(slice + SliceTable.RANK);
-    return (rank + shares(item, threads) - 1) / shares(item, threads);
-  }
-
-  /** Where the ranks of a slice begin in z. */
-  static int z(int[] item, int slice) {
-    return (slice & SliceTable.FIELDS) != 0 ? item[PairItem.RANK0] : 0;
-  }
-
-  /** Where the ranks of a column begin in float32 B; 0 without a slice. */
-  static int floats(IntArray slices, int slice, int column) {
-    int from = 0;
-    if (slice >= 0) {
-      int row = column - slices.get(slice + SliceTable.FIRST_COLUMN);
-      from = slices.get(slice + SliceTable.B) + row * slices.get(slice + SliceTable.RANK);
-    }
-    return from;
+  /** Columns and ups that all teams have at once. */
+  static int stepOfTeams() {
+    return BATCH * TEAMS;
   }
 
   /**
-   * The 16-bit element where the ranks of a column begin in packed B; they lie 8 elements apart,
-   * those of a unit after those of the one before. 0 without a slice.
+   * Finds where a team's columns begin.
+   *
+   * @param columns output columns at hand
+   * @param b out, in the pool
+   * @param zFrom out, in z
+   * @param ranks out; none without a slice
    */
-  static int packed(IntArray slices, int slice, int column) {
-    int from = 0;
-    if (slice >= 0) {
-      int units = PackedLayout.rankUnits(slices.get(slice + SliceTable.RANK));
-      int row = column - slices.get(slice + SliceTable.FIRST_COLUMN);
-      from =
-          PackedLayout.LONG * slices.get(slice + SliceTable.B) + PackedLayout.indexB(row, 0, units);
+  static void find(
+      int[] item,
+      IntArray sizes,
+      int[] b,
+      int[] zFrom,
+      int[] ranks,
+      int first,
+      int columns,
+      int number,
+      int mode) {
+    for (int i = 0; i < BATCH; i++) {
+      int own = number + i * TEAMS;
+      int way = own < columns ? 0 : 1;
+      int column =
+          PairMode.source(mode, first + own - way * columns, sizes.get(Sizes.COLUMNS), way);
+      int most = own < PairMode.ways(mode) * columns ? column : -1;
+      b[i] = 0;
+      zFrom[i] = 0;
+      ranks[i] = 0;
+      if (most >= item[PairItem.FIRST0] && most < item[PairItem.END0]) {
+        ranks[i] = item[PairItem.RANK0];
+        b[i] = item[PairItem.B0] + (column - item[PairItem.FIRST0]) * item[PairItem.RANK0];
+      }
+      if (most >= item[PairItem.FIRST1] && most < item[PairItem.END1]) {
+        ranks[i] = item[PairItem.RANK1];
+        b[i] = item[PairItem.B1] + (column - item[PairItem.FIRST1]) * item[PairItem.RANK1];
+        zFrom[i] = item[PairItem.RANK0];
+      }
     }
-    return from;
   }
 
-  /**
-   * Reads a batch of float32, 0 from {@code end} on. All loads are under way before the first is
-   * needed: what is read in a branch, or converted there, would wait for what was read before.
-   */
-  static void readFloats(FloatArray pool, float[] numbers, int b, int r, int end) {
-    for (int i = 0; i < BATCH; i++) {
-      numbers[i] = pool.get(b + Math.min(r + i, end - 1));
-    }
-    clear(numbers, r, end);
+  /** Ranks of the slice that has more. */
+  static int mostRanks(int[] item) {
+    return Math.max(item[PairItem.RANK0], item[PairItem.RANK1]);
   }
 
-  /** {@link #readFloats} of packed bfloat16. */
-  static void readBfloats(LongArray pool, float[] numbers, int b, int r, int end) {
-    long[] fours = new long[BATCH];
+  /** Reads a thread's rank of a team's columns, before the first of them is needed. */
+  static void read(FloatArray pool, float[] numbers, int[] b, int[] ranks, int r) {
     for (int i = 0; i < BATCH; i++) {
-      fours[i] = pool.get((b >> 2) + 2 * Math.min(r + i, end - 1));
+      numbers[i] = pool.get(b[i] + Math.max(0, Math.min(r, ranks[i] - 1)));
     }
-    for (int i = 0; i < BATCH; i++) {
-      numbers[i] = BFloat16.bf16ToFloat((short) (fours[i] >>> ((b & 3) << 4)));
-    }
-    clear(numbers, r, end);
   }
 
-  /** {@link #readFloats} of packed float16. */
-  static void readHalves(HalfFloatArray pool, float[] numbers, int b, int r, int end) {
-    for (int i = 0; i < BATCH; i++) {
-      numbers[i] = pool.get(b + 8 * Math.min(r + i, end - 1)).getFloat32();
-    }
-    clear(numbers, r, end);
+  /** Where the element of z lies that a rank is multiplied by, {@code none} where a 0 does. */
+  static int z(int[] zFrom, int[] ranks, int i, int r, int none) {
+    return r < ranks[i] ? zFrom[i] + r : none;
   }
 
-  private static void clear(float[] numbers, int r, int end) {
-    for (int i = 0; i < BATCH; i++) {
-      numbers[i] *= Math.min(1, Math.max(0, end - r - i));
-    }
+  /** Where a thread's sum of a column belongs on chip; -1 if the team has no such column. */
+  static int to(int number, int i, int columns, int lane, int mode) {
+    int own = number + i * TEAMS;
+    return own < PairMode.ways(mode) * columns ? at(own, lane) : -1;
+  }
+
+  /** Where a column's sum lies of one of its threads: neighbours of columns in different banks. */
+  static int at(int column, int lane) {
+    return column * LANES + ((column + lane) & (LANES - 1));
   }
 }

@@ -4,6 +4,7 @@ import io.github.moelora.tornado.layout.PackedLayout;
 import io.github.moelora.tornado.layout.PairMode;
 import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.SliceTable;
+import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 
 /**
@@ -12,7 +13,7 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
  * <p>The numbers of an item stand in an array of the thread, which the compiler keeps in registers.
  */
 final class PairItem {
-  /** Shares of the columns. */
+  /** Shares of the columns of a part. */
   static final int SHARES = 0;
 
   /** Columns of a share. */
@@ -30,14 +31,14 @@ final class PairItem {
   /** The column after its last. */
   static final int END = 5;
 
-  /** Threads have {@code 1 << this} columns at a time, each of them shared by the others. */
-  static final int COLUMN_SHIFT = 6;
-
   /** Slot and expert of the pair at hand, see {@link PairSites#of}. */
-  static final int SITE = 7;
+  static final int SITE = 6;
 
   /** Ranks of its first slice. */
-  static final int RANK0 = 8;
+  static final int RANK0 = 7;
+
+  /** Ranks of its second slice. */
+  static final int RANK1 = 8;
 
   /** First of the stacked ranks that the columns need. */
   static final int FIRST_RANK = 9;
@@ -60,14 +61,32 @@ final class PairItem {
   /** A pass takes two to the power of this tiles of ranks, up to one for each warp. */
   static final int TILE_SHIFT = 15;
 
-  /** First long of packed A of the first tile of ranks. */
+  /** A of the first slice in its pool; then, of packed A, the first long of {@link #FIRST_TILE}. */
   static final int A = 16;
 
   /** Longs from one row of tiles of packed A to the next. */
   static final int ROW_LONGS = 17;
 
+  /** A of the second slice in its pool. */
+  static final int A1 = 18;
+
+  /** B of each slice in its pool, first column, and the column after its last. */
+  static final int B0 = 19;
+
+  static final int B1 = 20;
+  static final int FIRST0 = 21;
+  static final int FIRST1 = 22;
+  static final int END0 = 23;
+  static final int END1 = 24;
+
+  /** Parts that the columns fall into: a slice each, if sites have two. */
+  private static final int PARTS = 25;
+
+  /** Columns of a part. */
+  private static final int PER_PART = 26;
+
   /** Numbers of an item. */
-  static final int INTS = 18;
+  static final int INTS = 27;
 
   /** Columns that a share has a multiple of: those that lie together in packed B. */
   private static final int ALIGNMENT = PackedLayout.GROUP;
@@ -75,80 +94,102 @@ final class PairItem {
   private PairItem() {}
 
   /**
-   * Finds what all items share.
+   * Finds what all items share. Where sites have two slices, of half the columns each as gate and
+   * up have, no item has columns of both: it would need the ranks of both.
    *
    * @return how many items there are
    */
-  static int count(int[] item, IntArray step, IntArray sizes) {
+  static int count(int[] item, IntArray step, IntArray sizes, IntArray slices, int mode) {
     int pairs = PairSites.pairs(step, sizes.get(Sizes.MAX_PAIRS));
     int rows = pairs / sizes.get(Sizes.PAIRS_PER_ITEM);
     int columns = sizes.get(Sizes.COLUMNS);
-    int wanted = Math.max(1, sizes.get(Sizes.TARGET_ITEMS) / Math.max(1, rows));
-    int perShare = ((columns + wanted - 1) / wanted + ALIGNMENT - 1) & -ALIGNMENT;
+    int target = sizes.get(Sizes.TARGET_ITEMS);
+    int parts = 1;
+    if (!PairMode.has(mode, PairMode.ACTIVATED)) {
+      // 0 in a table in which nothing was ever entered
+      int slicesOfSite = Math.max(1, slices.get(SliceTable.MOST_SLICES));
+      parts = Math.min(slicesOfSite, (columns & 3) == 0 ? 2 : 1);
+    }
+    int perPart = columns / parts;
+    int wanted = Math.max(1, target / Math.max(1, rows * parts));
+    int perShare = ((perPart + wanted - 1) / wanted + ALIGNMENT - 1) & -ALIGNMENT;
+    item[PARTS] = parts;
+    item[PER_PART] = perPart;
     item[PER_SHARE] = perShare;
-    item[SHARES] = (columns + perShare - 1) / perShare;
+    item[SHARES] = (perPart + perShare - 1) / perShare;
     item[WIDTH] = sizes.get(Sizes.INPUT_WIDTH);
-    return rows * item[SHARES];
+    return rows * parts * item[SHARES];
   }
 
-  /**
-   * Finds an item.
-   *
-   * @param mostShift a work-group has {@code 1 << mostShift} threads
-   */
-  static void find(int[] item, IntArray sizes, int index, int mostShift) {
-    int row = index / item[SHARES];
+  /** Finds an item. */
+  static void find(int[] item, IntArray sizes, int index) {
+    int rowPart = index / item[SHARES];
+    int share = index - rowPart * item[SHARES];
+    int row = rowPart >> (item[PARTS] - 1);
+    int part = rowPart & (item[PARTS] - 1);
     int perItem = sizes.get(Sizes.PAIRS_PER_ITEM);
     item[FIRST_PAIR] = row * perItem;
     item[END_PAIR] = item[FIRST_PAIR] + perItem;
-    item[FIRST] = (index - row * item[SHARES]) * item[PER_SHARE];
-    item[END] = Math.min(sizes.get(Sizes.COLUMNS), item[FIRST] + item[PER_SHARE]);
-    int width = item[END] - item[FIRST];
-    int shift = width > 256 ? 9 : width > 128 ? 8 : width > 64 ? 7 : width > 32 ? 6 : 5;
-    item[COLUMN_SHIFT] = Math.min(shift, mostShift);
+    item[FIRST] = part * item[PER_PART] + share * item[PER_SHARE];
+    item[END] = Math.min((part + 1) * item[PER_PART], item[FIRST] + item[PER_SHARE]);
   }
 
-  /** Finds what weights a pair meets. */
-  static void meet(int[] item, IntArray sizes, IntArray slices, int pair, int site, int mode) {
+  /**
+   * Finds what weights a pair meets.
+   *
+   * @param guess the pair's site, or any, from {@link PairSites#guess}: so the table is read while
+   *     it is found out whether the site is right
+   * @param factors out, the scales of both slices
+   */
+  static void meet(
+      int[] item,
+      IntArray sizes,
+      IntArray slices,
+      FloatArray scales,
+      float[] factors,
+      int pair,
+      int guess,
+      int site,
+      int mode) {
+    int at = guess * SliceTable.INTS;
+    int next = at + SliceTable.FIELDS;
+    int has = site < 0 ? 0 : 1;
+    factors[0] = scales.get(2 * guess);
+    factors[1] = scales.get(2 * guess + 1);
     item[SITE] = site;
-    item[RANK0] = 0;
-    item[FIRST_RANK] = 0;
-    item[END_RANK] = 0;
-    if (site >= 0) {
-      int at = site * SliceTable.INTS;
-      int rank0 = slices.get(at + SliceTable.RANK);
-      int ranks = rank0 + slices.get(at + SliceTable.FIELDS + SliceTable.RANK);
-      boolean covers0 = covers(item, slices, at);
-      boolean covers1 = covers(item, slices, at + SliceTable.FIELDS);
-      boolean all = PairMode.has(mode, PairMode.ACTIVATED);
-      item[RANK0] = rank0;
-      item[FIRST_RANK] = all || covers0 ? 0 : rank0;
-      item[END_RANK] = all || covers1 ? ranks : rank0;
-      item[X] = pair / sizes.get(Sizes.PAIRS_PER_ROW) * item[WIDTH];
+    item[RANK0] = has * slices.get(at + SliceTable.RANK);
+    item[RANK1] = has * slices.get(next + SliceTable.RANK);
+    item[A] = slices.get(at + SliceTable.A);
+    item[A1] = slices.get(next + SliceTable.A);
+    item[B0] = slices.get(at + SliceTable.B);
+    item[B1] = slices.get(next + SliceTable.B);
+    item[FIRST0] = slices.get(at + SliceTable.FIRST_COLUMN);
+    item[FIRST1] = slices.get(next + SliceTable.FIRST_COLUMN);
+    item[END0] = item[FIRST0] + has * slices.get(at + SliceTable.COLUMNS);
+    item[END1] = item[FIRST1] + has * slices.get(next + SliceTable.COLUMNS);
+    int rank0 = item[RANK0];
+    int ranks = rank0 + item[RANK1];
+    int in0 = Math.min(item[END0], item[END]) - Math.max(item[FIRST0], item[FIRST]);
+    int in1 = Math.min(item[END1], item[END]) - Math.max(item[FIRST1], item[FIRST]);
+    if (PairMode.has(mode, PairMode.ACTIVATED)) {
+      in0 = 1;
+      in1 = 1;
     }
+    item[FIRST_RANK] = in0 > 0 ? 0 : rank0;
+    item[END_RANK] = in1 > 0 ? ranks : rank0;
+    item[X] = pair / sizes.get(Sizes.PAIRS_PER_ROW) * item[WIDTH];
   }
 
   /** Finds the tiles of packed A. */
-  static void findTiles(int[] item, IntArray slices) {
-    if (hasRanks(item)) {
-      int at = item[SITE] * SliceTable.INTS;
-      int ranks = item[RANK0] + slices.get(at + SliceTable.FIELDS + SliceTable.RANK);
-      int firstTile = item[FIRST_RANK] >> 3;
-      int tiles = ((item[END_RANK] - 1) >> 3) - firstTile + 1;
-      item[FIRST_TILE] = firstTile;
-      item[TILES] = tiles;
-      // with fewer tiles than warps, several warps share the H of one
-      item[TILE_SHIFT] = tiles > 8 ? 4 : tiles > 4 ? 3 : tiles > 2 ? 2 : tiles - 1;
-      item[A] = slices.get(at + SliceTable.A) + firstTile * OneShotA.TILE;
-      item[ROW_LONGS] = PackedLayout.rankTiles(ranks) * OneShotA.TILE;
-    }
-  }
-
-  /** Whether a slice has some of the columns; one comparison, see the package's rules. */
-  private static boolean covers(int[] item, IntArray slices, int slice) {
-    int first = slices.get(slice + SliceTable.FIRST_COLUMN);
-    int end = first + slices.get(slice + SliceTable.COLUMNS);
-    return Math.min(end, item[END]) > Math.max(first, item[FIRST]);
+  static void findTiles(int[] item) {
+    int firstTile = item[FIRST_RANK] >> 3;
+    int tiles = Math.max(1, ((item[END_RANK] - 1) >> 3) - firstTile + 1);
+    item[FIRST_TILE] = firstTile;
+    item[TILES] = tiles;
+    // with fewer tiles than warps, several warps share the H of one
+    item[TILE_SHIFT] = tiles > 8 ? 4 : tiles > 4 ? 3 : tiles > 2 ? 2 : tiles - 1;
+    item[A] += firstTile * OneShotA.TILE;
+    item[ROW_LONGS] = PackedLayout.rankTiles(item[RANK0] + item[RANK1]) * OneShotA.TILE;
   }
 
   /** Whether the columns have a delta. */
@@ -156,11 +197,15 @@ final class PairItem {
     return item[FIRST_RANK] < item[END_RANK];
   }
 
-  /** Whether something must be stored: without a delta, zeros or what the activation makes. */
-  static boolean hasWork(int[] item, int mode) {
+  /**
+   * Whether something must be stored: without a delta, zeros, what the activation makes, or what
+   * the shared expert adds.
+   */
+  static boolean hasWork(int[] item, int pair, int mode) {
     return hasRanks(item)
         || !PairMode.has(mode, PairMode.ADD)
-        || PairMode.has(mode, PairMode.ACTIVATED);
+        || PairMode.has(mode, PairMode.ACTIVATED)
+        || (PairMode.has(mode, PairMode.SHARED) && pair == item[FIRST_PAIR]);
   }
 
   /** Whether the item is the one that counts its pair's error. */
@@ -176,13 +221,15 @@ final class PairItem {
     return PairMode.source(mode, column, sizes.get(Sizes.COLUMNS), way);
   }
 
+  /** Whether a slice has a column of the projection. */
+  static boolean covers(int[] item, int column) {
+    int in0 = Math.min(column - item[FIRST0], item[END0] - 1 - column);
+    int in1 = Math.min(column - item[FIRST1], item[END1] - 1 - column);
+    return Math.max(in0, in1) >= 0;
+  }
+
   /** Passes over the tiles of ranks; none without a delta. */
   static int passes(int[] item) {
     return hasRanks(item) ? (item[TILES] + (1 << item[TILE_SHIFT]) - 1) >> item[TILE_SHIFT] : 0;
-  }
-
-  /** Number of a rank's slice among all scales. */
-  static int scale(int[] item, int rank) {
-    return 2 * item[SITE] + (rank < item[RANK0] ? 0 : 1);
   }
 }

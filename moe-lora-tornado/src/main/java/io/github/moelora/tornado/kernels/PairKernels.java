@@ -29,8 +29,9 @@ import uk.ac.manchester.tornado.api.types.arrays.LongArray;
  * <p>Grid: work-groups take the items (pair or token, share of the columns) in turn. With fewer
  * rows than the device has multiprocessors there are more shares, and each computes z of its rows
  * anew: its A comes from the L2 cache then, which costs less than a launch. An item whose pair has
- * no work ends after the look-up. A tile of A is read by a warp, a lane of it 4 ranks of one
- * element of H; of B a thread has one column and a share of the ranks.
+ * no work ends after the look-up. What counts is how many loads wait for one another: a look-up
+ * takes three, then the first of x, y, A and B are under way together, and of packed A and B always
+ * the next ones before the last are needed.
  *
  * <p>Parameters that kernels share: {@code step}, {@code adapterIds}, {@code expertMap}, {@code
  * expertIds} in, as {@link PairSites#of} says; {@code errors} in and out, int32, an element per
@@ -39,19 +40,24 @@ import uk.ac.manchester.tornado.api.types.arrays.LongArray;
  * float32 {@code [P]}; {@code x} in, float32 {@code [T, H]} or {@code [P, H]}; {@code y} in and
  * out, float32 {@code [P, yWidth]}, or {@code [T, yWidth]} if combined; {@code out} out, float32
  * {@code [P, I]}, of an activation; {@code xWords}, {@code yWords} and {@code outWords} the same
- * three where the mode says that they are narrow, of the type of the weights; {@code zStride} most
- * ranks of all slices of an expert.
+ * three where the mode says that they are narrow, of the type of the weights; {@code side} in,
+ * float32, the router's logits {@code [T, E]} or {@code [T, E + 1]} where the mode chooses, the
+ * shared expert's result {@code [T, yWidth]} where it adds that.
+ *
+ * <p>Two small tasks of an engine may be taken along, since a task costs more than what they do.
+ * Where the mode chooses, the expert of a pair comes from the router's logits, and the item with
+ * the pair's first columns writes {@code expertIds} and {@code routingWeights}. With a shared
+ * expert a combined call adds {@code routingWeights[maxPairs + t] * side[t, c]}, too.
  */
 public final class PairKernels {
-  static final int SHIFT = 9;
-
   /** Threads of a work-group on packed weights: as many as 128 registers each allow. */
-  public static final int THREADS = 1 << SHIFT;
-
-  static final int FLOAT_SHIFT = 8;
+  public static final int THREADS = 512;
 
   /** Threads of a work-group on float32 weights, for devices of all kinds. */
-  public static final int FLOAT_THREADS = 1 << FLOAT_SHIFT;
+  public static final int FLOAT_THREADS = 256;
+
+  /** Most experts of a token where the kernel makes the router's choice. */
+  public static final int MOST_CHOICES = 64;
 
   /** Number of an activation: see the enum of that name. */
   public static final int SWIGLU = 0;
@@ -82,75 +88,102 @@ public final class PairKernels {
       FloatArray x,
       FloatArray y,
       FloatArray out,
-      int zStride,
+      FloatArray side,
       int mode) {
-    float[] z = ctx.allocateFloatLocalArray(zStride);
-    float[] sums = ctx.allocateFloatLocalArray(2 * FLOAT_THREADS);
+    int zStride = PairMode.ranks(mode);
+    float[] z = ctx.allocateFloatLocalArray(zStride + 1);
+    float[] chip = ctx.allocateFloatLocalArray(PairB.FLOATS);
     int tid = ctx.localIdx;
+    int lane = tid & (PairB.LANES - 1);
     int group = ctx.groupIdx;
     int groups = sizes.get(Sizes.GROUPS);
     int[] item = new int[PairItem.INTS];
-    int items = PairItem.count(item, step, sizes);
+    int items = PairItem.count(item, step, sizes, slices, mode);
+    z[zStride] = 0.0f;
     for (int index = group; index < items; index += groups) {
-      PairItem.find(item, sizes, index, FLOAT_SHIFT);
+      PairItem.find(item, sizes, index);
       for (int pair = item[PairItem.FIRST_PAIR]; pair < item[PairItem.END_PAIR]; pair++) {
-        int site = PairSites.of(step, adapterIds, expertMap, expertIds, pair);
-        PairItem.meet(item, sizes, slices, pair, site, mode);
+        int expert =
+            PairRouter.expert(
+                ctx, step, sizes, expertIds, routingWeights, side, item, pair, tid, mode);
+        int guess = PairSites.guess(step, adapterIds, expertMap, expert, pair);
+        int site = PairSites.ofExpert(step, adapterIds, expertMap, expert, pair);
+        float[] factors = new float[2];
+        PairItem.meet(item, sizes, slices, scales, factors, pair, guess, site, mode);
         if (PairItem.counts(item, tid, mode)) {
           PlanKernels.addErrors(errors, group, 1);
         }
-        if (PairItem.hasWork(item, mode)) {
+        if (PairItem.hasWork(item, pair, mode)) {
+          float weight = PairY.weight(routingWeights, pair, mode);
           int endRank = item[PairItem.END_RANK];
           for (int r = item[PairItem.FIRST_RANK]; r < endRank; r += PairA.FLOAT_RANKS) {
-            sums[tid] = PairA.floats(pool, x, item, slices, r, tid);
+            chip[tid] = PairA.floats(pool, x, item, r, tid);
             ctx.localBarrier();
             if (tid < PairA.FLOAT_RANKS && r + tid < endRank) {
               float sum = 0.0f;
-              for (int i = 0; i < 32; i++) {
-                sum += sums[32 * tid + i];
+              for (int i = 0; i < PairB.LANES; i++) {
+                sum += chip[PairB.LANES * tid + i];
               }
-              z[r + tid] = sum * scales.get(PairItem.scale(item, r + tid));
+              z[r + tid] = sum * (r + tid < item[PairItem.RANK0] ? factors[0] : factors[1]);
             }
             ctx.localBarrier();
           }
-          int columns = 1 << item[PairItem.COLUMN_SHIFT];
-          int ways = PairMode.ways(mode);
-          for (int first = item[PairItem.FIRST]; first < item[PairItem.END]; first += columns) {
-            int column = PairB.column(item, first, tid);
-            int writers = PairY.writers(item, first, mode);
+          for (int first = item[PairItem.FIRST];
+              first < item[PairItem.END];
+              first += PairB.step(mode)) {
+            int columns = Math.min(PairB.step(mode), item[PairItem.END] - first);
             float[] old = new float[4];
-            PairY.read(sizes, y, old, pair, first, tid, writers, mode);
-            for (int way = 0; way < ways; way++) {
-              int source = PairItem.source(sizes, column, way, mode);
-              int slice = column < item[PairItem.END] ? PairB.slice(item, slices, source) : -1;
-              int b = PairB.floats(slices, slice, source);
-              int end = PairB.endRank(item, slices, slice, tid, FLOAT_THREADS);
-              int zFrom = PairB.z(item, slice);
-              float sum = 0.0f;
-              for (int r = PairB.firstRank(item, slices, slice, tid, FLOAT_THREADS);
-                  r < end;
-                  r += PairB.BATCH) {
+            PairY.read(sizes, y, old, pair, first, columns, tid, FLOAT_THREADS, mode);
+            PairY.addShared(
+                item,
+                sizes,
+                routingWeights,
+                side,
+                old,
+                pair,
+                first,
+                columns,
+                tid,
+                FLOAT_THREADS,
+                mode);
+            for (int number = tid / PairB.LANES;
+                number < PairMode.ways(mode) * columns;
+                number += PairB.stepOfTeams()) {
+              int[] b = new int[PairB.BATCH];
+              int[] zFrom = new int[PairB.BATCH];
+              int[] ranks = new int[PairB.BATCH];
+              PairB.find(item, sizes, b, zFrom, ranks, first, columns, number, mode);
+              float[] sums = new float[PairB.BATCH];
+              OneShotSums.clear(sums, 1);
+              for (int r = lane; r < PairB.mostRanks(item); r += PairB.LANES) {
                 float[] numbers = new float[PairB.BATCH];
-                PairB.readFloats(pool, numbers, b, r, end);
+                PairB.read(pool, numbers, b, ranks, r);
                 for (int i = 0; i < PairB.BATCH; i++) {
-                  sum += numbers[i] * z[zFrom + Math.min(r + i, end - 1)];
+                  sums[i] += numbers[i] * z[PairB.z(zFrom, ranks, i, r, zStride)];
                 }
               }
-              sums[way * FLOAT_THREADS + tid] = sum;
+              for (int i = 0; i < PairB.BATCH; i++) {
+                int to = PairB.to(number, i, columns, lane, mode);
+                if (to >= 0) {
+                  chip[to] = sums[i];
+                }
+              }
             }
             ctx.localBarrier();
-            if (tid < writers) {
-              float[] values = new float[4];
-              for (int i = 0; i < 4; i++) {
-                int end = PairY.end(i, FLOAT_THREADS, mode);
-                float total = old[i];
-                for (int j = PairY.from(i, tid, FLOAT_THREADS, mode); j < end; j += columns) {
-                  total += PairY.delta(routingWeights, sums[j], pair, mode);
+            float[] values = new float[4];
+            for (int i = 0; i < 4; i++) {
+              values[i] = 0.0f;
+              if (PairY.has(i, columns, tid, FLOAT_THREADS, mode)) {
+                int column = PairY.column(i, tid, FLOAT_THREADS, mode) + (i >> 1) * columns;
+                float sum = 0.0f;
+                for (int j = 0; j < PairB.LANES; j++) {
+                  sum += chip[PairB.at(column, j)];
                 }
-                values[i] = total;
+                values[i] = old[i] + weight * sum;
               }
-              PairY.write(item, sizes, slices, y, out, values, pair, first + tid, mode);
             }
+            PairY.write(
+                item, sizes, y, out, values, pair, first, columns, tid, FLOAT_THREADS, mode);
             ctx.localBarrier();
           }
         }
@@ -180,97 +213,103 @@ public final class PairKernels {
       FloatArray x,
       FloatArray y,
       FloatArray out,
+      FloatArray side,
       IntArray xWords,
       IntArray yWords,
       IntArray outWords,
-      int zStride,
       int mode) {
-    float[] z = ctx.allocateFloatLocalArray(zStride);
-    float[] sums = ctx.allocateFloatLocalArray(2 * THREADS);
+    int zStride = PairMode.ranks(mode);
+    float[] z = ctx.allocateFloatLocalArray(zStride + 1);
+    float[] chip = ctx.allocateFloatLocalArray(PairUnit.FLOATS);
     int tid = ctx.localIdx;
     int group = ctx.groupIdx;
     int groups = sizes.get(Sizes.GROUPS);
     int[] item = new int[PairItem.INTS];
-    int items = PairItem.count(item, step, sizes);
+    int items = PairItem.count(item, step, sizes, slices, mode);
+    z[zStride] = 0.0f;
     for (int index = group; index < items; index += groups) {
-      PairItem.find(item, sizes, index, SHIFT);
+      PairItem.find(item, sizes, index);
       for (int pair = item[PairItem.FIRST_PAIR]; pair < item[PairItem.END_PAIR]; pair++) {
-        int site = PairSites.of(step, adapterIds, expertMap, expertIds, pair);
-        PairItem.meet(item, sizes, slices, pair, site, mode);
+        int expert =
+            PairRouter.expert(
+                ctx, step, sizes, expertIds, routingWeights, side, item, pair, tid, mode);
+        int guess = PairSites.guess(step, adapterIds, expertMap, expert, pair);
+        int site = PairSites.ofExpert(step, adapterIds, expertMap, expert, pair);
+        float[] factors = new float[2];
+        PairItem.meet(item, sizes, slices, scales, factors, pair, guess, site, mode);
         if (PairItem.counts(item, tid, mode)) {
           PlanKernels.addErrors(errors, group, 1);
         }
-        if (PairItem.hasWork(item, mode)) {
-          PairItem.findTiles(item, slices);
+        if (PairItem.hasWork(item, pair, mode)) {
+          PairItem.findTiles(item);
           int passes = PairItem.passes(item);
           for (int pass = 0; pass < passes; pass++) {
             float[] own = new float[4];
             PairA.bfloat16(ctx, poolA, x, xWords, own, item, pass, tid, mode);
-            for (int i = 0; i < 4; i++) {
-              float sum = PairSums.overLanes(ctx, own[i]);
-              if ((tid & 31) < 2) {
-                sums[PairSums.to(i, tid)] = sum;
-              }
-            }
-            ctx.localBarrier();
+            float sum = PairSums.meet(ctx, own, item, tid);
             int rank = PairSums.rank(item, pass, tid);
             if (rank >= 0) {
-              float sum = 0.0f;
-              int from = PairSums.from(item, tid);
-              for (int i = 0; i < PairA.rowStep(item); i++) {
-                sum += sums[from + 8 * i];
-              }
-              z[rank] = sum * scales.get(PairItem.scale(item, rank));
+              z[rank] = sum * (rank < item[PairItem.RANK0] ? factors[0] : factors[1]);
             }
             ctx.localBarrier();
           }
-          int columns = 1 << item[PairItem.COLUMN_SHIFT];
-          int ways = PairMode.ways(mode);
+          float weight = PairY.weight(routingWeights, pair, mode);
+          int columns = PairUnit.step(item, mode);
+          int[] unit = new int[PairUnit.INTS];
+          long[] bNext = new long[PairUnit.BATCH];
           for (int first = item[PairItem.FIRST]; first < item[PairItem.END]; first += columns) {
-            int column = PairB.column(item, first, tid);
-            int writers = PairY.writers(item, first, mode);
+            PairUnit.open(unit, item, sizes, first, columns, mode);
+            PairUnit.find(unit, item, 0, tid);
+            PairUnit.read(poolB, bNext, unit);
+            int atHand = unit[PairUnit.COLUMNS];
             float[] old = new float[4];
-            if (PairMode.has(mode, PairMode.NARROW_Y)) {
-              PairY.readWords(sizes, yWords, old, pair, first, tid, writers, mode);
-            } else {
-              PairY.read(sizes, y, old, pair, first, tid, writers, mode);
-            }
-            for (int way = 0; way < ways; way++) {
-              int source = PairItem.source(sizes, column, way, mode);
-              int slice = column < item[PairItem.END] ? PairB.slice(item, slices, source) : -1;
-              int b = PairB.packed(slices, slice, source);
-              int end = PairB.endRank(item, slices, slice, tid, THREADS);
-              int zFrom = PairB.z(item, slice);
-              float sum = 0.0f;
-              for (int r = PairB.firstRank(item, slices, slice, tid, THREADS);
-                  r < end;
-                  r += PairB.BATCH) {
-                float[] numbers = new float[PairB.BATCH];
-                PairB.readBfloats(poolB, numbers, b, r, end);
-                for (int i = 0; i < PairB.BATCH; i++) {
-                  sum += numbers[i] * z[zFrom + Math.min(r + i, end - 1)];
+            PairY.read(sizes, y, yWords, old, pair, first, atHand, tid, mode);
+            PairY.addShared(item, sizes, routingWeights, side, old, pair, first, atHand, tid, mode);
+            float[] sums = new float[4];
+            OneShotSums.clear(sums, 1);
+            int ofUnits = unit[PairUnit.ALL_BATCHES];
+            for (int i = 0; i < ofUnits; i++) {
+              long[] now = new long[PairUnit.BATCH];
+              for (int j = 0; j < PairUnit.BATCH; j++) {
+                now[j] = bNext[j];
+              }
+              int[] zAt = new int[PairUnit.BATCH];
+              PairUnit.findZ(unit, zAt, zStride);
+              int[] targets = new int[4];
+              PairUnit.findTargets(unit, targets, tid, i, mode);
+              PairUnit.find(unit, item, i + 1, tid);
+              PairUnit.read(poolB, bNext, unit);
+              for (int j = 0; j < PairUnit.BATCH; j++) {
+                OneShotSums.add(sums, 0, now[j], z[zAt[j]]);
+              }
+              if (PairUnit.ends(unit, i)) {
+                for (int j = 0; j < 4; j++) {
+                  float sum = PairSums.overRanks(ctx, sums[j]);
+                  sums[j] = 0.0f;
+                  if (targets[j] >= 0) {
+                    chip[targets[j]] = sum;
+                  }
                 }
               }
-              sums[way * THREADS + tid] = sum;
             }
             ctx.localBarrier();
-            if (tid < writers) {
-              float[] values = new float[4];
-              for (int i = 0; i < 4; i++) {
-                int end = PairY.end(i, THREADS, mode);
-                float total = old[i];
-                for (int j = PairY.from(i, tid, THREADS, mode); j < end; j += columns) {
-                  total += PairY.delta(routingWeights, sums[j], pair, mode);
+            float[] values = new float[4];
+            for (int i = 0; i < 4; i++) {
+              values[i] = 0.0f;
+              if (PairY.has(i, atHand, tid, THREADS, mode)) {
+                int column = PairY.column(i, tid, THREADS, mode);
+                int end = PairUnit.end(unit, mode);
+                int stride = PairUnit.stride(unit, mode);
+                float sum = 0.0f;
+                for (int j = PairUnit.from(unit, column, i >> 1, mode); j < end; j += stride) {
+                  sum += chip[j];
                 }
-                values[i] = total;
-              }
-              if (PairMode.has(mode, PairMode.NARROW_Y)) {
-                PairY.writeWords(
-                    item, sizes, slices, yWords, outWords, values, pair, first + 2 * tid, mode);
-              } else {
-                PairY.write(item, sizes, slices, y, out, values, pair, first + tid, mode);
+                values[i] =
+                    old[i] + weight * PairY.covered(item, sizes, sum, first + column, i, mode);
               }
             }
+            PairY.write(
+                item, sizes, y, yWords, out, outWords, values, pair, first, atHand, tid, mode);
             ctx.localBarrier();
           }
         }
@@ -300,97 +339,103 @@ public final class PairKernels {
       FloatArray x,
       FloatArray y,
       FloatArray out,
+      FloatArray side,
       HalfFloatArray xWords,
       HalfFloatArray yWords,
       HalfFloatArray outWords,
-      int zStride,
       int mode) {
-    float[] z = ctx.allocateFloatLocalArray(zStride);
-    float[] sums = ctx.allocateFloatLocalArray(2 * THREADS);
+    int zStride = PairMode.ranks(mode);
+    float[] z = ctx.allocateFloatLocalArray(zStride + 1);
+    float[] chip = ctx.allocateFloatLocalArray(PairUnit.FLOATS);
     int tid = ctx.localIdx;
     int group = ctx.groupIdx;
     int groups = sizes.get(Sizes.GROUPS);
     int[] item = new int[PairItem.INTS];
-    int items = PairItem.count(item, step, sizes);
+    int items = PairItem.count(item, step, sizes, slices, mode);
+    z[zStride] = 0.0f;
     for (int index = group; index < items; index += groups) {
-      PairItem.find(item, sizes, index, SHIFT);
+      PairItem.find(item, sizes, index);
       for (int pair = item[PairItem.FIRST_PAIR]; pair < item[PairItem.END_PAIR]; pair++) {
-        int site = PairSites.of(step, adapterIds, expertMap, expertIds, pair);
-        PairItem.meet(item, sizes, slices, pair, site, mode);
+        int expert =
+            PairRouter.expert(
+                ctx, step, sizes, expertIds, routingWeights, side, item, pair, tid, mode);
+        int guess = PairSites.guess(step, adapterIds, expertMap, expert, pair);
+        int site = PairSites.ofExpert(step, adapterIds, expertMap, expert, pair);
+        float[] factors = new float[2];
+        PairItem.meet(item, sizes, slices, scales, factors, pair, guess, site, mode);
         if (PairItem.counts(item, tid, mode)) {
           PlanKernels.addErrors(errors, group, 1);
         }
-        if (PairItem.hasWork(item, mode)) {
-          PairItem.findTiles(item, slices);
+        if (PairItem.hasWork(item, pair, mode)) {
+          PairItem.findTiles(item);
           int passes = PairItem.passes(item);
           for (int pass = 0; pass < passes; pass++) {
             float[] own = new float[4];
             PairA.float16(ctx, poolA, x, xWords, own, item, pass, tid, mode);
-            for (int i = 0; i < 4; i++) {
-              float sum = PairSums.overLanes(ctx, own[i]);
-              if ((tid & 31) < 2) {
-                sums[PairSums.to(i, tid)] = sum;
-              }
-            }
-            ctx.localBarrier();
+            float sum = PairSums.meet(ctx, own, item, tid);
             int rank = PairSums.rank(item, pass, tid);
             if (rank >= 0) {
-              float sum = 0.0f;
-              int from = PairSums.from(item, tid);
-              for (int i = 0; i < PairA.rowStep(item); i++) {
-                sum += sums[from + 8 * i];
-              }
-              z[rank] = sum * scales.get(PairItem.scale(item, rank));
+              z[rank] = sum * (rank < item[PairItem.RANK0] ? factors[0] : factors[1]);
             }
             ctx.localBarrier();
           }
-          int columns = 1 << item[PairItem.COLUMN_SHIFT];
-          int ways = PairMode.ways(mode);
+          float weight = PairY.weight(routingWeights, pair, mode);
+          int columns = PairUnit.step(item, mode);
+          int[] unit = new int[PairUnit.INTS];
+          float[] bNext = new float[4 * PairUnit.BATCH];
           for (int first = item[PairItem.FIRST]; first < item[PairItem.END]; first += columns) {
-            int column = PairB.column(item, first, tid);
-            int writers = PairY.writers(item, first, mode);
+            PairUnit.open(unit, item, sizes, first, columns, mode);
+            PairUnit.find(unit, item, 0, tid);
+            PairUnit.readHalves(poolB, bNext, unit);
+            int atHand = unit[PairUnit.COLUMNS];
             float[] old = new float[4];
-            if (PairMode.has(mode, PairMode.NARROW_Y)) {
-              PairY.readWords(sizes, yWords, old, pair, first, tid, writers, mode);
-            } else {
-              PairY.read(sizes, y, old, pair, first, tid, writers, mode);
-            }
-            for (int way = 0; way < ways; way++) {
-              int source = PairItem.source(sizes, column, way, mode);
-              int slice = column < item[PairItem.END] ? PairB.slice(item, slices, source) : -1;
-              int b = PairB.packed(slices, slice, source);
-              int end = PairB.endRank(item, slices, slice, tid, THREADS);
-              int zFrom = PairB.z(item, slice);
-              float sum = 0.0f;
-              for (int r = PairB.firstRank(item, slices, slice, tid, THREADS);
-                  r < end;
-                  r += PairB.BATCH) {
-                float[] numbers = new float[PairB.BATCH];
-                PairB.readHalves(poolB, numbers, b, r, end);
-                for (int i = 0; i < PairB.BATCH; i++) {
-                  sum += numbers[i] * z[zFrom + Math.min(r + i, end - 1)];
+            PairY.read(sizes, y, yWords, old, pair, first, atHand, tid, mode);
+            PairY.addShared(item, sizes, routingWeights, side, old, pair, first, atHand, tid, mode);
+            float[] sums = new float[4];
+            OneShotSums.clear(sums, 1);
+            int ofUnits = unit[PairUnit.ALL_BATCHES];
+            for (int i = 0; i < ofUnits; i++) {
+              float[] now = new float[4 * PairUnit.BATCH];
+              for (int j = 0; j < 4 * PairUnit.BATCH; j++) {
+                now[j] = bNext[j];
+              }
+              int[] zAt = new int[PairUnit.BATCH];
+              PairUnit.findZ(unit, zAt, zStride);
+              int[] targets = new int[4];
+              PairUnit.findTargets(unit, targets, tid, i, mode);
+              PairUnit.find(unit, item, i + 1, tid);
+              PairUnit.readHalves(poolB, bNext, unit);
+              for (int j = 0; j < PairUnit.BATCH; j++) {
+                OneShotSums.addHalves(sums, 0, now, 4 * j, z[zAt[j]]);
+              }
+              if (PairUnit.ends(unit, i)) {
+                for (int j = 0; j < 4; j++) {
+                  float sum = PairSums.overRanks(ctx, sums[j]);
+                  sums[j] = 0.0f;
+                  if (targets[j] >= 0) {
+                    chip[targets[j]] = sum;
+                  }
                 }
               }
-              sums[way * THREADS + tid] = sum;
             }
             ctx.localBarrier();
-            if (tid < writers) {
-              float[] values = new float[4];
-              for (int i = 0; i < 4; i++) {
-                int end = PairY.end(i, THREADS, mode);
-                float total = old[i];
-                for (int j = PairY.from(i, tid, THREADS, mode); j < end; j += columns) {
-                  total += PairY.delta(routingWeights, sums[j], pair, mode);
+            float[] values = new float[4];
+            for (int i = 0; i < 4; i++) {
+              values[i] = 0.0f;
+              if (PairY.has(i, atHand, tid, THREADS, mode)) {
+                int column = PairY.column(i, tid, THREADS, mode);
+                int end = PairUnit.end(unit, mode);
+                int stride = PairUnit.stride(unit, mode);
+                float sum = 0.0f;
+                for (int j = PairUnit.from(unit, column, i >> 1, mode); j < end; j += stride) {
+                  sum += chip[j];
                 }
-                values[i] = total;
-              }
-              if (PairMode.has(mode, PairMode.NARROW_Y)) {
-                PairY.writeWords(
-                    item, sizes, slices, yWords, outWords, values, pair, first + 2 * tid, mode);
-              } else {
-                PairY.write(item, sizes, slices, y, out, values, pair, first + tid, mode);
+                values[i] =
+                    old[i] + weight * PairY.covered(item, sizes, sum, first + column, i, mode);
               }
             }
+            PairY.write(
+                item, sizes, y, yWords, out, outWords, values, pair, first, atHand, tid, mode);
             ctx.localBarrier();
           }
         }

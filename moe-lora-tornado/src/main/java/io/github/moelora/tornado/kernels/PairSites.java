@@ -33,28 +33,42 @@ final class PairSites {
    */
   static int of(
       IntArray step, IntArray adapterIds, IntArray expertMap, IntArray expertIds, int pair) {
+    return ofExpert(step, adapterIds, expertMap, expertIds.get(pair), pair);
+  }
+
+  /** The same of a pair whose expert is known. */
+  static int ofExpert(
+      IntArray step, IntArray adapterIds, IntArray expertMap, int expert, int pair) {
     // all is read before anything depends on it: a load in a branch waits for what decides that
     int slot = adapterIds.get(pair / step.get(StepWords.EXPERTS_PER_TOKEN));
-    int expert = expertIds.get(pair);
     int slots = step.get(StepWords.SLOTS);
     int experts = step.get(StepWords.EXPERTS);
     int localExperts = step.get(StepWords.LOCAL_EXPERTS);
     int mapped = step.get(StepWords.MAPPED);
     int active = step.get(StepWords.FIRST_SLOT + Math.max(0, Math.min(slot, slots - 1)));
-    int site = NONE;
-    if (slot < -1 || slot >= slots || expert < -1 || expert >= experts) {
-      site = OUT_OF_RANGE;
-    } else {
-      if (slot >= 0 && expert >= 0) {
-        int local = expert;
-        if (mapped != 0) {
-          local = expertMap.get(expert);
-        }
-        if (local >= 0 && active != 0) {
-          site = slot * localExperts + local;
-        }
-      }
+    int local = expert;
+    if (mapped != 0) {
+      local = expertMap.get(Math.max(0, Math.min(expert, experts - 1)));
     }
-    return site;
+    int inRange =
+        Math.min(Math.min(slot + 1, slots - 1 - slot), Math.min(expert + 1, experts - 1 - expert));
+    int isThere = Math.min(Math.min(slot, expert), Math.min(local, active - 1));
+    int site = isThere < 0 ? NONE : slot * localExperts + local;
+    return inRange < 0 ? OUT_OF_RANGE : site;
+  }
+
+  /**
+   * A site of the slice table: {@link #ofExpert} of the pair where that is one, else any. What it
+   * says can be read before it is known which.
+   */
+  static int guess(IntArray step, IntArray adapterIds, IntArray expertMap, int expert, int pair) {
+    int slot = adapterIds.get(pair / step.get(StepWords.EXPERTS_PER_TOKEN));
+    int local = Math.max(0, Math.min(expert, step.get(StepWords.EXPERTS) - 1));
+    int localExperts = step.get(StepWords.LOCAL_EXPERTS);
+    if (step.get(StepWords.MAPPED) != 0) {
+      local = expertMap.get(local);
+    }
+    int row = Math.max(0, Math.min(slot, step.get(StepWords.SLOTS) - 1));
+    return Math.max(0, row * localExperts + Math.min(local, localExperts - 1));
   }
 }

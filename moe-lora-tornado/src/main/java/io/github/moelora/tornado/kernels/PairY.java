@@ -18,43 +18,33 @@ final class PairY {
 
   private PairY() {}
 
-  /** Output columns that a thread writes, side by side: two in a word of 16-bit types. */
-  private static int each(int mode) {
-    return PairMode.has(mode, PairMode.NARROW_Y) ? 2 : 1;
+  /** Output columns that a thread writes, two at most: side by side in a word of 16-bit types. */
+  private static boolean isNarrow(int mode) {
+    return PairMode.has(mode, PairMode.NARROW_Y);
+  }
+
+  /** A thread's output column number {@code i & 1} of those at hand. */
+  static int column(int i, int tid, int threads, int mode) {
+    return isNarrow(mode) ? 2 * tid + (i & 1) : tid + (i & 1) * threads;
   }
 
   /**
-   * How many threads write, for all that share the ranks of a column: the first ones.
+   * Whether a thread's value number {@code i} is of use: two of each gate, and of each up.
    *
-   * <p>One comparison decides, since TornadoVM negates a comparison in a conjunction wrongly once
-   * it has been used elsewhere.
+   * @param columns that are at hand
    */
-  static int writers(int[] item, int first, int mode) {
-    return Math.min(1 << item[PairItem.COLUMN_SHIFT], item[PairItem.END] - first) / each(mode);
+  static boolean has(int i, int columns, int tid, int threads, int mode) {
+    int most = i >> 1 < PairMode.ways(mode) ? columns : 0;
+    return column(i, tid, threads, mode) < most;
   }
 
-  /** Whether a thread's value number {@code i} is of use: two of each gate, and of each up. */
-  private static boolean has(int i, int mode) {
-    return (i & 1) < each(mode) && i >> 1 < PairMode.ways(mode);
-  }
-
-  /** Where the first of the sums lies that make a thread's value number {@code i}. */
-  static int from(int i, int tid, int threads, int mode) {
-    return (i >> 1) * threads + each(mode) * tid + (i & 1);
-  }
-
-  /** The end of the sums that make value number {@code i}; 0 if there is none. */
-  static int end(int i, int threads, int mode) {
-    return has(i, mode) ? ((i >> 1) + 1) * threads : 0;
-  }
-
-  /** A sum as it is added to y. */
-  static float delta(FloatArray routingWeights, float sum, int pair, int mode) {
-    float delta = sum;
+  /** What the sums of a pair are multiplied by. */
+  static float weight(FloatArray routingWeights, int pair, int mode) {
+    float weight = 1.0f;
     if (PairMode.has(mode, PairMode.ROUTED_WEIGHT)) {
-      delta *= routingWeights.get(pair);
+      weight = routingWeights.get(pair);
     }
-    return delta;
+    return weight;
   }
 
   private static boolean reads(int mode) {
@@ -72,6 +62,7 @@ final class PairY {
    * Reads what y holds of a thread's columns, before it is needed.
    *
    * @param old out, of its values, 0 where nothing is to be added to
+   * @param first output column of those at hand
    */
   static void read(
       IntArray sizes,
@@ -79,120 +70,280 @@ final class PairY {
       float[] old,
       int pair,
       int first,
+      int columns,
       int tid,
-      int writers,
+      int threads,
       int mode) {
     for (int i = 0; i < 4; i++) {
       old[i] = 0.0f;
-    }
-    if (reads(mode) && tid < writers) {
-      old[0] = y.get(at(sizes, pair, first + tid, 0, mode));
-      if (PairMode.has(mode, PairMode.GATED)) {
-        old[2] = y.get(at(sizes, pair, first + tid, 1, mode));
+      if (reads(mode) && has(i, columns, tid, threads, mode)) {
+        int column = first + column(i, tid, threads, mode);
+        old[i] = y.get(at(sizes, pair, column, i >> 1, mode));
       }
     }
   }
 
-  /** {@link #read} of bfloat16. */
-  static void readWords(
+  /**
+   * Adds a shared expert's result to what was read, once for a token.
+   *
+   * @param routingWeights in, float32 {@code [T, K]}, then the shared expert's {@code [T]}
+   * @param shared in, float32 {@code [T, yWidth]}
+   * @param old in and out, of a thread's values
+   */
+  static void addShared(
+      int[] item,
+      IntArray sizes,
+      FloatArray routingWeights,
+      FloatArray shared,
+      float[] old,
+      int pair,
+      int first,
+      int columns,
+      int tid,
+      int threads,
+      int mode) {
+    if (PairMode.has(mode, PairMode.SHARED) && pair == item[PairItem.FIRST_PAIR]) {
+      int token = pair / sizes.get(Sizes.PAIRS_PER_ITEM);
+      float weight = routingWeights.get(sizes.get(Sizes.MAX_PAIRS) + token);
+      for (int i = 0; i < 2; i++) {
+        if (has(i, columns, tid, threads, mode)) {
+          int column = first + column(i, tid, threads, mode);
+          old[i] += weight * shared.get(at(sizes, pair, column, 0, mode));
+        }
+      }
+    }
+  }
+
+  /** The same by the threads of packed weights. */
+  static void addShared(
+      int[] item,
+      IntArray sizes,
+      FloatArray routingWeights,
+      FloatArray shared,
+      float[] old,
+      int pair,
+      int first,
+      int columns,
+      int tid,
+      int mode) {
+    addShared(
+        item,
+        sizes,
+        routingWeights,
+        shared,
+        old,
+        pair,
+        first,
+        columns,
+        tid,
+        PairKernels.THREADS,
+        mode);
+  }
+
+  /** {@link #read} of float32 or bfloat16. */
+  static void read(
+      IntArray sizes,
+      FloatArray y,
+      IntArray words,
+      float[] old,
+      int pair,
+      int first,
+      int columns,
+      int tid,
+      int mode) {
+    if (isNarrow(mode)) {
+      readWords(sizes, words, old, pair, first, columns, tid, mode);
+    } else {
+      read(sizes, y, old, pair, first, columns, tid, PairKernels.THREADS, mode);
+    }
+  }
+
+  /** {@link #read} of float32 or float16. */
+  static void read(
+      IntArray sizes,
+      FloatArray y,
+      HalfFloatArray halves,
+      float[] old,
+      int pair,
+      int first,
+      int columns,
+      int tid,
+      int mode) {
+    if (isNarrow(mode)) {
+      readHalves(sizes, halves, old, pair, first, columns, tid, mode);
+    } else {
+      read(sizes, y, old, pair, first, columns, tid, PairKernels.THREADS, mode);
+    }
+  }
+
+  private static void readWords(
       IntArray sizes,
       IntArray y,
       float[] old,
       int pair,
       int first,
+      int columns,
       int tid,
-      int writers,
       int mode) {
     for (int i = 0; i < 4; i++) {
       old[i] = 0.0f;
-      if (reads(mode) && has(i, mode) && tid < writers) {
-        int at = at(sizes, pair, first + 2 * tid + (i & 1), i >> 1, mode);
+      if (reads(mode) && has(i, columns, tid, PairKernels.THREADS, mode)) {
+        int at = at(sizes, pair, first + column(i, tid, PairKernels.THREADS, mode), i >> 1, mode);
         old[i] = BFloat16.bf16ToFloat((short) (y.get(at >> 1) >>> ((at & 1) << 4)));
       }
     }
   }
 
-  /** {@link #read} of float16. */
-  static void readWords(
+  private static void readHalves(
       IntArray sizes,
       HalfFloatArray y,
       float[] old,
       int pair,
       int first,
+      int columns,
       int tid,
-      int writers,
       int mode) {
     for (int i = 0; i < 4; i++) {
       old[i] = 0.0f;
-      if (reads(mode) && has(i, mode) && tid < writers) {
-        old[i] = y.get(at(sizes, pair, first + 2 * tid + (i & 1), i >> 1, mode)).getFloat32();
+      if (reads(mode) && has(i, columns, tid, PairKernels.THREADS, mode)) {
+        int at = at(sizes, pair, first + column(i, tid, PairKernels.THREADS, mode), i >> 1, mode);
+        old[i] = y.get(at).getFloat32();
       }
     }
   }
 
-  /** Whether a column, and its neighbour in a word, is stored: if there is something to add. */
-  private static boolean stores(int[] item, IntArray slices, int column, int mode) {
-    return !PairMode.has(mode, PairMode.ADD) || PairB.slice(item, slices, column) >= 0;
+  /** Whether a column is stored: if there is something to add. */
+  private static boolean stores(int[] item, int column, int mode) {
+    return !PairMode.has(mode, PairMode.ADD)
+        || PairMode.has(mode, PairMode.SHARED)
+        || PairItem.covers(item, column);
   }
 
-  /** Stores a thread's value; nothing where it would add to y and the column has no slice. */
+  /** The slices' share of a thread's value number {@code i}: 0 without a slice. */
+  static float covered(int[] item, IntArray sizes, float sum, int column, int i, int mode) {
+    boolean covers = PairItem.covers(item, PairItem.source(sizes, column, i >> 1, mode));
+    return covers ? sum : 0.0f;
+  }
+
+  /**
+   * Stores a thread's values; nothing where it would add to y and the column has no slice.
+   *
+   * @param first output column of those at hand
+   */
   static void write(
       int[] item,
       IntArray sizes,
-      IntArray slices,
       FloatArray y,
       FloatArray out,
       float[] values,
       int pair,
-      int column,
+      int first,
+      int columns,
+      int tid,
+      int threads,
       int mode) {
-    if (PairMode.has(mode, PairMode.ACTIVATED)) {
-      out.set(pair * sizes.get(Sizes.COLUMNS) + column, result(values, 0, mode));
-    } else {
-      if (stores(item, slices, column, mode)) {
-        y.set(at(sizes, pair, column, 0, mode), values[0]);
+    for (int i = 0; i < 2; i++) {
+      int column = first + column(i, tid, threads, mode);
+      if (has(i, columns, tid, threads, mode)) {
+        if (PairMode.has(mode, PairMode.ACTIVATED)) {
+          out.set(pair * sizes.get(Sizes.COLUMNS) + column, result(values, i, mode));
+        } else {
+          if (stores(item, column, mode)) {
+            y.set(at(sizes, pair, column, 0, mode), values[i]);
+          }
+        }
       }
     }
   }
 
-  /** Stores a thread's two values of bfloat16. */
-  static void writeWords(
+  /** {@link #write} of float32 or bfloat16. */
+  static void write(
       int[] item,
       IntArray sizes,
-      IntArray slices,
+      FloatArray y,
+      IntArray words,
+      FloatArray out,
+      IntArray outWords,
+      float[] values,
+      int pair,
+      int first,
+      int columns,
+      int tid,
+      int mode) {
+    if (isNarrow(mode)) {
+      writeWords(item, sizes, words, outWords, values, pair, first, columns, tid, mode);
+    } else {
+      write(item, sizes, y, out, values, pair, first, columns, tid, PairKernels.THREADS, mode);
+    }
+  }
+
+  /** {@link #write} of float32 or float16. */
+  static void write(
+      int[] item,
+      IntArray sizes,
+      FloatArray y,
+      HalfFloatArray halves,
+      FloatArray out,
+      HalfFloatArray outHalves,
+      float[] values,
+      int pair,
+      int first,
+      int columns,
+      int tid,
+      int mode) {
+    if (isNarrow(mode)) {
+      writeHalves(item, sizes, halves, outHalves, values, pair, first, columns, tid, mode);
+    } else {
+      write(item, sizes, y, out, values, pair, first, columns, tid, PairKernels.THREADS, mode);
+    }
+  }
+
+  /** Stores a thread's two values of bfloat16, which have one slice or none. */
+  private static void writeWords(
+      int[] item,
+      IntArray sizes,
       IntArray y,
       IntArray out,
       float[] values,
       int pair,
-      int column,
+      int first,
+      int columns,
+      int tid,
       int mode) {
-    int word = Bf16.word(result(values, 0, mode), result(values, 1, mode));
-    if (PairMode.has(mode, PairMode.ACTIVATED)) {
-      out.set((pair * sizes.get(Sizes.COLUMNS) + column) >> 1, word);
-    } else {
-      if (stores(item, slices, column, mode)) {
-        y.set(at(sizes, pair, column, 0, mode) >> 1, word);
+    int column = first + 2 * tid;
+    if (2 * tid < columns) {
+      int word = Bf16.word(result(values, 0, mode), result(values, 1, mode));
+      if (PairMode.has(mode, PairMode.ACTIVATED)) {
+        out.set((pair * sizes.get(Sizes.COLUMNS) + column) >> 1, word);
+      } else {
+        if (stores(item, column, mode)) {
+          y.set(at(sizes, pair, column, 0, mode) >> 1, word);
+        }
       }
     }
   }
 
-  /** Stores a thread's two values of float16. */
-  static void writeWords(
+  /** {@link #writeWords} of float16. */
+  private static void writeHalves(
       int[] item,
       IntArray sizes,
-      IntArray slices,
       HalfFloatArray y,
       HalfFloatArray out,
       float[] values,
       int pair,
-      int column,
+      int first,
+      int columns,
+      int tid,
       int mode) {
-    Half2 word = Half2.fromFloats(result(values, 0, mode), result(values, 1, mode));
-    if (PairMode.has(mode, PairMode.ACTIVATED)) {
-      Halves.set(out, pair * sizes.get(Sizes.COLUMNS) + column, word);
-    } else {
-      if (stores(item, slices, column, mode)) {
-        Halves.set(y, at(sizes, pair, column, 0, mode), word);
+    int column = first + 2 * tid;
+    if (2 * tid < columns) {
+      Half2 word = Half2.fromFloats(result(values, 0, mode), result(values, 1, mode));
+      if (PairMode.has(mode, PairMode.ACTIVATED)) {
+        Halves.set(out, pair * sizes.get(Sizes.COLUMNS) + column, word);
+      } else {
+        if (stores(item, column, mode)) {
+          Halves.set(y, at(sizes, pair, column, 0, mode), word);
+        }
       }
     }
   }
