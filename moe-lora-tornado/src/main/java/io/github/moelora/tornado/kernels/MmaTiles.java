@@ -102,8 +102,7 @@ final class MmaTiles {
       int second = 4 * maxSteps * ZRows.TILE;
       int bAt = 8 * firstTile * steps * BTiles.TILE;
       int to = column(firstTile);
-      twoRowTiles(
-          ctx, zTiles, bTiles, sums, zAt, second, low, bAt, steps, row, to, stride, bf16);
+      twoRowTiles(ctx, zTiles, bTiles, sums, zAt, second, low, bAt, steps, row, to, stride, bf16);
     } else {
       boolean eight = !BTiles.few(chunk, maxSteps);
       for (int tile = firstTile; tile < firstTile + warpTiles; tile += eight ? 8 : 4) {
