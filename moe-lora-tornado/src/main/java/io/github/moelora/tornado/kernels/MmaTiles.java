@@ -241,11 +241,11 @@ final class MmaTiles {
       c6 = Mma.product(ctx, low2, b2, c6, bf16);
       c7 = Mma.product(ctx, low2, b3, c7, bf16);
     }
-    ctx.mmaStore(c0, sums, row, to + column(0), stride);
+    ctx.mmaStore(c0, sums, row, to, stride);
     ctx.mmaStore(c1, sums, row, to + column(1), stride);
     ctx.mmaStore(c2, sums, row, to + column(2), stride);
     ctx.mmaStore(c3, sums, row, to + column(3), stride);
-    ctx.mmaStore(c4, sums, row + 16, to + column(0), stride);
+    ctx.mmaStore(c4, sums, row + 16, to, stride);
     ctx.mmaStore(c5, sums, row + 16, to + column(1), stride);
     ctx.mmaStore(c6, sums, row + 16, to + column(2), stride);
     ctx.mmaStore(c7, sums, row + 16, to + column(3), stride);

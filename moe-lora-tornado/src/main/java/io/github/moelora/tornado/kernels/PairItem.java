@@ -197,11 +197,15 @@ final class PairItem {
     return item[FIRST_RANK] < item[END_RANK];
   }
 
-  /** Whether something must be stored: without a delta, zeros or what the activation makes. */
-  static boolean hasWork(int[] item, int mode) {
+  /**
+   * Whether something must be stored: without a delta, zeros, what the activation makes, or what
+   * the shared expert adds.
+   */
+  static boolean hasWork(int[] item, int pair, int mode) {
     return hasRanks(item)
         || !PairMode.has(mode, PairMode.ADD)
-        || PairMode.has(mode, PairMode.ACTIVATED);
+        || PairMode.has(mode, PairMode.ACTIVATED)
+        || (PairMode.has(mode, PairMode.SHARED) && pair == item[FIRST_PAIR]);
   }
 
   /** Whether the item is the one that counts its pair's error. */
