@@ -21,7 +21,8 @@ final class PairA {
   /** Longs of packed float16. */
   private static final int HALF_BATCH = 8;
 
-  private static final int WARPS = PairKernels.THREADS / 32;
+  /** There are {@code 1 << this} warps. */
+  private static final int WARP_SHIFT = 4;
 
   private PairA() {}
 
@@ -30,20 +31,24 @@ final class PairA {
     return 4 * PackedLayout.stages(item[PairItem.WIDTH]);
   }
 
+  private static int rowShift(int[] item) {
+    return WARP_SHIFT - item[PairItem.TILE_SHIFT];
+  }
+
   /** Warps that share a tile of ranks: rows from one of a warp to its next. */
   static int rowStep(int[] item) {
-    return WARPS >> item[PairItem.TILE_SHIFT];
+    return 1 << rowShift(item);
   }
 
   /** Batches of a pass, the same for all warps. */
   private static int batches(int[] item, int batch) {
-    int rowsOfAll = batch * rowStep(item);
-    return (rows(item) + rowsOfAll - 1) / rowsOfAll;
+    int ofOneWarp = (rows(item) + batch - 1) / batch;
+    return (ofOneWarp + rowStep(item) - 1) >> rowShift(item);
   }
 
   /** Batches whose elements of x are on chip at once, less 1; their number is a power of two. */
   private static int segmentMask(int[] item, int batch) {
-    int ofOneWarp = PairX.FLOATS / 16 / batch / WARPS;
+    int ofOneWarp = (PairX.FLOATS / 16 / batch) >> WARP_SHIFT;
     return (ofOneWarp << item[PairItem.TILE_SHIFT]) - 1;
   }
 
@@ -59,7 +64,7 @@ final class PairA {
 
   /** Where a thread's longs of its warp's tile of ranks begin. */
   private static int tile(int[] item, int pass, int tid) {
-    int warpTile = (tid >> 5) / rowStep(item);
+    int warpTile = (tid >> 5) >> rowShift(item);
     int tile = Math.min((pass << item[PairItem.TILE_SHIFT]) + warpTile, item[PairItem.TILES] - 1);
     return item[PairItem.A] + tile * OneShotA.TILE + (tid & 31);
   }

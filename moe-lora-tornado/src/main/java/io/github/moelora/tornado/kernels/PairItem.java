@@ -110,7 +110,7 @@ final class PairItem {
       int slicesOfSite = Math.max(1, slices.get(SliceTable.MOST_SLICES));
       parts = Math.min(slicesOfSite, (columns & 3) == 0 ? 2 : 1);
     }
-    int perPart = columns / parts;
+    int perPart = columns >> (parts - 1);
     int wanted = Math.max(1, target / Math.max(1, rows * parts));
     int perShare = ((perPart + wanted - 1) / wanted + ALIGNMENT - 1) & -ALIGNMENT;
     item[PARTS] = parts;

@@ -247,8 +247,10 @@ public final class PairKernels {
               PairUnit.findZ(unit, zAt, zStride);
               int[] targets = new int[4];
               PairUnit.findTargets(unit, targets, tid, i, mode);
-              PairUnit.find(unit, item, i + 1, tid);
-              PairUnit.read(poolB, bNext, unit);
+              if (i + 1 < ofUnits) {
+                PairUnit.find(unit, item, i + 1, tid);
+                PairUnit.read(poolB, bNext, unit);
+              }
               for (int j = 0; j < PairUnit.BATCH; j++) {
                 OneShotSums.add(sums, 0, now[j], z[zAt[j]]);
               }
@@ -368,8 +370,10 @@ public final class PairKernels {
               PairUnit.findZ(unit, zAt, zStride);
               int[] targets = new int[4];
               PairUnit.findTargets(unit, targets, tid, i, mode);
-              PairUnit.find(unit, item, i + 1, tid);
-              PairUnit.readHalves(poolB, bNext, unit);
+              if (i + 1 < ofUnits) {
+                PairUnit.find(unit, item, i + 1, tid);
+                PairUnit.readHalves(poolB, bNext, unit);
+              }
               for (int j = 0; j < PairUnit.BATCH; j++) {
                 OneShotSums.addHalves(sums, 0, now, 4 * j, z[zAt[j]]);
               }

@@ -130,9 +130,8 @@ final class PairUnit {
     return ((ranks + (4 << shift) - 1) >> (2 + shift)) << 2;
   }
 
-  /** Finds a warp's batch; the last one again where there is none. */
-  static void find(int[] unit, int[] item, int index, int tid) {
-    int batch = Math.max(0, Math.min(index, unit[ALL_BATCHES] - 1));
+  /** Finds a warp's batch. */
+  static void find(int[] unit, int[] item, int batch, int tid) {
     int round = batch >> unit[BATCH_SHIFT];
     int shared = (tid >> 5) + round * WARPS;
     int share = shared & ((1 << unit[SHARE_SHIFT]) - 1);
