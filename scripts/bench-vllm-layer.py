@@ -1,22 +1,28 @@
 #!/usr/bin/env python3
 """Measures vLLM's LoRA part of whole MoE layers, for scripts/bench-gpu --layer: alignment, gate/up and down in one CUDA graph.
 
-    scripts/bench-vllm-layer.py FOLDER [--layers NAME ...] [--types T ...] [--ranks R ...] [--tokens T ...] [--jobs N] [--seconds S]
+    scripts/bench-vllm-layer.py FOLDER [--layers NAME ...] [--types T ...] [--ranks R ...] [--tokens T ...] [--variants] [--jobs N] [--warm]
+                                [--seconds S]
 
 FOLDER is a vLLM checkout, or holds the two files of it that are needed: fused_moe_lora_op.py and moe_align_sum_kernels.cu. vLLM itself is
 not installed: the kernels that sort pairs into blocks are taken out of the second file when this runs, built by nvcc, and launched with
 the grids that vLLM gives them. Needs PyTorch, Triton and nvcc.
 
+--variants adds what stands behind both projections: silu_and_mul, whose result down reads, and moe_sum, which is PyTorch's sum over the
+experts of a token where vLLM has no kernel for their number. It needs activation_kernels.cu and cuda_vec_utils.cuh, too.
+
 Prints JSON lines: first the device, then for each cell the GPU microseconds of the layer on each path ("naive" takes unsorted pairs
 and has no alignment, "sortedN" blocks of N rows), the parts of the fastest, and the error of the worst result. The blocks that the
 alignment makes are compared with those made on the host before anything is timed. As for bench-vllm.py, the time is that of the replay
-of a CUDA graph of several layers, divided by their number; the median of the replays counts.
+of a CUDA graph of several layers, divided by their number; the median of the replays counts. --jobs and --warm are bench-vllm.py's.
 """
 import argparse
+import concurrent.futures
 import ctypes
+import hashlib
 import importlib.util
 import json
-import multiprocessing
+import os
 import pathlib
 import re
 import shutil
@@ -42,6 +48,8 @@ kernels = sibling("bench-vllm")
 
 OPERATOR = ("vllm/lora/ops/triton_ops/fused_moe_lora_op.py", "fused_moe_lora_op.py")
 ALIGNMENT = ("csrc/libtorch_stable/moe/moe_align_sum_kernels.cu", "csrc/moe/moe_align_sum_kernels.cu", "moe_align_sum_kernels.cu")
+ACTIVATION = ("csrc/libtorch_stable/activation_kernels.cu", "csrc/activation_kernels.cu", "activation_kernels.cu")
+VECTORS = ("csrc/libtorch_stable/cuda_vec_utils.cuh", "csrc/cuda_vec_utils.cuh", "cuda_vec_utils.cuh")
 WARP = 32
 WIDEST_SCAN = 1024
 SMALL_PAIRS, SMALL_EXPERTS, SMALL_THREADS, FILL_THREADS = 1024, 64, 128, 256
@@ -87,6 +95,45 @@ extern "C" int sort_pairs(const Sort* s, cudaStream_t stream) {
 }
 """
 
+# arguments and grids of vLLM's silu_and_mul and moe_sum
+FINISHER = """
+template <typename T>
+static int activate(void* to, const void* from, long long pairs, int width, cudaStream_t stream) {
+  using Two = typename vllm::PackedTypeConverter<T>::Type;
+  const int each = vllm::VecTraits<false>::ARCH_MAX_VEC_SIZE / (int)sizeof(T);
+  if (width % each != 0) return cudaErrorInvalidValue;
+  const int threads = width / each < 1024 ? width / each : 1024;
+  vllm::act_and_mul_kernel<T, Two, vllm::silu_kernel<T>, vllm::packed_silu_kernel<Two>, true, true, false>
+      <<<(unsigned)pairs, threads, 0, stream>>>((T*)to, (const T*)from, width, 0.0f);
+  return cudaGetLastError();
+}
+
+template <typename T, int K>
+static int sum(void* to, const void* from, long long tokens, int width, cudaStream_t stream) {
+  vllm::moe::moe_sum_kernel<T, K><<<(unsigned)tokens, width < 1024 ? width : 1024, 0, stream>>>((T*)to, (const T*)from, width);
+  return cudaGetLastError();
+}
+
+template <typename T>
+static int sum(void* to, const void* from, long long tokens, int per_token, int width, cudaStream_t stream) {
+  if (per_token == 2) return sum<T, 2>(to, from, tokens, width, stream);
+  if (per_token == 3) return sum<T, 3>(to, from, tokens, width, stream);
+  if (per_token == 4) return sum<T, 4>(to, from, tokens, width, stream);
+  return cudaErrorInvalidValue;
+}
+
+extern "C" int silu_and_mul(int bf16, void* to, const void* from, long long pairs, int width, cudaStream_t stream) {
+  return bf16 ? activate<__nv_bfloat16>(to, from, pairs, width, stream) : activate<__half>(to, from, pairs, width, stream);
+}
+
+extern "C" int moe_sum(int bf16, void* to, const void* from, long long tokens, int per_token, int width, cudaStream_t stream) {
+  return bf16 ? sum<__nv_bfloat16>(to, from, tokens, per_token, width, stream) : sum<__half>(to, from, tokens, per_token, width, stream);
+}
+"""
+
+# numbers of experts of a token for which vLLM's moe_sum has a kernel
+SUMMED = (2, 3, 4)
+
 
 class Sort(ctypes.Structure):
     """The launcher's arguments: device addresses, then sizes."""
@@ -117,24 +164,86 @@ def alignment_source(text):
         f"static constexpr int {name} = {globals()[name]};\n"
         for name in ("WIDEST_SCAN", "SMALL_PAIRS", "SMALL_EXPERTS", "SMALL_THREADS", "FILL_THREADS", "SORT_THREADS")
     )
-    includes = "#include <cstdint>\n#include <cub/cub.cuh>\n#include <cuda_runtime.h>\n"
+    includes = "#include <cstdint>\n#include <cub/block/block_scan.cuh>\n#include <cuda_runtime.h>\n"
     macros = f"#define WARP_SIZE {WARP}\n#define VLLM_LDG(address) __ldg(address)\n"
     return includes + macros + text[start : closing.end()] + "\n" + constants + LAUNCHER
 
 
-def build_alignment(path):
-    """Builds the kernels; returns the function that launches them."""
+def finish_source(activation, vectors):
+    """CUDA source with vLLM's activation kernels, cut out of the texts of both files."""
+    opening = re.search(r"^namespace vllm {$", activation, re.MULTILINE)
+    closing = re.search(r"^}\s*// namespace vllm\s*$", activation, re.MULTILINE)
+    if opening is None or closing is None:
+        sys.exit("the activation file has no namespace vllm")
+    utilities = re.sub(r"^\s*#(include <torch/.*|include \".*|pragma once)$", "", vectors, flags=re.MULTILINE)
+    # the utilities name PyTorch's types, and need no more of them
+    types = "#include <cmath>\n#include <cstdint>\n#include <type_traits>\nnamespace c10 {\nstruct Half;\nstruct BFloat16;\n}\n"
+    return types + utilities + activation[opening.start() : closing.end()] + "\n"
+
+
+def build(source):
+    """Builds CUDA source as a library, or takes what an earlier run has built of it."""
     nvcc = shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
     if not pathlib.Path(nvcc).exists():
-        sys.exit("nvcc must be on the path or in /usr/local/cuda/bin: vLLM's alignment has to be built")
-    with tempfile.TemporaryDirectory() as folder:
-        source, library = pathlib.Path(folder, "sort.cu"), pathlib.Path(folder, "sort.so")
-        source.write_text(alignment_source(path.read_text()))
-        command = [nvcc, "-O3", "-std=c++17", "-arch=native", "-shared", "-Xcompiler", "-fPIC", "-o", library, source]
-        subprocess.run(command, check=True)
-        loaded = ctypes.CDLL(str(library))
-    loaded.sort_pairs.argtypes = [ctypes.POINTER(Sort), ctypes.c_void_p]
-    return loaded.sort_pairs
+        sys.exit("nvcc must be on the path or in /usr/local/cuda/bin: vLLM's kernels have to be built")
+    major, minor = torch.cuda.get_device_capability()
+    architecture = f"sm_{major}{minor}"
+    key = hashlib.sha256((architecture + source).encode()).hexdigest()[:32]
+    built = pathlib.Path(tempfile.gettempdir(), f"bench-vllm-{os.getuid()}", key + ".so")
+    if not built.exists():
+        built.parent.mkdir(mode=0o700, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=built.parent) as folder:
+            text, library = pathlib.Path(folder, "kernels.cu"), pathlib.Path(folder, "kernels.so")
+            text.write_text(source)
+            flags = ["-O3", "-std=c++17", f"-arch={architecture}", "-shared", "-Xcompiler", "-fPIC", "-diag-suppress", "177"]
+            subprocess.run([nvcc, *flags, "-o", library, text], check=True)
+            library.rename(built)
+    return ctypes.CDLL(str(built))
+
+
+class Kernels:
+    """vLLM's kernels beside its operator: sorting, and with variants activation and sum."""
+
+    def __init__(self, folder, variants):
+        source = alignment_source(find(folder, ALIGNMENT).read_text())
+        if variants:
+            source = finish_source(find(folder, ACTIVATION).read_text(), find(folder, VECTORS).read_text()) + source + FINISHER
+        library = build(source)
+        self.variants = variants
+        self.sort = library.sort_pairs
+        self.sort.argtypes = [ctypes.POINTER(Sort), ctypes.c_void_p]
+        if variants:
+            address, number, length = ctypes.c_void_p, ctypes.c_int, ctypes.c_longlong
+            self.silu_and_mul = library.silu_and_mul
+            self.silu_and_mul.argtypes = [number, address, address, length, number, address]
+            self.moe_sum = library.moe_sum
+            self.moe_sum.argtypes = [number, address, address, length, number, number, address]
+
+    def activate(self, gate_up, active):
+        """Each row of gate and up becomes a row of active."""
+        pairs, width = active.shape
+        require(self.silu_and_mul(is_bf16(active), active.data_ptr(), gate_up.data_ptr(), pairs, width, stream()), "silu_and_mul")
+
+    def add_up(self, down, total):
+        """The rows of a token's experts become one."""
+        tokens, per_token, width = down.shape
+        if per_token not in SUMMED:
+            torch.sum(down, dim=1, out=total)
+            return
+        require(self.moe_sum(is_bf16(total), total.data_ptr(), down.data_ptr(), tokens, per_token, width, stream()), "moe_sum")
+
+
+def is_bf16(tensor):
+    return int(tensor.dtype == torch.bfloat16)
+
+
+def stream():
+    return torch.cuda.current_stream().cuda_stream
+
+
+def require(code, what):
+    if code:
+        sys.exit(f"vLLM's {what} could not be launched: CUDA error {code}")
 
 
 class Blocks:
@@ -169,9 +278,7 @@ class Blocks:
         self.arguments = Sort(*addresses, block, pairs, shape.experts, shape.adapters, capacity, capacity // block, shape.per_token)
 
     def fill(self):
-        code = self.launch(ctypes.byref(self.arguments), torch.cuda.current_stream().cuda_stream)
-        if code:
-            sys.exit(f"vLLM's alignment could not be launched: CUDA error {code}")
+        require(self.launch(ctypes.byref(self.arguments), stream()), "alignment")
 
     def routing(self):
         return self.sorted, self.experts, self.lengths
@@ -199,13 +306,13 @@ class Layer:
     weights: tuple
     rank: int
 
-    def project(self, down, block, routing, y):
+    def project(self, down, block, routing, y, x=None):
         batch, weights = self.batches[down], self.weights[down]
         # rows, columns, depth, groups, warps, stages, split of the depth
         tile = (block or 16, 64, 32, 8, 4, 3, 1)
         self.operator(
             y,
-            batch.x,
+            batch.x if x is None else x,
             weights.a,
             weights.b,
             batch.routing_weights,
@@ -246,33 +353,63 @@ def paths(shape, tokens):
     return found
 
 
-def measure(layer, launch):
+def finish_error(built, gate_up, active, down, total):
+    """Relative error of activation and sum, over what they read."""
+    built.activate(gate_up, active)
+    built.add_up(down, total)
+    gate, up = gate_up.view(active.shape[0], -1).float().chunk(2, dim=1)
+    expected = torch.nn.functional.silu(gate) * up
+    sums = down.float().sum(dim=1)
+    return max(((active.float() - expected).norm() / expected.norm()).item(), ((total.float() - sums).norm() / sums.norm()).item())
+
+
+def calls_of(layer, built, block, outputs, finished):
+    """The parts of a layer in their order, by name, and the blocks where there are some."""
     batch = layer.batches[0]
+    parts = {}
+    if block is None:
+        routing = (None, batch.unsorted_experts, None)
+    else:
+        blocks = Blocks(built.sort, batch, block)
+        blocks.fill()
+        blocks.require(batch.sorted_blocks(block), block)
+        routing = blocks.routing()
+        parts["align"] = blocks.fill
+    parts["gate_up"] = lambda: layer.project(0, block, routing, outputs[0])
+    if built.variants:
+        active, total = finished
+        parts["activate"] = lambda: built.activate(outputs[0], active)
+        parts["down"] = lambda: layer.project(1, block, routing, outputs[1], active)
+        parts["sum"] = lambda: built.add_up(outputs[1], total)
+    else:
+        parts["down"] = lambda: layer.project(1, block, routing, outputs[1])
+    return parts, routing
+
+
+def measure(layer, built):
+    batch, down = layer.batches
     repeats = 20 if batch.tokens < 4096 else 5
-    outputs = [each.new_output() for each in layer.batches]
     micros, worst, calls = {}, 0.0, {}
     for name, block in paths(batch.shape, batch.tokens).items():
-        if block is None:
-            routing, align = (None, batch.unsorted_experts, None), None
-        else:
-            blocks = Blocks(launch, batch, block)
-            blocks.fill()
-            blocks.require(batch.sorted_blocks(block), block)
-            routing, align = blocks.routing(), blocks.fill
+        outputs = [each.new_output() for each in layer.batches]
+        finished = torch.zeros_like(down.x), outputs[1].new_zeros(batch.tokens, outputs[1].shape[2])
+        calls[name], routing = calls_of(layer, built, block, outputs, finished)
         error = layer.error(block, routing)
+        if built.variants:
+            layer.project(0, block, routing, outputs[0])
+            layer.project(1, block, routing, outputs[1])
+            error = max(error, finish_error(built, outputs[0], finished[0], outputs[1], finished[1]))
         if not error <= kernels.LARGEST_ERROR:
             sys.exit(f"{name} of vLLM is wrong: relative error {error}")
         worst = max(worst, error)
-        up, down = (lambda d=d, b=block, r=routing: layer.project(d, b, r, outputs[d]) for d in (0, 1))
-        calls[name] = {"align": align, "gate_up": up, "down": down}
 
-        def whole(parts=tuple(call for call in calls[name].values() if call)):
+        def whole(parts=tuple(calls[name].values())):
             for part in parts:
                 part()
 
         micros[name] = kernels.graph_micros(whole, repeats)
     best = min(micros, key=micros.get)
-    parts = {part: round(kernels.graph_micros(call, repeats), 2) for part, call in calls[best].items() if call}
+    parts = {part: round(kernels.graph_micros(call, repeats), 2) for part, call in calls[best].items()}
     return {"micros": {name: round(value, 2) for name, value in micros.items()}, "error": round(worst, 5), "parts": parts}
 
 
@@ -284,14 +421,14 @@ def both_batches(name, tokens, dtype):
     return up, down
 
 
-def compile_cell(operator_path, name, dtype, rank, tokens):
-    """Compiles what Triton needs for a cell into its cache on disk."""
+def compile_block(operator_path, layer_name, dtype, rank, name, block, tokens):
+    """Compiles what Triton needs for one path of a layer, at all batch sizes that take it."""
     operator = kernels.load_operator(operator_path)
-    weights = tuple(kernels.Weights.random(shape, rank, kernels.TYPES[dtype]) for shape in LAYERS[name])
+    weights = tuple(kernels.Weights.random(shape, rank, kernels.TYPES[dtype]) for shape in LAYERS[layer_name])
     for count in tokens:
-        batches = both_batches(name, count, kernels.TYPES[dtype])
-        layer = Layer(operator, batches, weights, rank)
-        for block in paths(batches[0].shape, count).values():
+        if name in paths(LAYERS[layer_name][0], count):
+            batches = both_batches(layer_name, count, kernels.TYPES[dtype])
+            layer = Layer(operator, batches, weights, rank)
             routing = (None, batches[0].unsorted_experts, None) if block is None else batches[0].sorted_blocks(block)
             for down in (0, 1):
                 layer.project(down, block, routing, batches[down].new_output())
@@ -305,16 +442,24 @@ def main():
     parser.add_argument("--types", nargs="+", choices=kernels.TYPES, default=["bf16"])
     parser.add_argument("--ranks", nargs="+", type=int, default=[16, 64])
     parser.add_argument("--tokens", nargs="+", type=int, default=[1, 8, 80, 1024, 8192])
-    parser.add_argument("--jobs", type=int, default=6, help="processes that compile before anything is timed (default %(default)s)")
+    parser.add_argument("--variants", action="store_true", help="activation and sum over experts, too")
+    kernels.add_compile_options(parser)
     parser.add_argument("--seconds", type=float, default=420, help="start no cell after this time (default %(default)s)")
     options = parser.parse_args()
     begun = time.monotonic()
     path = find(options.folder, OPERATOR)
-    launch = build_alignment(find(options.folder, ALIGNMENT))
     cells = [(name, dtype, rank) for dtype in options.types for name in options.layers for rank in options.ranks]
-    if options.jobs > 1:
-        with multiprocessing.get_context("spawn").Pool(min(options.jobs, len(cells)), maxtasksperchild=1) as pool:
-            pool.starmap(compile_cell, [(path, *cell, options.tokens) for cell in cells], chunksize=1)
+    tasks = [
+        (str(path), *cell, name, block, options.tokens)
+        for cell in cells
+        for name, block in kernels.all_blocks(lambda count: paths(LAYERS[cell[0]][0], count), options.tokens).items()
+    ]
+    with concurrent.futures.ThreadPoolExecutor(1) as beside:
+        building = beside.submit(Kernels, options.folder, options.variants)
+        kernels.compile_ahead(compile_block, tasks, options.jobs, [path])
+        built = building.result()
+    if options.warm:
+        return
     torch.manual_seed(1)
     operator = kernels.load_operator(path)
     print(json.dumps({"device": torch.cuda.get_device_name(), "torch": torch.__version__}), flush=True)
@@ -325,7 +470,7 @@ def main():
                 sys.exit(f"out of time after {options.seconds:.0f} s")
             layer = Layer(operator, both_batches(name, tokens, kernels.TYPES[dtype]), weights, rank)
             cell = {"layer": name, "type": dtype, "rank": rank, "tokens": tokens}
-            print(json.dumps(cell | measure(layer, launch)), flush=True)
+            print(json.dumps(cell | measure(layer, built)), flush=True)
             del layer
         del weights
         torch.cuda.empty_cache()

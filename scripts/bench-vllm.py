@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Measures vLLM's Triton operator for MoE LoRA by itself, for scripts/bench-gpu.
 
-    scripts/bench-vllm.py FUSED_MOE_LORA_OP_PY [--cases NAME ...] [--types T ...] [--ranks R ...] [--tokens T ...] [--seconds S]
+    scripts/bench-vllm.py FUSED_MOE_LORA_OP_PY [--cases NAME ...] [--types T ...] [--ranks R ...] [--tokens T ...] [--jobs N] [--warm]
+                          [--seconds S]
 
 The file is vllm/lora/ops/triton_ops/fused_moe_lora_op.py of a vLLM checkout; the rest of vLLM is not needed, since the few things
 that the file imports are stood in for. Needs PyTorch and Triton.
@@ -10,10 +11,17 @@ Prints JSON lines: first the device's ceilings (a device-to-device copy, counted
 matrices), then for each cell the GPU microseconds of each variant and the error of the worst one: "naive" takes unsorted pairs,
 "sortedN" blocks of N rows that were sorted beforehand. The time is that of the replay of a CUDA graph of several calls, divided by
 their number; the median of the replays counts.
+
+What Triton must compile is compiled before anything is timed, by several processes at once, into Triton's cache on disk; a later run of
+the same cells finds it there. --warm ends after that: it may run beside other work, which a timed run may not.
 """
 import argparse
+import hashlib
 import importlib.util
 import json
+import multiprocessing
+import os
+import pathlib
 import sys
 import time
 import types
@@ -133,6 +141,32 @@ def graph_micros(call, repeats):
     return sorted(samples)[REPLAYS // 2]
 
 
+def add_compile_options(parser):
+    parser.add_argument("--jobs", type=int, default=14, help="processes that compile before anything is timed (default %(default)s)")
+    parser.add_argument("--warm", action="store_true", help="compile into Triton's cache, and measure nothing")
+
+
+def compile_ahead(function, tasks, jobs, sources):
+    """Calls the function with each task, in several processes; not again while Triton's cache has what came of it."""
+    texts = b"".join(pathlib.Path(source).read_bytes() for source in sources)
+    cache = pathlib.Path(os.environ.get("TRITON_CACHE_DIR") or pathlib.Path.home() / ".triton" / "cache")
+
+    def mark(task):
+        key = repr((triton.__version__, torch.cuda.get_device_name(), task)).encode() + texts
+        return cache / f"bench-vllm-{hashlib.sha256(key).hexdigest()[:32]}"
+
+    left = [task for task in tasks if not mark(task).exists()]
+    if jobs < 1 or not left:
+        return
+    begun = time.monotonic()
+    with multiprocessing.get_context("spawn").Pool(min(jobs, len(left))) as pool:
+        pool.starmap(function, left, chunksize=1)
+    cache.mkdir(parents=True, exist_ok=True)
+    for task in left:
+        mark(task).touch()
+    print(f"compiled ahead in {time.monotonic() - begun:.1f} s", file=sys.stderr, flush=True)
+
+
 def ceilings():
     source = torch.randint(0, 127, (1 << 28,), dtype=torch.int8, device="cuda")
     target = torch.empty_like(source)
@@ -243,47 +277,69 @@ def variants(tokens):
     return {f"sorted{block}": block for block in blocks}
 
 
-def measure(operator, batch, weights, rank):
+def call_operator(operator, batch, weights, rank, block, y):
+    """A call without sorting or on blocks that are sorted here; returns it with its routing, to be called again."""
     shape = batch.shape
+    routing = (None, batch.unsorted_experts, None) if block is None else batch.sorted_blocks(block)
+    # rows, columns, depth, groups, warps, stages, split of the depth
+    tile = (block or 16, 64, 32, 8, 4, 3, 1)
+
+    def call():
+        operator(
+            y,
+            batch.x,
+            weights.a,
+            weights.b,
+            batch.routing_weights,
+            *routing,
+            batch.token_adapters,
+            rank,
+            shape.per_token,
+            batch.active_adapters,
+            batch.active_count,
+            batch.enabled,
+            *tile,
+            *tile,
+            shape.down,
+            False,
+            0,
+        )
+
+    call()
+    return call
+
+
+def measure(operator, batch, weights, rank):
     repeats = 20 if batch.tokens < 4096 else 5
     tokens_checked = sorted({0, batch.tokens // 2, batch.tokens - 1})
     expected = [batch.expected(weights, token) for token in tokens_checked]
     micros, worst = {}, 0.0
     for name, block in variants(batch.tokens).items():
-        routing = (None, batch.unsorted_experts, None) if block is None else batch.sorted_blocks(block)
-        # rows, columns, depth, groups, warps, stages, split of the depth
-        tile = (block or 16, 64, 32, 8, 4, 3, 1)
-
-        def call(y):
-            operator(
-                y,
-                batch.x,
-                weights.a,
-                weights.b,
-                batch.routing_weights,
-                *routing,
-                batch.token_adapters,
-                rank,
-                shape.per_token,
-                batch.active_adapters,
-                batch.active_count,
-                batch.enabled,
-                *tile,
-                *tile,
-                shape.down,
-                False,
-                0,
-            )
-
         y = batch.new_output()
-        call(y)
+        call = call_operator(operator, batch, weights, rank, block, y)
         for token, rows in zip(tokens_checked, expected):
             error = ((y[token].float() - rows).norm() / rows.norm()).item()
             if not error <= LARGEST_ERROR:
                 sys.exit(f"{name} of vLLM's operator is wrong for token {token}: relative error {error}")
             worst = max(worst, error)
-        micros[name] = graph_micros(lambda: call(y), repeats)
+        micros[name] = graph_micros(call, repeats)
     return {"micros": {name: round(value, 2) for name, value in micros.items()}, "error": round(worst, 5)}
+
+
+def compile_block(path, case, dtype, rank, name, block, tokens):
+    """Compiles what Triton needs for one path of a case, at all batch sizes that take it."""
+    operator = load_operator(path)
+    weights = Weights.random(SHAPES[case], rank, TYPES[dtype])
+    for count in tokens:
+        if name in variants(count):
+            batch = Batch(SHAPES[case], count, TYPES[dtype])
+            call_operator(operator, batch, weights, rank, block, batch.new_output())
+    torch.cuda.synchronize()
+
+
+def all_blocks(found, tokens):
+    """The paths of all batch sizes, each with its block."""
+    return {name: block for count in tokens for name, block in found(count).items()}
 
 
 def main():
@@ -293,9 +349,20 @@ def main():
     parser.add_argument("--types", nargs="+", choices=TYPES, default=["bf16"])
     parser.add_argument("--ranks", nargs="+", type=int, default=[16, 64])
     parser.add_argument("--tokens", nargs="+", type=int, default=[1, 8, 64, 1024, 8192])
+    add_compile_options(parser)
     parser.add_argument("--seconds", type=float, default=420, help="start no cell after this time (default %(default)s)")
     options = parser.parse_args()
     begun = time.monotonic()
+    tasks = [
+        (options.operator, case, dtype, rank, name, block, options.tokens)
+        for dtype in options.types
+        for case in options.cases
+        for rank in options.ranks
+        for name, block in all_blocks(variants, options.tokens).items()
+    ]
+    compile_ahead(compile_block, tasks, options.jobs, [options.operator])
+    if options.warm:
+        return
     torch.manual_seed(1)
     operator = load_operator(options.operator)
     print(json.dumps(ceilings()), flush=True)

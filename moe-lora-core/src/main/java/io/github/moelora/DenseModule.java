@@ -56,11 +56,6 @@ public record DenseModule(String name, int inputWidth, int outputWidth, Split sp
     this(name, inputWidth, outputWidth, Split.NONE);
   }
 
-  /** The same module, divided otherwise. */
-  public DenseModule withSplit(Split other) {
-    return new DenseModule(name, inputWidth, outputWidth, other);
-  }
-
   /** The module as a shard has it. */
   DenseModule shard(Shard shard) {
     return switch (split) {

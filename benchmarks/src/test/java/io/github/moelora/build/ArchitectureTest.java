@@ -45,7 +45,7 @@ final class ArchitectureTest {
         .room("tornado.step")
         .room("tornado.tune")
         .room("workload", "", "reference")
-        .room("bench", "", "peft", "reference", "workload")
+        .room("bench", "", "peft", "workload")
         .room("serving", "", "cache", "reference")
         .room("plot")
         .room("cli.golden", "", "peft", "safetensors", "reference", "workload")
@@ -88,8 +88,7 @@ final class ArchitectureTest {
 
   @Test
   void importsAreOfRoomsAbove() {
-    rooms().checkImports(SOURCES);
-    rooms().checkImports(GPU_SOURCES);
+    rooms().checkImports(SOURCES, GPU_SOURCES);
   }
 
   /** The command line starts where there is no TornadoVM. */

@@ -1,11 +1,11 @@
 package io.github.moelora.gguf;
 
 import io.github.moelora.AdapterFormatException;
+import io.github.moelora.safetensors.SafeTensorsFile;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.channels.FileChannel;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.Collections;
@@ -60,14 +60,7 @@ public final class GgufFile implements AutoCloseable {
    */
   @SuppressWarnings("MustBeClosedChecker") // the file owns it, and a failed open closes it
   public static GgufFile open(Path path) throws IOException {
-    if (!Files.isRegularFile(path)) {
-      // opening a pipe would wait for its writer
-      throw new AdapterFormatException(
-          path,
-          null,
-          "it must be a regular file",
-          Files.exists(path) ? "something else" : "no such file");
-    }
+    SafeTensorsFile.requireRegularFile(path);
     Arena arena = Arena.ofShared();
     try (FileChannel channel = FileChannel.open(path, StandardOpenOption.READ)) {
       MemorySegment file = channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena);

@@ -170,14 +170,7 @@ class CpuStepTest {
     Problem problem =
         new Problem(Seeds.of("pieces"), model, tokens, 1).addAdapter(5, false).route();
     Arrays.fill(problem.adapterIds(), 0);
-    for (Kernels kernels : List.of(new PlainKernels(), new VectorKernels())) {
-      try (MoeLora lora = open(problem.config(), kernels, 1);
-          Step step = lora.newStep()) {
-        problem.load(lora);
-        problem.plan(step);
-        problem.check(step, ProjectionCall.gateUp(0));
-      }
-    }
+    checkWithBothKernels(problem, ProjectionCall.gateUp(0));
   }
 
   /**
@@ -196,13 +189,14 @@ class CpuStepTest {
     }
     problem.addAdapter(adapter.build()).route();
     Arrays.fill(problem.adapterIds(), 0);
+    checkWithBothKernels(problem, ProjectionCall.gateUp(0), ProjectionCall.gateUp(0).deltaOnly());
+  }
+
+  /** On one thread. */
+  private static void checkWithBothKernels(Problem problem, ProjectionCall... calls) {
     for (Kernels kernels : List.of(new PlainKernels(), new VectorKernels())) {
-      try (MoeLora lora = open(problem.config(), kernels, 1);
-          Step step = lora.newStep()) {
-        problem.load(lora);
-        problem.plan(step);
-        problem.check(step, ProjectionCall.gateUp(0));
-        problem.check(step, ProjectionCall.gateUp(0).deltaOnly());
+      try (MoeLora lora = open(problem.config(), kernels, 1)) {
+        problem.check(lora, calls);
       }
     }
   }

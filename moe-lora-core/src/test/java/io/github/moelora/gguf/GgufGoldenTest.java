@@ -87,11 +87,7 @@ final class GgufGoldenTest {
   }
 
   static Stream<Arguments> adapters() {
-    return Golden.models().stream()
-        .flatMap(
-            model ->
-                model.adapters().stream()
-                    .map(directory -> Arguments.of(model, directory.getFileName().toString())));
+    return Golden.adapters().map(each -> Arguments.of(each.model(), each.name()));
   }
 
   /** rsLoRA, patterns, 16-bit weights, experts left out: every golden adapter. */

@@ -26,11 +26,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 final class GoldenAdapterTest {
 
   static Stream<Arguments> adapters() {
-    return Golden.models().stream()
-        .flatMap(
-            model ->
-                model.adapters().stream()
-                    .map(directory -> Arguments.of(model, directory.getFileName().toString())));
+    return Golden.adapters().map(each -> Arguments.of(each.model(), each.name()));
   }
 
   @ParameterizedTest

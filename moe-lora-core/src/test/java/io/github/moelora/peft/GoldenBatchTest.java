@@ -6,17 +6,16 @@ import io.github.moelora.DType;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLora;
-import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Step;
 import io.github.moelora.reference.Reference;
 import io.github.moelora.testkit.Golden;
+import io.github.moelora.testkit.GoldenAdapters;
 import io.github.moelora.testkit.Tensors;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -53,19 +52,10 @@ final class GoldenBatchTest {
   @MethodSource("models")
   void everyRowGetsTheDeltaOfItsOwnAdapter(Golden.Model model) throws IOException {
     Tensors golden = model.tensors();
-    List<PeftAdapter> files = new ArrayList<>();
-    List<LoraAdapter> adapters = new ArrayList<>();
-    MoeLoraConfig config =
-        MoeLoraConfig.of(model.shape(), model.adapters().size(), Golden.EXPERTS_PER_TOKEN)
-            .withMaxTokens(Golden.TOKENS);
-    try (MoeLora lora = MoeLora.open(config, "cpu");
+    try (GoldenAdapters adapters = GoldenAdapters.of(model);
+        MoeLora lora = adapters.open("cpu");
         Step step = lora.newStep()) {
-      for (Path directory : model.adapters()) {
-        files.add(PeftAdapter.open(directory));
-        adapters.add(files.getLast().toLoraAdapter(model.shape()).withoutUnlisted(model.shape()));
-        lora.load(adapters.size() - 1, adapters.getLast());
-      }
-      Batch batch = new Batch(model, adapters, slots(adapters.size()));
+      Batch batch = new Batch(model, adapters.list(), slots(adapters.list().size()));
       for (int layer : model.shape().layers()) {
         String prefix = "layers.%d.".formatted(layer);
         step.plan(
@@ -77,8 +67,6 @@ final class GoldenBatchTest {
           requireGolden(batch, golden, step, layer, projection);
         }
       }
-    } finally {
-      files.forEach(PeftAdapter::close);
     }
   }
 

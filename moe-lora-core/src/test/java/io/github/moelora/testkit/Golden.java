@@ -41,6 +41,18 @@ public final class Golden {
     return new Model("qwen3moe_square", new MoeModel(64, 64, 4, GateUp.HALVES, List.of(0)));
   }
 
+  /** Adapters of all golden models, by their models and the names of their directories. */
+  public static Stream<Adapter> adapters() {
+    return models().stream()
+        .flatMap(
+            model ->
+                model.adapters().stream()
+                    .map(directory -> new Adapter(model, directory.getFileName().toString())));
+  }
+
+  /** An adapter of a golden model. */
+  public record Adapter(Model model, String name) {}
+
   /** A golden model. */
   public record Model(String name, MoeModel shape) {
 

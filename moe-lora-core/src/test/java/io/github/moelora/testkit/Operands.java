@@ -68,6 +68,9 @@ public final class Operands {
       long row = row(matrix, i);
       if (row < 0 || row >= rows || column(matrix, i) >= matrix.columns() || !used[(int) row]) {
         matrix.type().set(matrix.data(), i, Float.NaN);
+      } else if (problem.xMagnitude() != 0) {
+        float number = matrix.type().get(matrix.data(), i);
+        matrix.type().set(matrix.data(), i, Math.copySign(problem.xMagnitude(), number));
       }
     }
     return matrix;

@@ -49,6 +49,7 @@ public final class Problem {
   private DType slotType = DType.F32;
   private ExpertMap expertMap;
   private boolean strided;
+  private float xMagnitude;
 
   public Problem(long seed, MoeModel model, int tokens, int expertsPerToken) {
     this.seed = seed;
@@ -85,6 +86,12 @@ public final class Problem {
   /** Lets x and y be views with an offset and gaps between the rows, at an odd address. */
   public Problem withStrides() {
     strided = true;
+    return this;
+  }
+
+  /** Lets all of x be {@code magnitude} or its negative. */
+  public Problem xOfSigns(float magnitude) {
+    xMagnitude = magnitude;
     return this;
   }
 
@@ -127,6 +134,11 @@ public final class Problem {
 
   boolean strided() {
     return strided;
+  }
+
+  /** Of all elements of x, 0 where they are of any. */
+  float xMagnitude() {
+    return xMagnitude;
   }
 
   public List<@Nullable LoraAdapter> adapters() {

@@ -49,16 +49,12 @@ public record EngineArrays(TornadoNativeArray x, TornadoNativeArray y, int yWidt
   }
 
   /**
-   * The same for a call that adds up the pairs of a token, into float32.
+   * The same for a call that adds up the pairs of a token.
    *
    * @throws IllegalArgumentException naming the first rule that is broken
    */
   void requireCombined(ProjectionWeights weights, ProjectionCall call, int maxTokens) {
     requireTypes(weights);
-    if (isNarrowY()) {
-      throw new IllegalArgumentException(
-          "y of a combined call must be a FloatArray, got " + y.getClass().getSimpleName());
-    }
     requireColumns(weights, call);
     requireRows(weights, call, maxTokens, maxTokens);
   }
@@ -66,10 +62,11 @@ public record EngineArrays(TornadoNativeArray x, TornadoNativeArray y, int yWidt
   /**
    * Checks what an activation writes.
    *
-   * @throws IllegalArgumentException if it is not of y's type, or too small
+   * @throws IllegalArgumentException if it is neither of y's type nor a 16-bit x, or too small
    */
   void requireOut(TornadoNativeArray out, long elements) {
-    if (!out.getClass().equals(y.getClass())) {
+    boolean asX = isNarrowY() && out instanceof HalfFloatArray;
+    if (!asX && !out.getClass().equals(y.getClass())) {
       throw new IllegalArgumentException(
           "out must be of the type of y, %s, got %s"
               .formatted(y.getClass().getSimpleName(), out.getClass().getSimpleName()));

@@ -9,11 +9,13 @@ import io.github.moelora.Routing;
 import io.github.moelora.Step;
 import io.github.moelora.tornado.choice.BlockChoice;
 import io.github.moelora.tornado.choice.OneShotTiling;
+import io.github.moelora.tornado.choice.SplitTiling;
 import io.github.moelora.tornado.choice.Tiling;
 import io.github.moelora.tornado.engine.EngineChanges;
 import io.github.moelora.tornado.engine.EngineMemory;
 import io.github.moelora.tornado.engine.EnginePlans;
 import io.github.moelora.tornado.kernels.SmallKernels;
+import io.github.moelora.tornado.launch.FinishLaunch;
 import io.github.moelora.tornado.launch.LoopLaunch;
 import io.github.moelora.tornado.launch.NarrowArrays;
 import io.github.moelora.tornado.launch.NarrowLaunch;
@@ -184,9 +186,10 @@ public final class EngineTasks {
     // ranks that only the one-shot kernel holds still have their pairs sorted where there are many
     boolean fewPairs =
         to.maxTokens() <= BlockChoice.FEW_TOKENS
-            && tiling(to, call, owner.config()) instanceof OneShotTiling;
+            && tiling(to, call, owner.config(), source) instanceof OneShotTiling;
     if (source.plan() instanceof PairPlan pairs && (!arrays.isNarrowY() || fewPairs)) {
-      appendPairs(to, owner, source, pairs, new PairCall(call, arrays, 1, mode(call), null));
+      PairCall what = new PairCall(call, arrays, 1, mode(call), null);
+      appendPairs(to, map(to, owner), source, pairs, what);
     } else if (arrays.isNarrowY()) {
       appendNarrow(to, call, (PackedWeights) map(to, owner), new Reads(source, sizes(to), arrays));
     } else {
@@ -196,9 +199,12 @@ public final class EngineTasks {
   }
 
   /** Which narrow kernel suits a call. */
-  private Tiling tiling(EngineGraph to, ProjectionCall call, MoeLoraConfig layer) {
-    BlockChoice choice = call.isDense() ? new BlockChoice(layer, true, null) : backend.choice();
-    return choice.ofGraph(to.maxTokens(), call.projection());
+  private Tiling tiling(
+      EngineGraph to, ProjectionCall call, MoeLoraConfig layer, EnginePlans.Source source) {
+    BlockChoice choice = call.isDense() ? backend.choice().ofLayer(layer) : backend.choice();
+    return source.plan() instanceof PairPlan
+        ? choice.ofRoutedGraph(to.maxTokens(), call.projection())
+        : choice.ofGraph(to.maxTokens(), call.projection());
   }
 
   /**
@@ -206,10 +212,14 @@ public final class EngineTasks {
    * w[t, k]? * delta[t * K + k, c]}, the pairs of a token added in their order. For engines whose
    * down projection adds up its experts itself.
    *
+   * <p>Of a 16-bit y, deltas of all pairs go to memory of ours in float32, {@code [P, H]}, and the
+   * last task adds those of a token up in float32, then to y, and rounds once: the same bits every
+   * time. Rows of y of tokens without a delta are not touched.
+   *
    * @param to graph of the engine, which has a {@link #route}
    * @param call adds; {@link ProjectionCall#withRoutedWeight} says whether the weights count
-   * @param arrays x {@code [P, I]}, or {@code [T, H]} for a call without a row per pair; y float32
-   *     {@code [T, yWidth]}
+   * @param arrays x {@code [P, I]}, or {@code [T, H]} for a call without a row per pair; y {@code
+   *     [T, yWidth]}
    * @throws IllegalArgumentException if an array has the wrong type or is too small, or the call is
    *     on a dense module or for the delta alone
    * @throws IllegalStateException without {@link #route}, or after {@link #graphs}
@@ -225,23 +235,27 @@ public final class EngineTasks {
     plans.requireRoute(to.index(), false, "a combined call");
     EnginePlans.Source source = plans.source(to.index(), to.maxTokens(), false);
     PairPlan pairs = (PairPlan) source.plan();
-    appendPairs(
-        to,
-        owner,
-        source,
-        pairs,
-        new PairCall(call, arrays, config.expertsPerToken(), mode(call), null));
+    if (arrays.isNarrowY()) {
+      appendSummed(to, call, (PackedWeights) map(to, owner), source, arrays);
+    } else {
+      int perToken = config.expertsPerToken();
+      PairCall what = new PairCall(call, arrays, perToken, mode(call), null);
+      appendPairs(to, map(to, owner), source, pairs, what);
+    }
   }
 
   /**
    * Appends the tasks of gate and up with the activation that follows: {@code out[p, i] = act(base
-   * + delta)} in one pass, in place of the engine's own.
+   * + delta)}, in place of the engine's own: in one pass, but for a 16-bit y in graphs of more
+   * tokens than the one-shot kernel takes. There the delta is added to y first, as {@link #append}
+   * does, and a task computes the activation of that.
    *
    * @param to graph of the engine, which has a {@link #route}
    * @param call on gate and up; whether it adds does not matter
    * @param activation what the model has
-   * @param arrays y {@code [P, yWidth]} is the base, and only read
-   * @param out out, {@code [P, I]} in an array of y's type: rows of live pairs are written
+   * @param arrays y {@code [P, yWidth]} is the base, and only read in one pass
+   * @param out out, {@code [P, I]} in an array of y's type, or for a bfloat16 y in a {@code
+   *     HalfFloatArray}, which the down projection takes for its x: rows of live pairs are written
    * @throws IllegalArgumentException if an array has the wrong type or is too small, or call and
    *     activation do not fit
    * @throws IllegalStateException without {@link #route}, or after {@link #graphs}
@@ -275,7 +289,73 @@ public final class EngineTasks {
           case INTERLEAVED -> PairMode.GATED | PairMode.INTERLEAVED;
         };
     int mode = PairMode.withActivation(gates, activation.number());
-    appendPairs(to, owner, source, pairs, new PairCall(call, arrays, 1, mode, out));
+    if (arrays.isNarrowY() && tiling(to, call, owner.config(), source) instanceof SplitTiling) {
+      ProjectionCall adding =
+          ProjectionCall.gateUp(call.layer())
+              .withPairRows(call.pairRows())
+              .withColumnOffset(call.columnOffset());
+      append(to, adding, arrays);
+      FinishLaunch.Reads reads = finish(to, source, pairs);
+      FinishLaunch.writeSizes(reads, owner.config(), adding, arrays.yWidth(), false);
+      FinishLaunch.Activated what = new FinishLaunch.Activated(arrays.y(), out, mode);
+      FinishLaunch.appendActivate(target(to), nextName(call) + "Activate", reads, what);
+    } else {
+      appendPairs(to, map(to, owner), source, pairs, new PairCall(call, arrays, 1, mode, out));
+    }
+  }
+
+  /** What a task behind a projection reads of a step. */
+  private FinishLaunch.Reads finish(EngineGraph to, EnginePlans.Source source, PairPlan pairs) {
+    plans.use(source, to.graph());
+    int units = backend.chosenDevice().computeUnits();
+    return new FinishLaunch.Reads(
+        pairs.step(), pairs.expertIds(), sizes(to), pairs.maxPairs(), units);
+  }
+
+  /** Appends a combined call on a 16-bit y: deltas of pairs in float32, and their sums. */
+  private void appendSummed(
+      EngineGraph to,
+      ProjectionCall call,
+      PackedWeights handles,
+      EnginePlans.Source source,
+      EngineArrays arrays) {
+    MoeLoraConfig layer = handles.config();
+    PairPlan pairs = (PairPlan) source.plan();
+    int columns = layer.model().outputWidth(call.projection());
+    FloatArray deltas = memory.deltas();
+    memory.needDeltas(to.index(), Math.multiplyExact(pairs.maxPairs(), columns));
+    to.graph().transferToDevice(DataTransferMode.UNDER_DEMAND, deltas);
+    ProjectionCall plain = call.deltaOnly().withColumnOffset(0);
+    EngineArrays toDeltas = new EngineArrays(arrays.x(), deltas, columns);
+    if (tiling(to, call, layer, source) instanceof SplitTiling tiling) {
+      IntArray sizes = sizes(to);
+      SortedPlan sorted = sorted(to, source, layer, tiling);
+      memory.needScratch(tiling.zElements(layer, sorted.maxActiveBlocks()));
+      NarrowLaunch.writeSizes(sizes, layer, plain, columns, tiling);
+      NarrowArrays reads = narrow(sorted.reads(sizes, pairs), toDeltas);
+      NarrowLaunch.append(target(to), nextName(call), layer, handles, tiling, reads);
+    } else {
+      PairCall what = new PairCall(plain, toDeltas, 1, mode(plain), null);
+      appendPairs(to, handles, source, pairs, what);
+    }
+    FinishLaunch.Reads last = finish(to, source, pairs);
+    FinishLaunch.writeSizes(last, layer, call, arrays.yWidth(), true);
+    FinishLaunch.appendCombine(
+        target(to),
+        nextName(call) + "Combine",
+        last,
+        new FinishLaunch.Deltas(handles.table().slices(), deltas),
+        arrays.y());
+  }
+
+  private SortedPlan sorted(
+      EngineGraph to, EnginePlans.Source source, MoeLoraConfig layer, Tiling tiling) {
+    MoeLoraConfig limits = layer.withMaxTokens(to.maxTokens());
+    return plans.sorted(source, target(to), limits, tiling.rows());
+  }
+
+  private NarrowArrays narrow(DevicePlan plan, EngineArrays arrays) {
+    return new NarrowArrays(plan, (HalfFloatArray) arrays.x(), memory.scratch(), arrays.y());
   }
 
   private void requireRoom(EngineGraph to) {
@@ -349,11 +429,10 @@ public final class EngineTasks {
 
   private void appendPairs(
       EngineGraph to,
-      ProjectionWeights owner,
+      ProjectionWeights handles,
       EnginePlans.Source source,
       PairPlan pairs,
       PairCall what) {
-    ProjectionWeights handles = map(to, owner);
     IntArray sizes = sizes(to);
     plans.use(source, to.graph());
     MoeLoraConfig layer = handles.config();
@@ -409,13 +488,12 @@ public final class EngineTasks {
     String name = nextName(call);
     MoeLoraConfig layer = handles.config();
     EngineArrays arrays = reads.arrays();
-    Tiling tiling = tiling(to, call, layer);
+    Tiling tiling = tiling(to, call, layer, reads.source());
     PlanSource source = reads.source().plan();
     DevicePlan plan;
     int blocks;
     if (source instanceof PairPlan pairs) {
-      MoeLoraConfig limits = layer.withMaxTokens(to.maxTokens());
-      SortedPlan sorted = plans.sorted(reads.source(), target(to), limits, tiling.rows());
+      SortedPlan sorted = sorted(to, reads.source(), layer, tiling);
       plan = sorted.reads(reads.sizes(), pairs);
       blocks = sorted.maxActiveBlocks();
     } else {
@@ -430,13 +508,7 @@ public final class EngineTasks {
       int columns = layer.model().outputWidth(call.projection());
       appendZero(to, name + "Zero", plan, arrays.y(), source.maxPairs(), columns);
     }
-    NarrowLaunch.append(
-        target(to),
-        name,
-        layer,
-        handles,
-        tiling,
-        new NarrowArrays(plan, (HalfFloatArray) arrays.x(), memory.scratch(), arrays.y()));
+    NarrowLaunch.append(target(to), name, layer, handles, tiling, narrow(plan, arrays));
   }
 
   /** The narrow kernels only add, so a delta alone is added to zeros. */

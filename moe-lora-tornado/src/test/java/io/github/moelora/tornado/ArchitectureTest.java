@@ -36,9 +36,7 @@ class ArchitectureTest {
           .room("launch", "layout", "kernels", "weights", "choice")
           .room("plan", "layout", "kernels", "choice", "launch")
           .room("step", "device", "layout", "weights", "choice", "launch")
-          .room(
-              "engine", "device", "layout", "kernels", "weights", "choice", "launch", "plan",
-              "step")
+          .room("engine", "device", "layout", "kernels", "weights", "launch", "plan", "step")
           .room("tune", "device", "layout", "kernels", "weights", "choice", "launch", "step")
           .room(
               "", "device", "layout", "kernels", "weights", "choice", "launch", "plan", "step",

@@ -6,18 +6,16 @@ import io.github.moelora.DType;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLora;
-import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Step;
-import io.github.moelora.peft.PeftAdapter;
 import io.github.moelora.reference.Reference;
 import io.github.moelora.testkit.Golden;
+import io.github.moelora.testkit.GoldenAdapters;
 import io.github.moelora.testkit.Tensors;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -43,18 +41,10 @@ class GoldenDeviceTest {
   @MethodSource("models")
   void peftsDeltas(Golden.Model model) throws IOException {
     Tensors golden = model.tensors();
-    List<PeftAdapter> files = new ArrayList<>();
-    List<LoraAdapter> adapters = new ArrayList<>();
-    MoeLoraConfig config =
-        MoeLoraConfig.of(model.shape(), model.adapters().size(), Golden.EXPERTS_PER_TOKEN)
-            .withMaxTokens(Golden.TOKENS);
-    try (MoeLora lora = MoeLora.open(config, "tornado");
+    try (GoldenAdapters files = GoldenAdapters.of(model);
+        MoeLora lora = files.open("tornado");
         Step step = lora.newStep()) {
-      for (Path directory : model.adapters()) {
-        files.add(PeftAdapter.open(directory));
-        adapters.add(files.getLast().toLoraAdapter(model.shape()).withoutUnlisted(model.shape()));
-        lora.load(adapters.size() - 1, adapters.getLast());
-      }
+      List<LoraAdapter> adapters = files.list();
       int slots = adapters.size();
       for (int round = 0; round <= slots; round++) {
         int[] adapterIds = new int[Golden.TOKENS];
@@ -67,8 +57,6 @@ class GoldenDeviceTest {
           }
         }
       }
-    } finally {
-      files.forEach(PeftAdapter::close);
     }
   }
 

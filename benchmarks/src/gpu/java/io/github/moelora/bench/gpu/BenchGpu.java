@@ -75,17 +75,28 @@ final class BenchGpu implements Callable<Integer> {
 
   /** Kernels to measure. */
   enum Kernels {
-    tuned,
-    portable
+    TENSOR_CORE("tensor-core"),
+    PORTABLE("portable");
+
+    private final String option;
+
+    Kernels(String option) {
+      this.option = option;
+    }
+
+    @Override
+    public String toString() {
+      return option;
+    }
   }
 
   @Option(
       names = "--kernels",
       paramLabel = "KIND",
       description =
-          "tuned: the narrow kernels, on the CUDA backend alone; portable: the plain loops on"
-              + " float32, on any.")
-  private Kernels kind = Kernels.tuned;
+          "tensor-core: those for 16-bit types, on the CUDA backend alone; portable: the plain"
+              + " loops on float32, on any.")
+  private Kernels kind = Kernels.TENSOR_CORE;
 
   @Option(
       names = "--layer",
@@ -106,6 +117,13 @@ final class BenchGpu implements Callable<Integer> {
       description = "With --layer, time plan, gate/up and down, too; takes twice as long.")
   private boolean parts;
 
+  @Option(
+      names = "--variants",
+      description =
+          "With --layer, gate/up with the activation and down combined over a token's experts;"
+              + " with --vllm beside vLLM's layer with its activation and sum kernels.")
+  private boolean variants;
+
   @Option(names = "--seed", paramLabel = "N", description = "Seed of all random numbers.")
   private long seed = 1;
 
@@ -118,6 +136,13 @@ final class BenchGpu implements Callable<Integer> {
               + " nvcc as well.")
   private @Nullable Path vllm;
 
+  @Option(
+      names = "--vllm-warm",
+      description =
+          "Compile what --vllm needs into Triton's cache, in many processes, and measure nothing: a"
+              + " later run of the same cells then times vLLM at once.")
+  private boolean vllmWarm;
+
   @Option(names = "--json", paramLabel = "FILE", description = "JSON file to write.")
   private @Nullable Path json;
 
@@ -129,6 +154,15 @@ final class BenchGpu implements Callable<Integer> {
       paramLabel = "FILE",
       description = "Show an earlier run's JSON file instead of measuring; needs no device.")
   private @Nullable Path from;
+
+  @Option(
+      names = "--tune-table",
+      arity = "1..*",
+      paramLabel = "FILE",
+      description =
+          "Print the built-in table of block sizes that earlier runs' JSON files speak for, and"
+              + " nothing else; needs no device.")
+  private List<Path> tuneTable = List.of();
 
   private BenchReport report =
       new BenchReport(
@@ -168,6 +202,9 @@ final class BenchGpu implements Callable<Integer> {
 
   @Override
   public Integer call() throws Exception {
+    if (!tuneTable.isEmpty()) {
+      return printTuneTable();
+    }
     if (from != null) {
       return show(from);
     }
@@ -185,24 +222,51 @@ final class BenchGpu implements Callable<Integer> {
     Options.requireAtLeastOne("--ranks", ranks);
     Options.requireAtLeastOne("--tokens", tokens);
     requireFitting();
-    if (serving) {
-      return measureServing(dtypes);
+    if (vllmWarm && vllm != null) {
+      return warm(vllm, dtypes);
     }
-    return layer ? measureLayers(dtypes) : measureKernels(dtypes);
+    if (serving) {
+      return measure(servingCells(dtypes));
+    }
+    return layer ? measure(layerCells(dtypes)) : measureKernels(dtypes);
+  }
+
+  private int printTuneTable() throws IOException {
+    List<BenchReport> reports = new ArrayList<>();
+    for (Path file : tuneTable) {
+      reports.add(BenchReport.read(file));
+    }
+    System.out.print(TuneTable.text(reports));
+    return 0;
+  }
+
+  /** Has vLLM's kernels compiled. */
+  private int warm(Path path, Map<String, DType> dtypes) throws IOException, InterruptedException {
+    VllmDriver driver =
+        serving
+            ? BenchLayers.driver(servingCells(dtypes), path)
+            : layer ? BenchLayers.driver(layerCells(dtypes), path) : kernelsDriver(path);
+    return driver.with("--warm", List.of()).run(_ -> {});
   }
 
   /** Refuses options that do not fit each other. */
   private void requireFitting() {
-    if (vllm != null && kind == Kernels.portable) {
-      throw new IllegalArgumentException("--vllm is compared with --kernels tuned alone");
+    if (vllm != null && kind == Kernels.PORTABLE) {
+      throw new IllegalArgumentException("--vllm is compared with --kernels tensor-core alone");
     }
     boolean folder = layer || serving;
     if (vllm != null && (folder ? !Files.isDirectory(vllm) : !Files.isRegularFile(vllm))) {
       throw new IllegalArgumentException(
           "--vllm must be a %s, got %s".formatted(folder ? "folder" : "file", vllm));
     }
+    if (vllmWarm && vllm == null) {
+      throw new IllegalArgumentException("--vllm-warm must come with --vllm");
+    }
     if (parts && !layer) {
       throw new IllegalArgumentException("--parts must come with --layer");
+    }
+    if (variants && !layer) {
+      throw new IllegalArgumentException("--variants must come with --layer");
     }
     if (serving && (layer || !cases.isEmpty() || !tokens.isEmpty())) {
       throw new IllegalArgumentException("--serving takes no --layer, --cases and --tokens");
@@ -226,13 +290,18 @@ final class BenchGpu implements Callable<Integer> {
     return exitCode();
   }
 
-  private int measureKernels(Map<String, DType> dtypes) throws IOException, InterruptedException {
+  /** Cases and batch sizes if they were left out. */
+  private void chooseKernels() {
     if (cases.isEmpty()) {
       cases = BenchShape.ALL.stream().map(BenchShape::name).toList();
     }
     if (tokens.isEmpty()) {
       tokens = List.of(1, 8, 64, 1024, 8192);
     }
+  }
+
+  private int measureKernels(Map<String, DType> dtypes) throws IOException, InterruptedException {
+    chooseKernels();
     List<BenchShape> shapes = cases.stream().map(BenchShape::named).toList();
     open();
     boolean complete = true;
@@ -251,27 +320,39 @@ final class BenchGpu implements Callable<Integer> {
     return complete ? exitCode() : 1;
   }
 
-  private int measureLayers(Map<String, DType> dtypes) throws IOException, InterruptedException {
+  private BenchLayers.Cells layerCells(Map<String, DType> dtypes) {
     List<BenchShape> shapes =
         cases.isEmpty()
             ? BenchShape.LAYERS
             : cases.stream().distinct().map(BenchShape::layer).toList();
     List<Integer> sizes =
         tokens.isEmpty() ? List.of(1, 8, 80, 1024, 8192) : tokens.stream().distinct().toList();
-    BenchLayers layers =
-        new BenchLayers(
-            new BenchLayers.Cells(
-                shapes, dtypes, ranks, new BenchLayer.Graphs(sizes, parts), sizes),
-            vllm,
-            made -> {
-              if (json != null) {
-                made.write(json);
-              }
-            },
-            layerRun());
+    return new BenchLayers.Cells(
+        shapes, dtypes, ranks, new BenchLayer.Graphs(sizes, parts, variants), sizes);
+  }
+
+  /** The layer at every batch size of a server's run. */
+  private BenchLayers.Cells servingCells(Map<String, DType> dtypes) {
+    return new BenchLayers.Cells(
+        List.of(BenchShape.LAYERS.getFirst()),
+        dtypes,
+        ranks,
+        new BenchLayer.Graphs(ServingReport.GRAPHS, false, false),
+        List.copyOf(BatchTrace.of(ServingReport.LOAD).stepsByTokens().keySet()));
+  }
+
+  private int measure(BenchLayers.Cells cells) throws IOException, InterruptedException {
+    BenchLayers layers = new BenchLayers(cells, vllm, this::save, layerRun());
     boolean complete = layers.measure();
-    int code = finish(layers.report());
+    LayerReport made = layers.report();
+    int code = serving ? finish(ServingReport.of(made)) : finish(made);
     return complete ? code : 1;
+  }
+
+  private void save(LayerReport made) throws IOException {
+    if (json != null) {
+      LayerReport.write(json, serving ? ServingReport.of(made) : made);
+    }
   }
 
   private LayerReport.Run layerRun() {
@@ -282,32 +363,10 @@ final class BenchGpu implements Callable<Integer> {
             device(kind).device(),
             DeviceTraits.version(),
             Runtime.version().toString(),
-            seed);
+            seed,
+            variants);
     System.err.println(run.device());
     return run;
-  }
-
-  /** Measures the layer at every batch size of a server's run. */
-  private int measureServing(Map<String, DType> dtypes) throws IOException, InterruptedException {
-    List<Integer> sizes = List.copyOf(BatchTrace.of(ServingReport.LOAD).stepsByTokens().keySet());
-    BenchLayers layers =
-        new BenchLayers(
-            new BenchLayers.Cells(
-                List.of(BenchShape.LAYERS.getFirst()),
-                dtypes,
-                ranks,
-                new BenchLayer.Graphs(ServingReport.GRAPHS, false),
-                sizes),
-            vllm,
-            made -> {
-              if (json != null) {
-                ServingReport.of(made).write(json);
-              }
-            },
-            layerRun());
-    boolean complete = layers.measure();
-    int code = finish(ServingReport.of(layers.report()));
-    return complete ? code : 1;
   }
 
   private int finish(ServingReport report) throws IOException {
@@ -327,7 +386,7 @@ final class BenchGpu implements Callable<Integer> {
     return layers.valid() ? 0 : 1;
   }
 
-  private static DType dtype(String type) {
+  static DType dtype(String type) {
     return switch (type.toLowerCase(Locale.ROOT)) {
       case "bf16" -> DType.BF16;
       case "fp16" -> DType.F16;
@@ -340,10 +399,10 @@ final class BenchGpu implements Callable<Integer> {
     if (!(availability instanceof Availability.Usable usable)) {
       throw new IllegalArgumentException("the device cannot be used: " + availability);
     }
-    if (kind == Kernels.tuned
+    if (kind == Kernels.TENSOR_CORE
         && !DeviceTraits.hasTensorCores(TornadoExecutionPlan.getDevice(0, 0))) {
       throw new IllegalArgumentException(
-          "--kernels tuned needs TornadoVM's CUDA backend, and --kernels portable any, got "
+          "--kernels tensor-core needs TornadoVM's CUDA backend, and --kernels portable any, got "
               + usable.device());
     }
     return usable;
@@ -379,7 +438,7 @@ final class BenchGpu implements Callable<Integer> {
   private boolean measure(BenchShape shape, int rank, String name, DType type) throws IOException {
     long start = System.nanoTime();
     try (BenchSubject kernels =
-        kind == Kernels.tuned
+        kind == Kernels.TENSOR_CORE
             ? new BenchKernels(shape, rank, type, tokens, seed)
             : new BenchLoops(shape, rank, type, tokens, seed)) {
       for (int count : tokens) {
@@ -450,14 +509,19 @@ final class BenchGpu implements Callable<Integer> {
         variant.worstError());
   }
 
+  private VllmDriver kernelsDriver(Path operator) {
+    chooseKernels();
+    return new VllmDriver("bench-vllm.py", operator)
+        .with("--cases", cases)
+        .with("--types", types)
+        .with("--ranks", ranks)
+        .with("--tokens", tokens);
+  }
+
   /** Whether vLLM's operator gave a right result for every cell. */
   private boolean measureVllm(Path operator) throws IOException, InterruptedException {
     int status =
-        new VllmDriver("bench-vllm.py", operator)
-            .with("--cases", cases)
-            .with("--types", types)
-            .with("--ranks", ranks)
-            .with("--tokens", tokens)
+        kernelsDriver(operator)
             .run(
                 line -> {
                   report = report.withVllmLine(line);

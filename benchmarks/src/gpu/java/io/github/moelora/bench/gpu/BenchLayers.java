@@ -90,14 +90,23 @@ final class BenchLayers {
     return true;
   }
 
-  private boolean measureVllm(Path folder) throws IOException, InterruptedException {
-    int status =
+  /**
+   * The program that measures vLLM's layers.
+   *
+   * @param folder of vLLM's sources
+   */
+  static VllmDriver driver(Cells cells, Path folder) {
+    VllmDriver driver =
         new VllmDriver("bench-vllm-layer.py", folder)
             .with("--layers", cells.shapes().stream().map(BenchShape::name).toList())
             .with("--types", List.copyOf(cells.types().keySet()))
             .with("--ranks", cells.ranks())
-            .with("--tokens", cells.tokens())
-            .run(line -> add(report.withVllmLine(line)));
+            .with("--tokens", cells.tokens());
+    return cells.graphs().variants() ? driver.with("--variants", List.of()) : driver;
+  }
+
+  private boolean measureVllm(Path folder) throws IOException, InterruptedException {
+    int status = driver(cells, folder).run(line -> add(report.withVllmLine(line)));
     long missing = report.withoutVllm();
     if (status != 0 || missing > 0) {
       System.err.printf(

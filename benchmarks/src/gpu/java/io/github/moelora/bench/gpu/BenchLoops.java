@@ -31,7 +31,9 @@ import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.ImmutableTaskGraph;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
+import uk.ac.manchester.tornado.api.TornadoExecutionResult;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
+import uk.ac.manchester.tornado.api.enums.ProfilerMode;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 
@@ -41,16 +43,11 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
  * graphs of its own, bounded by its rows, as an engine's graphs are.
  */
 final class BenchLoops implements BenchSubject {
-  /** Every repeat is compiled on its own. */
-  private static final int REPEATS = 3;
+  private static final int MOST_RUNS = 72;
+  private static final int LEAST_RUNS = 3;
 
-  /** Runs that take longer are timed alone: what a launch costs the host is nothing beside them. */
-  private static final long SLOW_NANOS = 20_000_000;
-
-  private static final int SLOW_RUNS = 3;
-
-  /** Positions of the graphs that compute a batch once and many times. */
-  private record Graphs(int one, int many) {}
+  /** Slow kernels are run less often, so that a time takes no longer than that by much. */
+  private static final long MOST_NANOS = 500_000_000;
 
   private final BenchShape shape;
   private final Workload.Sizes sizes;
@@ -64,7 +61,10 @@ final class BenchLoops implements BenchSubject {
   private final FloatArray y;
   private final IntArray flag = new IntArray(16);
   private final BenchOperands operands;
-  private final Map<Integer, Graphs> graphs = new HashMap<>();
+
+  /** Position of the graph of so many tokens. */
+  private final Map<Integer, Integer> graphs = new HashMap<>();
+
   private final TornadoExecutionPlan plan;
 
   /**
@@ -108,41 +108,32 @@ final class BenchLoops implements BenchSubject {
     return PlanFormat.sortedCapacity(config, chosenBlockSize(batch));
   }
 
-  /** Enters the graphs, and captures those of kernels where the backend can. */
+  /** Enters the graphs, whose kernels TornadoVM's profiler times. */
   private TornadoExecutionPlan makePlan(MoeLoraConfig config, List<Integer> tokens) {
     List<Object> resident = BenchGraphs.resident(weights, routing, x, y, z, flag);
     List<ImmutableTaskGraph> list = BenchGraphs.first(weights, routing, flag, x, y, z, flag);
     GridScheduler scheduler = new GridScheduler();
     for (int count : tokens) {
-      int one = list.size();
-      list.add(graph(config, count, 1, resident, scheduler).snapshot());
-      list.add(graph(config, count, REPEATS, resident, scheduler).snapshot());
-      graphs.put(count, new Graphs(one, one + 1));
+      graphs.put(count, list.size());
+      list.add(graph(config, count, resident, scheduler).snapshot());
     }
     TornadoExecutionPlan made = new TornadoExecutionPlan(list.toArray(ImmutableTaskGraph[]::new));
     if (DeviceTraits.isGpu(ChosenDevice.first().device())) {
       made.withGridScheduler(scheduler);
     }
-    BenchCopy.capture(made);
-    return made;
+    return made.withProfiler(ProfilerMode.SILENT);
   }
 
   private TaskGraph graph(
-      MoeLoraConfig config,
-      int tokens,
-      int repeats,
-      List<Object> resident,
-      GridScheduler scheduler) {
-    String name = "tokens%d_%d".formatted(tokens, repeats);
+      MoeLoraConfig config, int tokens, List<Object> resident, GridScheduler scheduler) {
+    String name = "tokens" + tokens;
     TaskGraph graph = new TaskGraph(name).consumeFromDevice("load", resident.toArray());
     LoopLaunch.Bounds bounds =
         new LoopLaunch.Bounds(
             rows(batch(tokens)), SliceTable.maxStack(config), shape.outputWidth());
     LoopLaunch.Arrays arrays = new LoopLaunch.Arrays(routing, x, z, y);
     Target target = new Target(graph, name, scheduler);
-    for (int i = 0; i < repeats; i++) {
-      LoopLaunch.append(target, "t" + i, weights, bounds, arrays);
-    }
+    LoopLaunch.append(target, "t", weights, bounds, arrays);
     return graph
         .persistOnDevice(resident.toArray())
         .transferToHost(DataTransferMode.UNDER_DEMAND, y);
@@ -170,8 +161,8 @@ final class BenchLoops implements BenchSubject {
 
   @Override
   public List<Result> measure(Batch batch) {
-    Graphs of = graphs.get(batch.tokens());
-    if (of == null) {
+    Integer graph = graphs.get(batch.tokens());
+    if (graph == null) {
       throw new IllegalArgumentException("no graph for %d tokens".formatted(batch.tokens()));
     }
     int blockSize = chosenBlockSize(batch);
@@ -185,25 +176,36 @@ final class BenchLoops implements BenchSubject {
         shape.outputWidth());
     operands.fillY(batch);
     plan.withGraph(BenchGraphs.LOAD).execute();
-    plan.withGraph(of.one()).execute().transferToHost(y);
+    plan.withGraph(graph).execute().transferToHost(y);
     Check check = new Check();
     samples.forEach(sample -> sample.check(check));
-    return List.of(new Result(blockSize, time(of), check.worst()));
+    return List.of(new Result(blockSize, time(graph), check.worst()));
   }
 
-  /** Repeats add to y again and again, which float32 has room for. */
-  private CapturedTimer.Time time(Graphs of) {
-    long[] nanos = new long[SLOW_RUNS];
-    for (int i = 0; i < SLOW_RUNS; i++) {
+  /**
+   * Time of shrink and expand by the backend's own events, so that what the host spends between two
+   * launches is not in it. Runs add to y again and again, which float32 has room for.
+   */
+  private CapturedTimer.Time time(int graph) {
+    long end = System.nanoTime() + BenchKernels.WARM_UP_NANOS;
+    long call;
+    do {
       long start = System.nanoTime();
-      plan.withGraph(of.one()).execute();
-      nanos[i] = System.nanoTime() - start;
+      plan.withGraph(graph).execute();
+      call = System.nanoTime() - start;
+    } while (System.nanoTime() < end);
+    int runs = Math.clamp(MOST_NANOS / call, LEAST_RUNS, MOST_RUNS);
+    double[] nanos = new double[runs];
+    double[] callNanos = new double[runs];
+    for (int i = 0; i < runs; i++) {
+      long start = System.nanoTime();
+      TornadoExecutionResult result = plan.withGraph(graph).execute();
+      callNanos[i] = System.nanoTime() - start;
+      nanos[i] = result.getProfilerResult().getDeviceKernelTime();
     }
     Arrays.sort(nanos);
-    long median = nanos[SLOW_RUNS / 2];
-    return median > SLOW_NANOS
-        ? new CapturedTimer.Time(median, median)
-        : new CapturedTimer(plan, BenchKernels.WARM_UP_NANOS).measure(of.one(), of.many(), REPEATS);
+    Arrays.sort(callNanos);
+    return new CapturedTimer.Time(nanos[runs / 2], callNanos[runs / 2]);
   }
 
   @Override

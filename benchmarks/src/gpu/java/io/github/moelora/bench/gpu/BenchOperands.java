@@ -13,6 +13,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.SplittableRandom;
+import java.util.stream.IntStream;
 
 /** What x and y hold before a run, and what some rows of y must hold after it. */
 final class BenchOperands {
@@ -83,12 +84,11 @@ final class BenchOperands {
   /** What some rows of y, spread over the batch, must hold. */
   List<Sample> samples(Batch batch) {
     int count = Math.min(batch.tokens(), SAMPLES);
-    List<Sample> samples = new ArrayList<>();
-    for (int i = 0; i < count; i++) {
-      int token = count == 1 ? 0 : (int) ((long) i * (batch.tokens() - 1) / (count - 1));
-      samples.add(sample(batch, token));
-    }
-    return samples;
+    return IntStream.range(0, count)
+        .map(i -> count == 1 ? 0 : (int) ((long) i * (batch.tokens() - 1) / (count - 1)))
+        .parallel()
+        .mapToObj(token -> sample(batch, token))
+        .toList();
   }
 
   private Sample sample(Batch batch, int token) {

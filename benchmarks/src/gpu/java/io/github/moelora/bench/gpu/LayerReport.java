@@ -30,14 +30,18 @@ record LayerReport(Run run, List<Cell> cells) {
    * @param tornado version of TornadoVM
    * @param java version of the JVM
    * @param seed of all random numbers
+   * @param variants whether gate/up comes with its activation, and down is combined; vLLM's layer
+   *     has its activation and sum kernels then
    */
+  @JsonIgnoreProperties(ignoreUnknown = true)
   record Run(
       List<String> command,
       String started,
       String device,
       String tornado,
       String java,
-      long seed) {}
+      long seed,
+      boolean variants) {}
 
   /** GPU microseconds of a layer's parts, as differences between captured graphs. */
   record Parts(double plan, double gateUp, double down) {}
@@ -45,7 +49,8 @@ record LayerReport(Run run, List<Cell> cells) {
   /**
    * Our time.
    *
-   * @param micros GPU time of the layer: plan on the device, gate/up, down
+   * @param micros GPU time of the layer: plan on the device, gate/up, down, as {@link Run#variants}
+   *     says
    * @param callMicros time of one call of the captured graph as the host sees it, GPU time included
    * @param parts null where they were not asked for
    * @param worstError largest error of a checked element, as a share of its bound
@@ -143,6 +148,12 @@ record LayerReport(Run run, List<Cell> cells) {
   /** The cells as a table for people, after a line on the device. */
   String table() {
     StringBuilder text = new StringBuilder(Output.format("%s, Java %s%n", run.device, run.java));
+    if (run.variants) {
+      text.append(
+          Output.format(
+              "ours: gate/up with the activation, down combined;"
+                  + " vLLM: its layer, silu_and_mul and moe_sum%n"));
+    }
     text.append(
         Output.format(
             "%-12s %-5s %4s %6s | %9s %8s %8s %8s | %9s %-9s %9s | %8s %6s%n",

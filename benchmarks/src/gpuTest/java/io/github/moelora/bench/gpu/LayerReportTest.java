@@ -28,7 +28,8 @@ class LayerReportTest {
 
   private static LayerReport report(double worstError) {
     LayerReport.Run run =
-        new LayerReport.Run(List.of("--layer"), "2026-01-01T00:00:00Z", "a GPU", "1", "25", 1);
+        new LayerReport.Run(
+            List.of("--layer"), "2026-01-01T00:00:00Z", "a GPU", "1", "25", 1, false);
     LayerReport.Parts parts = new LayerReport.Parts(5, 40, 35);
     return new LayerReport(
         run,
@@ -79,7 +80,7 @@ class LayerReportTest {
 
   @Test
   void aGraphTakesBatchesUpToItsMostTokens() {
-    BenchLayer.Graphs graphs = new BenchLayer.Graphs(List.of(80, 8, 80), false);
+    BenchLayer.Graphs graphs = new BenchLayer.Graphs(List.of(80, 8, 80), false, false);
     assertThat(graphs.maxTokens()).containsExactly(8, 80);
     assertThat(graphs.position(1)).isZero();
     assertThat(graphs.position(8)).isZero();

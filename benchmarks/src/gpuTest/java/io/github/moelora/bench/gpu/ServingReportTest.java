@@ -25,7 +25,7 @@ class ServingReportTest {
   private static final BatchTrace.Load LOAD = new BatchTrace.Load(4, 2, 2, 2, 8);
 
   private static ServingReport report(int layers, boolean withVllm) {
-    LayerReport.Run run = new LayerReport.Run(List.of(), "now", "a GPU", "1", "25", 1);
+    LayerReport.Run run = new LayerReport.Run(List.of(), "now", "a GPU", "1", "25", 1, false);
     return new ServingReport(
         LOAD,
         layers,
@@ -73,7 +73,7 @@ class ServingReportTest {
   @Test
   void theGraphsTakeEveryBatchOfTheRun() {
     int most = BatchTrace.of(ServingReport.LOAD).stepsByTokens().lastKey();
-    assertThat(new BenchLayer.Graphs(ServingReport.GRAPHS, false).most())
+    assertThat(new BenchLayer.Graphs(ServingReport.GRAPHS, false, false).most())
         .isGreaterThanOrEqualTo(most);
   }
 }

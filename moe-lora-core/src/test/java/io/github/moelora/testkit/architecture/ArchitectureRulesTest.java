@@ -102,6 +102,14 @@ class ArchitectureRulesTest {
     Rooms few = Rooms.below("house").room("cellar").room("attic", "cellar");
     assertThatThrownBy(() -> few.checkImports(sources))
         .hasMessageContaining("package house.hall must be in the table of rooms");
+    Rooms generous =
+        Rooms.below("house")
+            .room("")
+            .room("cellar")
+            .room("hall")
+            .room("attic", "", "cellar", "hall");
+    assertThatThrownBy(() -> generous.checkImports(sources))
+        .hasMessage("room 'attic' uses nothing of '': delete '' from its row");
   }
 
   @Test

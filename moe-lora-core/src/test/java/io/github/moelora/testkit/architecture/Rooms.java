@@ -4,6 +4,7 @@ import com.tngtech.archunit.core.domain.Dependency;
 import com.tngtech.archunit.core.domain.JavaClass;
 import com.tngtech.archunit.core.domain.JavaClasses;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -103,17 +104,34 @@ public final class Rooms {
   /**
    * Checks the import lines, which also show what javac inlines and what only comments name.
    *
-   * @throws AssertionError naming each arrow that the table lacks, and packages that are no room
+   * @param all the sources of all rooms
+   * @throws AssertionError naming each arrow that the table lacks, packages that are no room, and
+   *     arrows that no import needs
    */
-  public void checkImports(Sources sources) {
+  public void checkImports(Sources... all) {
     Set<String> faults = new TreeSet<>();
-    for (Sources.Import each : sources.imports()) {
-      judge(
-          each.packageName(),
-          packageOf(each.imported()),
-          "%s imports %s".formatted(each.place(), each.imported()),
-          faults);
+    Set<String> needed = new HashSet<>();
+    for (Sources sources : all) {
+      for (Sources.Import each : sources.imports()) {
+        String to = packageOf(each.imported());
+        judge(
+            each.packageName(),
+            to,
+            "%s imports %s".formatted(each.place(), each.imported()),
+            faults);
+        needed.add(each.packageName() + " -> " + to);
+      }
     }
+    uses.forEach(
+        (from, allowed) -> {
+          for (String to : allowed) {
+            if (!needed.contains(packageName(from) + " -> " + packageName(to))) {
+              faults.add(
+                  "room '%s' uses nothing of '%s': delete '%s' from its row"
+                      .formatted(from, to, to));
+            }
+          }
+        });
     refuse(faults);
   }
 
@@ -153,6 +171,10 @@ public final class Rooms {
 
   private String name(String packageName) {
     return packageName.equals(base) ? "" : packageName.substring(base.length() + 1);
+  }
+
+  private String packageName(String name) {
+    return name.isEmpty() ? base : base + "." + name;
   }
 
   private static void refuse(Set<String> faults) {

@@ -21,15 +21,7 @@ public final class BlockChoice {
   /** Most tokens for which an engine's graph gets the kernels for small blocks. */
   public static final int SMALL_TOKENS = 512;
 
-  /** Groups of this many pairs and more get the largest blocks where the narrow kernels run. */
-  private static final int LARGEST_GROUP = 128;
-
-  /** Groups of this many pairs and more get large blocks where the narrow kernels have them. */
-  private static final int LARGE_GROUP = 24;
-
-  /** The same for ranks above {@link #SMALL_RANK}, whose weights cost more to read again. */
-  private static final int LARGE_GROUP_OF_RANKS = 16;
-
+  /** Ranks above it have limits of their own. */
   private static final int SMALL_RANK = 32;
 
   /** So many pairs make a large block for each multiprocessor. */
@@ -51,6 +43,7 @@ public final class BlockChoice {
   private final MoeLoraConfig config;
   private final boolean packed;
   private final @Nullable Tuning tuning;
+  private final BlockLimits limits;
   private final boolean oneShotOnly;
   private final int largeBlock;
   private final int maxBlockSize;
@@ -58,11 +51,14 @@ public final class BlockChoice {
   /**
    * @param packed whether the weights are packed, so that the narrow kernels can run
    * @param tuning measured choices, null for the built-in ones
+   * @param limits built-in numbers of the device
    */
-  public BlockChoice(MoeLoraConfig config, boolean packed, @Nullable Tuning tuning) {
+  public BlockChoice(
+      MoeLoraConfig config, boolean packed, @Nullable Tuning tuning, BlockLimits limits) {
     this.config = config;
     this.packed = packed;
     this.tuning = tuning;
+    this.limits = limits;
     oneShotOnly = packed && !hasSplit(config);
     maxBlockSize = blockSizes(config, packed).getLast();
     if (oneShotOnly) {
@@ -70,6 +66,11 @@ public final class BlockChoice {
     } else {
       largeBlock = packed ? SplitTiling.large(config, Projection.GATE_UP).rows() : SMALL_BLOCK;
     }
+  }
+
+  /** The built-in choice for another layer on the same device. */
+  public BlockChoice ofLayer(MoeLoraConfig layer) {
+    return new BlockChoice(layer, packed, null, limits);
   }
 
   /**
@@ -94,8 +95,8 @@ public final class BlockChoice {
   public static List<Tiling> kernels(
       MoeLoraConfig config, Projection projection, @Nullable Tuning tuning) {
     List<Tiling> kernels = new ArrayList<>();
-    kernels.add(Tuning.split(OneShotTiling.pairs(), tuning));
-    kernels.add(Tuning.split(OneShotTiling.twoRows(), tuning));
+    kernels.add(Tuning.withTargetItems(OneShotTiling.pairs(), tuning));
+    kernels.add(Tuning.withTargetItems(OneShotTiling.twoRows(), tuning));
     if (hasSplit(config)) {
       kernels.addAll(SplitTiling.all(config, projection));
     }
@@ -124,13 +125,32 @@ public final class BlockChoice {
   /** The kernel of an engine's graph for batches of up to {@code maxTokens} tokens. */
   public Tiling ofGraph(int maxTokens, Projection projection) {
     if (maxTokens <= FEW_TOKENS && (oneShotOnly || !isCostlyA())) {
-      return Tuning.split(OneShotTiling.pairs(), tuning);
+      return Tuning.withTargetItems(OneShotTiling.pairs(), tuning);
     }
     if (oneShotOnly) {
-      return Tuning.split(OneShotTiling.twoRows(), tuning);
+      return Tuning.withTargetItems(OneShotTiling.twoRows(), tuning);
     }
     return maxTokens <= SMALL_TOKENS
         ? SplitTiling.small(config, projection)
+        : SplitTiling.large(config, projection);
+  }
+
+  /**
+   * The kernel of an engine's graph whose pairs are sorted on the device: blocks are as large as
+   * suits {@code maxTokens} tokens that meet all experts of all slots. The same block size for all
+   * projections of a layer.
+   */
+  public Tiling ofRoutedGraph(int maxTokens, Projection projection) {
+    if (oneShotOnly || maxTokens <= SMALL_TOKENS) {
+      return ofGraph(maxTokens, projection);
+    }
+    int pairs = config.withMaxTokens(maxTokens).maxPairs();
+    int groups = Math.min(pairs, config.slots() * config.expertMap().localExperts());
+    if (isSmall(pairs, groups)) {
+      return SplitTiling.small(config, projection);
+    }
+    return pairs >= (long) groups * limits.largest()
+        ? SplitTiling.largest(config, projection)
         : SplitTiling.large(config, projection);
   }
 
@@ -172,7 +192,7 @@ public final class BlockChoice {
     if (isSmall(activePairs, groups)) {
       return SMALL_BLOCK;
     }
-    return activePairs >= groups * LARGEST_GROUP ? maxBlockSize : largeBlock;
+    return activePairs >= groups * limits.largest() ? maxBlockSize : largeBlock;
   }
 
   /**
@@ -205,7 +225,7 @@ public final class BlockChoice {
 
   private boolean isSmall(int activePairs, int groups) {
     boolean manyRanks = config.maxRank() > SMALL_RANK;
-    int largeGroup = manyRanks ? LARGE_GROUP_OF_RANKS : LARGE_GROUP;
+    int largeGroup = manyRanks ? limits.largeOfRanks() : limits.large();
     return activePairs < groups * largeGroup || (manyRanks && activePairs < MANY_PAIRS);
   }
 }

@@ -8,7 +8,7 @@ import io.github.moelora.tornado.layout.Sizes;
  *
  * @param rows rows of a block: 1 or 2
  * @param groups work-groups
- * @param targetItems items that the columns are split for when there are fewer blocks
+ * @param targetItems items that the columns are cut for when there are fewer blocks
  */
 public record OneShotTiling(int rows, int groups, int targetItems) implements Tiling {
 
@@ -30,7 +30,7 @@ public record OneShotTiling(int rows, int groups, int targetItems) implements Ti
     return new OneShotTiling(2, 2 * MULTIPROCESSORS, 2 * MULTIPROCESSORS);
   }
 
-  /** The same kernel, which reads the split from the device, with another split. */
+  /** The same kernel, which reads the number of items from the device, with another one. */
   public OneShotTiling withTargetItems(int items) {
     return new OneShotTiling(rows, groups, items);
   }

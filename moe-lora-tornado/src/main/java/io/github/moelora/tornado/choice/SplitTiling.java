@@ -19,10 +19,10 @@ import java.util.List;
  * @param rankTiles rank tiles of a warp of shrink, 1, 2, 4 or 8
  * @param steps tiles of 16 elements of H in a stage of shrink, 2 or 4
  * @param shrinkGroups work-groups of shrink
- * @param targetItems items that shrink splits H for when there are fewer blocks
+ * @param targetItems items that shrink cuts H for when there are fewer blocks
  * @param expandRows rows of an item of expand: 16, 32 or 64, at most those of a block
  * @param chunk columns of a chunk of expand, a power of two from 32 on
- * @param expandItems work-groups of expand that the device holds at once; fewer items are split
+ * @param expandItems work-groups of expand that the device holds at once; fewer items are cut
  * @param expandGroups work-groups of expand
  */
 public record SplitTiling(

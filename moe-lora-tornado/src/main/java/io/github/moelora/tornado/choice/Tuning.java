@@ -15,7 +15,7 @@ import org.slf4j.LoggerFactory;
  *
  * @param device name of the device, see {@code DeviceTraits.name}
  * @param shape the shape
- * @param targetItems items that the one-shot kernel splits columns for, by the rows of its blocks
+ * @param targetItems items that the one-shot kernel cuts columns for, by the rows of its blocks
  *     less one; 0 is the built-in number
  * @param rules the first that takes a batch decides; a batch that none takes gets the built-in
  *     choice
@@ -121,11 +121,11 @@ public record Tuning(String device, Shape shape, List<Integer> targetItems, List
   }
 
   /**
-   * The kernel with the measured split.
+   * The kernel with the measured number of items.
    *
-   * @param tuning null for the built-in split
+   * @param tuning null for the built-in number
    */
-  public static OneShotTiling split(OneShotTiling tiling, @Nullable Tuning tuning) {
+  public static OneShotTiling withTargetItems(OneShotTiling tiling, @Nullable Tuning tuning) {
     int items = tuning == null ? 0 : tuning.targetItems.get(tiling.rows() - 1);
     return items == 0 ? tiling : tiling.withTargetItems(items);
   }

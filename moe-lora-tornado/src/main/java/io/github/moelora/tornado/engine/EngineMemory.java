@@ -31,6 +31,7 @@ import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
  */
 public final class EngineMemory {
   private static final String SCRATCH = "lora_scratch";
+  private static final String DELTAS = "lora_deltas";
 
   /** An array in a graph of the engine, and the array of ours whose memory it gets. */
   private record Mapping(Object handle, int engineGraph, Object array, String owner) {}
@@ -42,6 +43,9 @@ public final class EngineMemory {
   private final FloatArray scratchHandle = new FloatArray(1);
   private FloatArray scratch = scratchHandle;
   private int scratchFloats = 1;
+  private final FloatArray deltasHandle = new FloatArray(1);
+  private FloatArray deltas = deltasHandle;
+  private int deltaFloats;
   private int plansNamed;
 
   /** Names of our graphs, in order; empty until {@link #graphs}. */
@@ -70,6 +74,22 @@ public final class EngineMemory {
    */
   public void needScratch(int floats) {
     scratchFloats = Math.max(scratchFloats, floats);
+  }
+
+  /** The array of one element that stands for deltas to be added up in the engine's graphs. */
+  public FloatArray deltas() {
+    return deltasHandle;
+  }
+
+  /**
+   * Makes sure that a graph of the engine will have deltas, which serve all layers in turn.
+   *
+   * @param engineGraph position of the graph in the engine's plan
+   * @param floats at least 1
+   */
+  public void needDeltas(int engineGraph, int floats) {
+    deltaFloats = Math.max(deltaFloats, floats);
+    mappings.add(new Mapping(deltasHandle, engineGraph, deltasHandle, DELTAS));
   }
 
   /**
@@ -134,14 +154,25 @@ public final class EngineMemory {
     List<TaskGraph> list = new ArrayList<>();
     weights.values().forEach(each -> list.add(each.uploadGraph()));
     scratch = new FloatArray(scratchFloats);
-    list.add(
-        new TaskGraph(SCRATCH)
-            .task("clear", SmallKernels::clear, scratch)
-            .persistOnDevice(scratch));
+    list.add(cleared(SCRATCH, scratch));
+    if (deltaFloats > 0) {
+      deltas = new FloatArray(deltaFloats);
+      list.add(cleared(DELTAS, deltas));
+    }
     list.addAll(plans);
     list.forEach(graph -> ownGraphs.add(graph.getTaskGraphName()));
     snapshots = list.stream().map(TaskGraph::snapshot).toList();
     return snapshots;
+  }
+
+  private static TaskGraph cleared(String name, FloatArray array) {
+    return new TaskGraph(name).task("clear", SmallKernels::clear, array).persistOnDevice(array);
+  }
+
+  /** The array behind a mapping; some are as large as all tasks together need. */
+  private Object array(Mapping mapping) {
+    Object array = mapping.array();
+    return array == scratchHandle ? scratch : array == deltasHandle ? deltas : array;
   }
 
   /**
@@ -172,7 +203,7 @@ public final class EngineMemory {
       PinnedArrays.keep(enginePlan.getDevice(first), mapping.handle());
       enginePlan.mapOnDeviceMemoryRegion(
           mapping.handle(),
-          mapping.array() == scratchHandle ? scratch : mapping.array(),
+          array(mapping),
           0,
           first + ownGraphs.indexOf(mapping.owner()),
           mapping.engineGraph());
@@ -185,8 +216,8 @@ public final class EngineMemory {
     Set<Object> arrays = Collections.newSetFromMap(new IdentityHashMap<>());
     arrays.add(scratch);
     for (Mapping mapping : mappings) {
-      if (mapping.array() != scratchHandle && !weights.containsKey(mapping.owner())) {
-        arrays.add(mapping.array());
+      if (!weights.containsKey(mapping.owner())) {
+        arrays.add(array(mapping));
       }
     }
     return DeviceBytes.of(arrays.toArray());

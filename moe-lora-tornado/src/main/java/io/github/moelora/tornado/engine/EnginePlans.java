@@ -177,7 +177,7 @@ public final class EnginePlans {
     HostPlan host =
         hostPlans.computeIfAbsent(
             maxTokens,
-            most -> new HostPlan("lora_plan_", config, most, backend.choice().largeBlock()));
+            most -> new HostPlan("lora_plan_", config, most, backend.largeEngineBlock()));
     return new Source(host, graph, null);
   }
 

@@ -3,13 +3,18 @@ package io.github.moelora.tornado.launch;
 import io.github.moelora.DType;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.tornado.choice.SplitTiling;
+import io.github.moelora.tornado.kernels.MmaDelta;
 import io.github.moelora.tornado.kernels.MmaExpand;
 import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.weights.PackedWeights;
 import uk.ac.manchester.tornado.api.KernelContext;
 import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task18;
+import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 
-/** Appends {@link MmaExpand} with its constants and its grid. */
+/**
+ * Appends {@link MmaExpand}, or {@link MmaDelta} where y is of float32, with its constants and its
+ * grid.
+ */
 final class MmaExpandLaunch {
   private MmaExpandLaunch() {}
 
@@ -27,7 +32,7 @@ final class MmaExpandLaunch {
         .graph()
         .task(
             task,
-            kernel(weights.type()),
+            kernel(weights.type(), arrays.y() instanceof FloatArray),
             new KernelContext(),
             plan.sizes(),
             plan.counts(),
@@ -50,7 +55,10 @@ final class MmaExpandLaunch {
   }
 
   @SuppressWarnings("rawtypes")
-  private static Task18 kernel(DType type) {
+  private static Task18 kernel(DType type, boolean deltas) {
+    if (deltas) {
+      return type == DType.BF16 ? RawTask.of(MmaDelta::bfloat16) : RawTask.of(MmaDelta::float16);
+    }
     return type == DType.BF16 ? RawTask.of(MmaExpand::bfloat16) : RawTask.of(MmaExpand::float16);
   }
 }

@@ -13,6 +13,7 @@ import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
  * @param x in, 16-bit {@code [T, H]} or {@code [P, H]}
  * @param z scratch, at least {@link Tiling#zElements} long
  * @param y in and out, 16-bit {@code [P, yWidth]}: an {@code IntArray} of words for bfloat16, a
- *     {@code HalfFloatArray} for float16
+ *     {@code HalfFloatArray} for float16; or a {@code FloatArray} {@code [P, O]} that gets the
+ *     deltas
  */
 public record NarrowArrays(DevicePlan plan, HalfFloatArray x, FloatArray z, TornadoNativeArray y) {}

@@ -4,6 +4,7 @@ import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task16;
 import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task18;
 import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task19;
 import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task20;
+import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task7;
 
 /**
  * Kernels as tasks of no particular types, because they see arrays in other types than these have
@@ -11,6 +12,11 @@ import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task20;
  */
 final class RawTask {
   private RawTask() {}
+
+  @SuppressWarnings("rawtypes")
+  static <A, B, C, D, E, F, G> Task7 of(Task7<A, B, C, D, E, F, G> kernel) {
+    return kernel;
+  }
 
   @SuppressWarnings("rawtypes")
   static <A, B, C, D, E, F, G, H, I, J, K, L, M, N, O, P> Task16 of(

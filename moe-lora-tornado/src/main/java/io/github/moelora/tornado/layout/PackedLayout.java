@@ -96,7 +96,7 @@ public final class PackedLayout {
   }
 
   /**
-   * Into how many parts shrink splits H, so that few blocks still fill the device. Expand sums the
+   * Into how many parts shrink cuts H, so that few blocks still fill the device. Expand sums the
    * parts, in order.
    *
    * @param tiles items that one part makes
@@ -110,8 +110,8 @@ public final class PackedLayout {
   }
 
   /**
-   * Into how many shares the one-shot kernel splits the columns of a slice, so that few blocks
-   * still fill the device.
+   * Into how many shares the one-shot kernel cuts the columns of a slice, so that few blocks still
+   * fill the device.
    *
    * @param tiles items that one share makes
    */
@@ -121,7 +121,7 @@ public final class PackedLayout {
   }
 
   /**
-   * Into how many shares expand splits the columns of a slice: as many as the work-groups that the
+   * Into how many shares expand cuts the columns of a slice: as many as the work-groups that the
    * device holds at once can take in one round, or up to three if more rounds of smaller items end
    * sooner.
    *

@@ -36,7 +36,7 @@ public final class Sizes {
   /** Pipeline stages that H takes in the narrow kernels. */
   public static final int STAGES = 8;
 
-  /** Items of work that suit the device; with fewer blocks or pairs they are split. */
+  /** Items of work that suit the device; with fewer blocks or pairs they are cut. */
   public static final int TARGET_ITEMS = 9;
 
   /** Ranks of an item of MmaShrink. */

@@ -31,11 +31,6 @@ public record StepArrays(IntArray step, IntArray adapterIds, IntArray expertMap,
     return new StepArrays(new IntArray(1), new IntArray(1), new IntArray(1), new IntArray(1));
   }
 
-  /** The same step with adapter ids from elsewhere. */
-  public StepArrays withAdapterIds(IntArray ids) {
-    return new StepArrays(step, ids, expertMap, errors);
-  }
-
   /** All arrays, in the order of the handles. */
   public Object[] all() {
     return new Object[] {step, adapterIds, expertMap, errors};

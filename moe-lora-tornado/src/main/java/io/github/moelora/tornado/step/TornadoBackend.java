@@ -10,9 +10,11 @@ import io.github.moelora.Routing;
 import io.github.moelora.spi.Backend;
 import io.github.moelora.spi.BackendStep;
 import io.github.moelora.tornado.choice.BlockChoice;
+import io.github.moelora.tornado.choice.BlockLimits;
 import io.github.moelora.tornado.choice.Tuning;
 import io.github.moelora.tornado.device.ChosenDevice;
 import io.github.moelora.tornado.device.DeviceMemory;
+import io.github.moelora.tornado.device.DeviceTraits;
 import io.github.moelora.tornado.layout.DeviceBytes;
 import io.github.moelora.tornado.weights.FloatWeights;
 import io.github.moelora.tornado.weights.PackedWeights;
@@ -71,9 +73,10 @@ public final class TornadoBackend implements Backend {
                 ? new PackedWeights(site)
                 : new FloatWeights(site));
       }
-      choice = new BlockChoice(config, packed, tuning);
+      String name = DeviceTraits.name(device.device());
+      choice = new BlockChoice(config, packed, tuning, BlockLimits.of(name, config.weightType()));
       // of a layer of one choice; block sizes do not depend on its widths
-      denseChoice = new BlockChoice(config.ofDense(new DenseModule("any", 4, 4)), packed, null);
+      denseChoice = choice.ofLayer(config.ofDense(new DenseModule("any", 4, 4)));
       graphs = new OwnGraphs(weights, tuning, device, memory);
       store = graphs;
     } catch (RuntimeException | Error e) {
@@ -169,6 +172,11 @@ public final class TornadoBackend implements Backend {
   /** Rows of a block for a batch, by one of the two choices. */
   int blockSize(BlockChoice by, int activePairs, int groups) {
     return isEmbedded() ? by.ofEngineBatch(activePairs, groups) : by.ofBatch(activePairs, groups);
+  }
+
+  /** Most rows of a block for an engine's graphs. */
+  public int largeEngineBlock() {
+    return choice.largeBlock();
   }
 
   @Override

@@ -180,13 +180,13 @@ final class KernelTimer implements TuningTimer {
 
   /** Times the plan that the arrays hold, which must be {@code planned}. */
   @Override
-  public double nanos(Routing planned, int kernel, @Nullable OneShotTiling split) {
+  public double nanos(Routing planned, int kernel, @Nullable OneShotTiling oneShot) {
     NarrowLaunch.writeSizes(
         routing.sizes(),
         config,
         call,
         config.model().outputWidth(weights.projection()),
-        split == null ? tilings.get(kernel) : split);
+        oneShot == null ? tilings.get(kernel) : oneShot);
     execute(LOAD);
     int one = FIRST_KERNEL + (capture ? 2 : 1) * kernel;
     for (int graph = one; graph < one + (capture ? 2 : 1); graph++) {

@@ -53,7 +53,7 @@ final class RunTimer implements TuningTimer {
   }
 
   @Override
-  public double nanos(Routing routing, int kernel, @Nullable OneShotTiling split) {
+  public double nanos(Routing routing, int kernel, @Nullable OneShotTiling oneShot) {
     long end = System.nanoTime() + WARM_UP_NANOS;
     long last;
     do {

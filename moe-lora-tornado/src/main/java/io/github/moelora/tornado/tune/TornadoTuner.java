@@ -26,7 +26,7 @@ import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
-/** Times both projections of the first layer, for every block size and split. */
+/** Times both projections of the first layer, for every block size and number of items. */
 public final class TornadoTuner implements Tuner {
   /** Splits to try, in items per work-group of the one-shot kernel. */
   private static final int[] ITEMS_PER_GROUP = {1, 2, 4};
@@ -151,7 +151,7 @@ public final class TornadoTuner implements Tuner {
     return new Measurement(activePairs, groups, choices);
   }
 
-  /** Times every choice once; of each block size the built-in split first. */
+  /** Times every choice once; of each block size the built-in number of items first. */
   private List<TuningResults.Timed> pass(
       int tokens, MemorySegment expertIds, MemorySegment routingWeights, MemorySegment adapterIds) {
     List<TuningResults.Timed> times = new ArrayList<>();
@@ -164,7 +164,7 @@ public final class TornadoTuner implements Tuner {
     return times;
   }
 
-  /** Times the plan with the built-in split, then with each other that cuts it differently. */
+  /** Times the plan with the built-in number of items, then with each that cuts it differently. */
   private List<TuningResults.Timed> time(Routing routing) {
     int kernel = kernel(routing.pairs());
     if (!packed || kernel > 1) {
@@ -183,9 +183,9 @@ public final class TornadoTuner implements Tuner {
     return times;
   }
 
-  private TuningResults.Timed time(Routing plan, int kernel, @Nullable OneShotTiling split) {
-    double nanos = timers.stream().mapToDouble(timer -> timer.nanos(plan, kernel, split)).sum();
-    return new TuningResults.Timed(blockSize, split, nanos);
+  private TuningResults.Timed time(Routing plan, int kernel, @Nullable OneShotTiling oneShot) {
+    double nanos = timers.stream().mapToDouble(timer -> timer.nanos(plan, kernel, oneShot)).sum();
+    return new TuningResults.Timed(blockSize, oneShot, nanos);
   }
 
   @Override

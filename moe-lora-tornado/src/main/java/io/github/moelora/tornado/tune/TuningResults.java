@@ -21,7 +21,7 @@ final class TuningResults {
    * Time of one choice for a batch.
    *
    * @param blockSize rows of a block
-   * @param oneShot the kernel; null for the others, which have no split to choose
+   * @param oneShot the kernel; null for the others, which have no items to choose
    * @param nanos of both projections
    */
   record Timed(int blockSize, @Nullable OneShotTiling oneShot, double nanos) {
@@ -31,7 +31,7 @@ final class TuningResults {
       return again.nanos < nanos ? again : this;
     }
 
-    /** Block size, and the split where there is a choice. */
+    /** Block size, and the number of items where there is a choice. */
     String name() {
       return oneShot == null
           ? Integer.toString(blockSize)
@@ -43,7 +43,7 @@ final class TuningResults {
    * A measured batch.
    *
    * @param builtIn block size without measurements
-   * @param times of each block size, the one with the built-in split first
+   * @param times of each block size, the one with the built-in number of items first
    */
   record Batch(int activePairs, int groups, int builtIn, List<Timed> times) {
     Batch {
@@ -54,7 +54,7 @@ final class TuningResults {
       return (double) activePairs / groups;
     }
 
-    /** The fastest block size, with the splits chosen before where they were measured. */
+    /** The fastest block size, with the numbers of items chosen before where they were measured. */
     int fastest(List<Integer> targetItems) {
       Map<Integer, Timed> bySize = new LinkedHashMap<>();
       for (Timed timed : times) {
@@ -107,7 +107,7 @@ final class TuningResults {
   }
 
   /**
-   * The split whose times, each as a share of that with the built-in split, have the least
+   * The number of items whose times, each as a share of that with the built-in one, have the least
    * geometric mean; 0 for the built-in one.
    */
   private int bestItems(int rows) {

@@ -15,9 +15,9 @@ sealed interface TuningTimer extends AutoCloseable permits KernelTimer, RunTimer
    *
    * @param plan what to compute
    * @param kernel index of the kernel, where there is a choice
-   * @param split of the one-shot kernel; null for the built-in one, and for other kernels
+   * @param oneShot the one-shot kernel with its items; null as built in, and for other kernels
    */
-  double nanos(Routing plan, int kernel, @Nullable OneShotTiling split);
+  double nanos(Routing plan, int kernel, @Nullable OneShotTiling oneShot);
 
   @Override
   void close();

@@ -45,6 +45,10 @@ record EmulatedCase(
   private static final int LAYER = 3;
   private static final int EXPERTS = 3;
   private static final int PER_TOKEN = 2;
+
+  /** Magnitude of x where z is to have one. */
+  private static final float SIGNS = 0x1p9f;
+
   private static final ProjectionCall GATE_UP = ProjectionCall.gateUp(LAYER);
   private static final ProjectionCall DOWN = ProjectionCall.down(LAYER);
 
@@ -57,15 +61,23 @@ record EmulatedCase(
    * @param b B is larger than usual by this power of two
    * @param peakRank A is larger for this rank
    * @param peak by this power of two
+   * @param single whether each row of A has a single number, 1 before it is made larger, and x is
+   *     of {@link #SIGNS}, so that all of z has one magnitude
    */
-  private record Slot(int rank, boolean fused, int a, int b, int peakRank, int peak) {
+  private record Slot(
+      int rank, boolean fused, int a, int b, int peakRank, int peak, boolean single) {
 
     static Slot of(int rank) {
-      return new Slot(rank, false, 0, 0, 0, 0);
+      return new Slot(rank, false, 0, 0, 0, 0, false);
     }
 
     static Slot fused(int rank) {
-      return new Slot(rank, true, 0, 0, 0, 0);
+      return new Slot(rank, true, 0, 0, 0, 0, false);
+    }
+
+    /** Magnitude of z, as a power of two, and how much larger B is. */
+    static Slot ofMagnitude(int rank, int z, int b) {
+      return new Slot(rank, false, z - Math.getExponent(SIGNS), b, 0, 0, true);
     }
 
     static Slot empty() {
@@ -73,11 +85,11 @@ record EmulatedCase(
     }
 
     Slot scaled(int newA, int newB) {
-      return new Slot(rank, fused, newA, newB, peakRank, peak);
+      return new Slot(rank, fused, newA, newB, peakRank, peak, single);
     }
 
     Slot withPeak(int newPeakRank, int newPeak) {
-      return new Slot(rank, fused, a, b, newPeakRank, newPeak);
+      return new Slot(rank, fused, a, b, newPeakRank, newPeak, single);
     }
   }
 
@@ -263,6 +275,20 @@ record EmulatedCase(
             new SplitTiling(1, 4, 1, 1, 4, 4, 2, 8, 16, 32, 3, 3),
             16,
             GATE_UP.deltaOnly()),
+        new EmulatedCase(
+            "numbers of z beyond those of float16, and where its scale changes",
+            DType.F16,
+            36,
+            40,
+            7,
+            List.of(
+                Slot.ofMagnitude(3, 8, -4),
+                Slot.ofMagnitude(3, 24, -18),
+                Slot.ofMagnitude(3, 16, -10)),
+            9,
+            new SplitTiling(1, 4, 1, 1, 4, 4, 2, 8, 16, 32, 3, 3),
+            16,
+            GATE_UP),
         new EmulatedCase(
             "many ranks of many columns for few rows",
             DType.BF16,
@@ -518,6 +544,9 @@ record EmulatedCase(
         new Problem(seed, model, tokens, PER_TOKEN)
             .types(type, type, type)
             .expertMap(ExpertMap.of(1, -1, 0));
+    if (slots.stream().anyMatch(Slot::single)) {
+      problem.xOfSigns(SIGNS);
+    }
     for (Slot slot : slots) {
       if (slot.rank == 0) {
         problem.addEmptySlot();
@@ -544,8 +573,20 @@ record EmulatedCase(
   private void scale(LoraAdapter adapter, Slot slot) {
     for (int e = 0; e < EXPERTS; e++) {
       for (LoraSlice slice : adapter.slices(LAYER, call.projection(), e)) {
+        if (slot.single) {
+          unit(slice.a());
+        }
         scale(slice.a(), slot.a, slot.peakRank, slot.peak);
         scale(slice.b(), slot.b, 0, 0);
+      }
+    }
+  }
+
+  /** Ones on the diagonal, zeros elsewhere. */
+  private static void unit(Matrix matrix) {
+    for (int i = 0; i < matrix.rows(); i++) {
+      for (int j = 0; j < matrix.columns(); j++) {
+        matrix.set(i, j, i == j ? 1 : 0);
       }
     }
   }

@@ -21,10 +21,7 @@ import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.SliceTable;
 import io.github.moelora.tornado.layout.StepArrays;
 import io.github.moelora.tornado.layout.StepWords;
-import io.github.moelora.tornado.weights.FloatWeights;
-import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
-import io.github.moelora.tornado.weights.WeightSite;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.List;
@@ -130,36 +127,9 @@ final class EmulatedPairs {
   }
 
   private ProjectionWeights weights() {
-    WeightSite site = WeightSite.of(config, call.layer(), call.projection());
-    if (config.weightType() == DType.F32) {
-      FloatWeights weights = new FloatWeights(site);
-      weights.pool().init(Float.NaN);
-      load(weights, () -> FloatLoops.storeSlot(weights.staging(), weights.range(), weights.pool()));
-      return weights;
-    }
-    PackedWeights weights = new PackedWeights(site);
-    weights.poolA().getSegment().fill((byte) 0xff);
-    weights.poolB().getSegment().fill((byte) 0xff);
-    load(
-        weights,
-        () -> {
-          PackedLoops.store(weights.stagingA(), weights.range(), weights.poolA(), 0);
-          PackedLoops.store(weights.stagingB(), weights.range(), weights.poolB(), 2);
-        });
-    return weights;
-  }
-
-  private void load(ProjectionWeights weights, Runnable store) {
-    for (int slot = 0; slot < config.slots(); slot++) {
-      LoraAdapter adapter = problem.adapters().get(slot);
-      if (adapter != null) {
-        ProjectionWeights.Packed packed = weights.pack(adapter);
-        packed.stage(slot);
-        do {
-          store.run();
-        } while (packed.stageNext());
-      }
-    }
+    return config.weightType() == DType.F32
+        ? SlotWeights.floats(problem, config, call)
+        : SlotWeights.packed(problem, config, call);
   }
 
   private StepArrays step() {

@@ -77,7 +77,7 @@ final class EmulatedProjection {
     before = before(problem.pairs());
     Matrix x = operands.x();
 
-    DevicePlan routing = plan(problem, blockSize);
+    DevicePlan routing = plan(problem, config, call, blockSize);
     intermediate = new Intermediate(config, call, problem, weights, routing, tiling);
     NarrowLaunch.writeSizes(routing.sizes(), config, call, yWidth, tiling);
     HalfFloatArray deviceX = new HalfFloatArray(x.rows() * x.columns());
@@ -96,7 +96,8 @@ final class EmulatedProjection {
     launches = graph.launches(scheduler);
   }
 
-  private static PackedWeights load(Problem problem, MoeLoraConfig config, ProjectionCall call) {
+  /** The packed weights of a problem's adapters; NaN where there are none. */
+  static PackedWeights load(Problem problem, MoeLoraConfig config, ProjectionCall call) {
     PackedWeights weights =
         new PackedWeights(WeightSite.of(config, call.layer(), call.projection()));
     weights.poolA().getSegment().fill(NAN);
@@ -120,7 +121,8 @@ final class EmulatedProjection {
   }
 
   /** Blocks of pairs with the same adapter and expert, and one block without work behind them. */
-  private DevicePlan plan(Problem problem, int blockSize) {
+  static DevicePlan plan(
+      Problem problem, MoeLoraConfig config, ProjectionCall call, int blockSize) {
     SortedMap<Integer, int[]> groups = new TreeMap<>();
     int pairs = problem.expertIds().length;
     int perToken = config.expertsPerToken();

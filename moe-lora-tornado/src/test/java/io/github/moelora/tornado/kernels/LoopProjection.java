@@ -1,23 +1,24 @@
 package io.github.moelora.tornado.kernels;
 
 import io.github.moelora.DType;
-import io.github.moelora.LoraAdapter;
+import io.github.moelora.GateUp;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.MoeModel;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.spi.BlockRule;
 import io.github.moelora.spi.HostPlanner;
 import io.github.moelora.spi.PlanFormat;
 import io.github.moelora.testkit.Operands;
 import io.github.moelora.testkit.Problem;
+import io.github.moelora.testkit.Seeds;
 import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.SliceTable;
 import io.github.moelora.tornado.weights.FloatWeights;
 import io.github.moelora.tornado.weights.PackedWeights;
-import io.github.moelora.tornado.weights.ProjectionWeights;
-import io.github.moelora.tornado.weights.WeightSite;
 import java.lang.foreign.MemorySegment;
+import java.util.List;
 import java.util.function.Consumer;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 
@@ -50,6 +51,34 @@ final class LoopProjection {
     z.init(Float.NaN);
     Sizes.write(plan.sizes(), config, call, operands.y().columns());
   }
+
+  /**
+   * Checks both projections of adapters of two ranks beside an empty slot, in all modes.
+   *
+   * @param name of the seed
+   * @param check {@link #checkFloatLoops} or {@link #checkPackedLoops}
+   */
+  static void checkCalls(String name, Shape shape, int blockSize, Consumer<LoopProjection> check) {
+    MoeModel model = new MoeModel(shape.hidden, shape.inner, 3, GateUp.HALVES, List.of(2));
+    Problem problem =
+        new Problem(Seeds.of(name + " " + shape.tokens), model, shape.tokens, 2)
+            .types(shape.type, DType.F32, DType.F32)
+            .addAdapter(shape.rank, false)
+            .addEmptySlot()
+            .addAdapter(1, true, 0.5)
+            .route();
+    for (ProjectionCall call :
+        List.of(
+            ProjectionCall.gateUp(2).withColumnOffset(3),
+            ProjectionCall.gateUp(2).deltaOnly(),
+            ProjectionCall.down(2),
+            ProjectionCall.down(2).withRoutedWeight(false).deltaOnly())) {
+      check.accept(new LoopProjection(problem, call, blockSize));
+    }
+  }
+
+  /** A batch, and the type of its weights. */
+  record Shape(DType type, int tokens, int hidden, int inner, int rank) {}
 
   private void planBlocks(int blockSize) {
     BlockRule rule =
@@ -93,9 +122,7 @@ final class LoopProjection {
 
   /** Computes with {@link FloatLoops} and checks y. */
   void checkFloatLoops() {
-    FloatWeights weights = new FloatWeights(WeightSite.of(config, call.layer(), call.projection()));
-    weights.pool().init(Float.NaN);
-    load(weights, each -> FloatLoops.storeSlot(weights.staging(), weights.range(), weights.pool()));
+    FloatWeights weights = SlotWeights.floats(problem, config, call);
     FloatLoops.shrink(
         plan.sizes(),
         plan.counts(),
@@ -128,16 +155,7 @@ final class LoopProjection {
 
   /** Computes with {@link PackedLoops} and checks y. */
   void checkPackedLoops() {
-    PackedWeights weights =
-        new PackedWeights(WeightSite.of(config, call.layer(), call.projection()));
-    weights.poolA().getSegment().fill((byte) 0xff);
-    weights.poolB().getSegment().fill((byte) 0xff);
-    load(
-        weights,
-        each -> {
-          PackedLoops.store(weights.stagingA(), weights.range(), weights.poolA(), 0);
-          PackedLoops.store(weights.stagingB(), weights.range(), weights.poolB(), 2);
-        });
+    PackedWeights weights = SlotWeights.packed(problem, config, call);
     int bf16 = config.weightType() == DType.BF16 ? 1 : 0;
     PackedLoops.shrink(
         plan.sizes(),
@@ -169,19 +187,6 @@ final class LoopProjection {
         config.model().outputWidth(call.projection()),
         bf16);
     check();
-  }
-
-  private void load(ProjectionWeights weights, Consumer<ProjectionWeights> store) {
-    for (int slot = 0; slot < config.slots(); slot++) {
-      LoraAdapter adapter = problem.adapters().get(slot);
-      if (adapter != null) {
-        ProjectionWeights.Packed packed = weights.pack(adapter);
-        packed.stage(slot);
-        do {
-          store.accept(weights);
-        } while (packed.stageNext());
-      }
-    }
   }
 
   private void check() {

@@ -21,7 +21,7 @@ class TuningResultsTest {
 
   private final TuningResults results = new TuningResults();
 
-  /** A batch of kernels without a split; {@code times} by block size 1, 2, 16. */
+  /** A batch of kernels that have no items to choose; {@code times} by block size 1, 2, 16. */
   private void add(int pairs, int groups, int builtIn, double... times) {
     int[] sizes = {1, 2, 16};
     List<TuningResults.Timed> list = new ArrayList<>();
@@ -114,9 +114,10 @@ class TuningResultsTest {
     assertThat(tuning.targetItems()).containsExactly(other.targetItems(), 0);
     assertThat(tuning.rules())
         .containsExactly(new Tuning.Rule(2, ANY, 1), new Tuning.Rule(4, ANY, 16));
-    assertThat(Tuning.split(builtIn, tuning)).isEqualTo(other);
-    assertThat(Tuning.split(OneShotTiling.twoRows(), tuning)).isEqualTo(OneShotTiling.twoRows());
-    assertThat(Tuning.split(builtIn, null)).isEqualTo(builtIn);
+    assertThat(Tuning.withTargetItems(builtIn, tuning)).isEqualTo(other);
+    assertThat(Tuning.withTargetItems(OneShotTiling.twoRows(), tuning))
+        .isEqualTo(OneShotTiling.twoRows());
+    assertThat(Tuning.withTargetItems(builtIn, null)).isEqualTo(builtIn);
   }
 
   @Test

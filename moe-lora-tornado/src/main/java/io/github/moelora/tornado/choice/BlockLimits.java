@@ -1,0 +1,49 @@
+package io.github.moelora.tornado.choice;
+
+import io.github.moelora.DType;
+import java.util.List;
+
+/**
+ * Pairs of a group, in the mean of a batch, from which on the narrow kernels get larger blocks.
+ *
+ * @param large for large blocks
+ * @param largeOfRanks the same for ranks above 32, whose weights cost more to read again
+ * @param largest for the largest blocks
+ */
+public record BlockLimits(int large, int largeOfRanks, int largest) {
+
+  /** What was measured on devices whose names begin so. */
+  private record Row(String device, DType type, BlockLimits limits) {}
+
+  /**
+   * Printed by {@code scripts/bench-gpu --tune-table}; other devices get what the first one has.
+   */
+  private static final List<Row> TABLE =
+      List.of(
+          new Row("NVIDIA H100", DType.BF16, new BlockLimits(24, 16, 128)),
+          new Row("NVIDIA H100", DType.F16, new BlockLimits(24, 16, 128)),
+          new Row("NVIDIA H200", DType.BF16, new BlockLimits(24, 16, 128)),
+          new Row("NVIDIA H200", DType.F16, new BlockLimits(45, 16, 128)));
+
+  /**
+   * The limits for a device.
+   *
+   * @param device its name, see {@code DeviceTraits.name}
+   * @param type of the weights
+   */
+  public static BlockLimits of(String device, DType type) {
+    return TABLE.stream()
+        .filter(row -> device.startsWith(row.device()) && row.type() == type)
+        .findFirst()
+        .map(Row::limits)
+        .orElse(usual(type));
+  }
+
+  private static BlockLimits usual(DType type) {
+    return TABLE.stream()
+        .filter(row -> row.type() == type)
+        .findFirst()
+        .map(Row::limits)
+        .orElse(TABLE.getFirst().limits());
+  }
+}
