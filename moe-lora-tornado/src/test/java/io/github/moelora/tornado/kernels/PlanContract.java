@@ -65,10 +65,13 @@ abstract class PlanContract {
   }
 
   private MoeLoraConfig config(int tokens, ExpertMap map) {
+    return configOf(maxTokens(tokens), map);
+  }
+
+  /** A configuration of 7 experts, 3 per token, and 4 slots. */
+  static MoeLoraConfig configOf(int maxTokens, ExpertMap map) {
     MoeModel model = new MoeModel(4, 4, EXPERTS, GateUp.HALVES, List.of(0));
-    return MoeLoraConfig.of(model, SLOTS, PER_TOKEN)
-        .withMaxTokens(maxTokens(tokens))
-        .withExpertMap(map);
+    return MoeLoraConfig.of(model, SLOTS, PER_TOKEN).withMaxTokens(maxTokens).withExpertMap(map);
   }
 
   private static ExpertMap identity() {
@@ -149,15 +152,22 @@ abstract class PlanContract {
   private void check(ExpertMap map, int[] experts, int[] adapters, boolean[] active) {
     MoeLoraConfig config = config(adapters.length, map);
     for (int blockSize : blockSizes()) {
-      Plan plan = plan(new Batch(config, experts, adapters, active, blockSize));
-      int[] validExperts = experts.clone();
-      int[] validAdapters = adapters.clone();
-      int wrong = makeValid(validExperts, validAdapters);
-      NaiveRouting naive = NaiveRouting.of(config, validExperts, validAdapters, active, blockSize);
+      Batch batch = new Batch(config, experts, adapters, active, blockSize);
       String what = "seed %d, %d tokens, blocks of %d".formatted(seed, adapters.length, blockSize);
-      compare(plan, naive, experts.length, blockSize, what);
-      assertThat(plan.errors()).as("errors, " + what).isEqualTo(wrong);
+      check(batch, plan(batch), what);
     }
+  }
+
+  /** Compares a plan with the one that a batch must have. */
+  static void check(Batch batch, Plan plan, String what) {
+    int[] validExperts = batch.expertIds().clone();
+    int[] validAdapters = batch.adapterIds().clone();
+    int wrong = makeValid(validExperts, validAdapters);
+    int blockSize = batch.blockSize();
+    NaiveRouting naive =
+        NaiveRouting.of(batch.config(), validExperts, validAdapters, batch.active(), blockSize);
+    compare(plan, naive, validExperts.length, blockSize, what);
+    assertThat(plan.errors()).as("errors, " + what).isEqualTo(wrong);
   }
 
   /** Replaces ids out of range by -1, and says of how many pairs. */
