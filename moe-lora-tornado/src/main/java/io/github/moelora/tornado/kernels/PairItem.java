@@ -4,6 +4,7 @@ import io.github.moelora.tornado.layout.PackedLayout;
 import io.github.moelora.tornado.layout.PairMode;
 import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.SliceTable;
+import io.github.moelora.tornado.layout.StepWords;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 
@@ -135,9 +136,25 @@ final class PairItem {
   }
 
   /**
+   * A site of the slice table: {@link PairSites#of} of the pair where that is one, else any. What it says
+   * can be read before it is known which.
+   */
+  static int guess(
+      IntArray step, IntArray adapterIds, IntArray expertMap, IntArray expertIds, int pair) {
+    int slot = adapterIds.get(pair / step.get(StepWords.EXPERTS_PER_TOKEN));
+    int local = Math.max(0, Math.min(expertIds.get(pair), step.get(StepWords.EXPERTS) - 1));
+    int localExperts = step.get(StepWords.LOCAL_EXPERTS);
+    if (step.get(StepWords.MAPPED) != 0) {
+      local = expertMap.get(local);
+    }
+    int row = Math.max(0, Math.min(slot, step.get(StepWords.SLOTS) - 1));
+    return Math.max(0, row * localExperts + Math.min(local, localExperts - 1));
+  }
+
+  /**
    * Finds what weights a pair meets.
    *
-   * @param guess the pair's site, or any, from {@link PairSites#guess}: so the table is read while
+   * @param guess the pair's site, or any, from {@link #guess}: so the table is read while
    *     it is found out whether the site is right
    * @param factors out, the scales of both slices
    */

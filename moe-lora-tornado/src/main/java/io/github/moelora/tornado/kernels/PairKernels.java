@@ -93,7 +93,7 @@ public final class PairKernels {
     for (int index = group; index < items; index += groups) {
       PairItem.find(item, sizes, index);
       for (int pair = item[PairItem.FIRST_PAIR]; pair < item[PairItem.END_PAIR]; pair++) {
-        int guess = PairSites.guess(step, adapterIds, expertMap, expertIds, pair);
+        int guess = PairItem.guess(step, adapterIds, expertMap, expertIds, pair);
         int site = PairSites.of(step, adapterIds, expertMap, expertIds, pair);
         float[] factors = new float[2];
         PairItem.meet(item, sizes, slices, scales, factors, pair, guess, site, mode);
@@ -204,7 +204,7 @@ public final class PairKernels {
     for (int index = group; index < items; index += groups) {
       PairItem.find(item, sizes, index);
       for (int pair = item[PairItem.FIRST_PAIR]; pair < item[PairItem.END_PAIR]; pair++) {
-        int guess = PairSites.guess(step, adapterIds, expertMap, expertIds, pair);
+        int guess = PairItem.guess(step, adapterIds, expertMap, expertIds, pair);
         int site = PairSites.of(step, adapterIds, expertMap, expertIds, pair);
         float[] factors = new float[2];
         PairItem.meet(item, sizes, slices, scales, factors, pair, guess, site, mode);
@@ -327,7 +327,7 @@ public final class PairKernels {
     for (int index = group; index < items; index += groups) {
       PairItem.find(item, sizes, index);
       for (int pair = item[PairItem.FIRST_PAIR]; pair < item[PairItem.END_PAIR]; pair++) {
-        int guess = PairSites.guess(step, adapterIds, expertMap, expertIds, pair);
+        int guess = PairItem.guess(step, adapterIds, expertMap, expertIds, pair);
         int site = PairSites.of(step, adapterIds, expertMap, expertIds, pair);
         float[] factors = new float[2];
         PairItem.meet(item, sizes, slices, scales, factors, pair, guess, site, mode);

@@ -48,7 +48,7 @@ class KernelMutantsTest {
         Site.class,
         () -> EmulatedCase.all().stream().map(test -> named(test, test.build(SEED)))),
     PLANS(
-        16,
+        4,
         List.of(PlanKernels.class),
         PairSites.class,
         () -> PlanCase.all().stream().map(test -> named(test, test))),
