@@ -136,8 +136,8 @@ final class PairItem {
   }
 
   /**
-   * A site of the slice table: {@link PairSites#of} of the pair where that is one, else any. What it says
-   * can be read before it is known which.
+   * A site of the slice table: {@link PairSites#of} of the pair where that is one, else any. What
+   * it says can be read before it is known which.
    */
   static int guess(
       IntArray step, IntArray adapterIds, IntArray expertMap, IntArray expertIds, int pair) {
@@ -154,8 +154,8 @@ final class PairItem {
   /**
    * Finds what weights a pair meets.
    *
-   * @param guess the pair's site, or any, from {@link #guess}: so the table is read while
-   *     it is found out whether the site is right
+   * @param guess the pair's site, or any, from {@link #guess}: so the table is read while it is
+   *     found out whether the site is right
    * @param factors out, the scales of both slices
    */
   static void meet(
@@ -204,7 +204,7 @@ final class PairItem {
     item[FIRST_TILE] = firstTile;
     item[TILES] = tiles;
     // with fewer tiles than warps, several warps share the H of one
-    item[TILE_SHIFT] = tiles > 8 ? 4 : tiles > 4 ? 3 : tiles > 2 ? 2 : tiles - 1;
+    item[TILE_SHIFT] = tiles > 4 ? 3 : tiles > 2 ? 2 : tiles - 1;
     item[A] += firstTile * OneShotA.TILE;
     item[ROW_LONGS] = PackedLayout.rankTiles(item[RANK0] + item[RANK1]) * OneShotA.TILE;
   }

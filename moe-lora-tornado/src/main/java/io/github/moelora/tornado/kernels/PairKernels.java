@@ -44,8 +44,11 @@ import uk.ac.manchester.tornado.api.types.arrays.LongArray;
  * ranks of all slices of an expert.
  */
 public final class PairKernels {
-  /** Threads of a work-group on packed weights: as many as 128 registers each allow. */
-  public static final int THREADS = 512;
+  /**
+   * Threads of a work-group on packed weights. Every warp looks up and counts for itself, some
+   * hundred instructions, so more of them cost more than the loads bring that they have under way.
+   */
+  public static final int THREADS = 256;
 
   /** Threads of a work-group on float32 weights, for devices of all kinds. */
   public static final int FLOAT_THREADS = 256;
@@ -225,7 +228,7 @@ public final class PairKernels {
             ctx.localBarrier();
           }
           float weight = PairY.weight(routingWeights, pair, mode);
-          int columns = PairUnit.step(item, mode);
+          int columns = PairUnit.step(item);
           int[] unit = new int[PairUnit.INTS];
           long[] bNext = new long[PairUnit.BATCH];
           for (int first = item[PairItem.FIRST]; first < item[PairItem.END]; first += columns) {
@@ -348,7 +351,7 @@ public final class PairKernels {
             ctx.localBarrier();
           }
           float weight = PairY.weight(routingWeights, pair, mode);
-          int columns = PairUnit.step(item, mode);
+          int columns = PairUnit.step(item);
           int[] unit = new int[PairUnit.INTS];
           float[] bNext = new float[4 * PairUnit.BATCH];
           for (int first = item[PairItem.FIRST]; first < item[PairItem.END]; first += columns) {

@@ -121,7 +121,8 @@ class KernelMutantsTest {
         IntStream.range(0, all.size()).filter(i -> i % step == 0).mapToObj(all::get).toList();
     List<Fate> fates = run(kind, tried);
     Files.write(
-        Path.of("target", "kernel-mutants-%s.txt".formatted(kind).toLowerCase(java.util.Locale.ROOT)),
+        Path.of(
+            "target", "kernel-mutants-%s.txt".formatted(kind).toLowerCase(java.util.Locale.ROOT)),
         fates.stream().map(Fate::toString).toList());
     System.out.printf(
         "%s: %d mutants that are not equivalent, %d tried%n", kind, all.size(), tried.size());

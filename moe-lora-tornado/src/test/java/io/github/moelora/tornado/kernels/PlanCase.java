@@ -74,8 +74,7 @@ record PlanCase(String name, PlanContract.Batch batch, PlanLaunch.Shape shape)
       int threads,
       boolean counted) {
     int maxPairs = maxPairTokens * PER_TOKEN;
-    PlanLaunch.Shape shape =
-        new PlanLaunch.Shape(maxPairs, blockSize, 0, shift, threads, counted);
+    PlanLaunch.Shape shape = new PlanLaunch.Shape(maxPairs, blockSize, 0, shift, threads, counted);
     return make(name, tokens, PER_TOKEN, shape, map);
   }
 
