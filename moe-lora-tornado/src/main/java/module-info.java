@@ -4,6 +4,7 @@ module io.github.moelora.tornado {
   requires transitive io.github.moelora.core;
   requires jdk.unsupported;
   requires org.slf4j;
+  requires static jdk.jfr;
   requires static org.jspecify;
   requires transitive tornado.api;
 

@@ -11,6 +11,7 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -50,6 +51,10 @@ public final class LoraAdapter {
   }
 
   private final String name;
+
+  /** See {@link Builder#source}. */
+  private final Runnable source;
+
   private final Map<Site, List<LoraSlice>> slices;
   private final List<Integer> layers;
   private final List<String> modules;
@@ -60,8 +65,10 @@ public final class LoraAdapter {
 
   private final long bytes;
 
-  private LoraAdapter(String name, Map<Site, List<LoraSlice>> slices, float maxMagnitude) {
+  private LoraAdapter(
+      String name, Map<Site, List<LoraSlice>> slices, float maxMagnitude, Runnable source) {
     this.name = name;
+    this.source = source;
     this.slices = slices;
     this.maxMagnitude = maxMagnitude;
     TreeSet<Integer> layerSet = new TreeSet<>();
@@ -124,13 +131,26 @@ public final class LoraAdapter {
       requireAccessible();
       List<Matrix> matrices = new ArrayList<>();
       slices.values().forEach(list -> list.forEach(s -> matrices.addAll(List.of(s.a(), s.b()))));
-      float max = WeightScan.maxMagnitude(matrices);
+      float max = reading(() -> WeightScan.maxMagnitude(matrices));
       if (Float.isNaN(max)) {
         throw notFinite();
       }
       maxMagnitude = max;
     }
     return maxMagnitude;
+  }
+
+  /**
+   * Does what reads weights. Where the JVM finds that a mapped file has lost them, its error names
+   * no file, but the source of the weights may.
+   */
+  <T> T reading(Supplier<T> reader) {
+    try {
+      return reader.get();
+    } catch (InternalError e) {
+      source.run();
+      throw e;
+    }
   }
 
   /** Bytes of all A and B in the types that they have. */
@@ -177,7 +197,7 @@ public final class LoraAdapter {
     List<LoraSlice> list = slices(module.name());
     Map<Site, List<LoraSlice>> only =
         list.isEmpty() ? Map.of() : Map.of(new ExpertSite(0, Projection.GATE_UP, 0), list);
-    return new LoraAdapter(name, only, maxMagnitude);
+    return new LoraAdapter(name, only, maxMagnitude, source);
   }
 
   /** Names of the dense modules that this adapter changes and the model does not list. */
@@ -195,7 +215,7 @@ public final class LoraAdapter {
   public LoraAdapter withoutUnlisted(MoeModel model) {
     Map<Site, List<LoraSlice>> kept = new HashMap<>(slices);
     unlistedModules(model).forEach(module -> kept.remove(new ModuleSite(module)));
-    return new LoraAdapter(name, kept, maxMagnitude);
+    return new LoraAdapter(name, kept, maxMagnitude, source);
   }
 
   /**
@@ -217,7 +237,7 @@ public final class LoraAdapter {
           list.forEach(slice -> part.addParts(site, cut, slice));
           part.slices.forEach((same, cutList) -> parts.put(same, List.copyOf(cutList)));
         });
-    return new LoraAdapter(name, parts, maxMagnitude);
+    return new LoraAdapter(name, parts, maxMagnitude, source);
   }
 
   /**
@@ -229,6 +249,10 @@ public final class LoraAdapter {
   public LoraAdapter copyTo(Arena arena) {
     Objects.requireNonNull(arena, "arena must not be null");
     requireAccessible();
+    return reading(() -> copied(arena));
+  }
+
+  private LoraAdapter copied(Arena arena) {
     Map<Site, List<LoraSlice>> copy = new HashMap<>();
     slices.forEach(
         (site, list) ->
@@ -243,7 +267,7 @@ public final class LoraAdapter {
                                 copy(slice.b(), arena),
                                 slice.scale()))
                     .toList()));
-    return new LoraAdapter(name, copy, maxMagnitude);
+    return new LoraAdapter(name, copy, maxMagnitude, () -> {});
   }
 
   private static Matrix copy(Matrix from, Arena arena) {
@@ -461,6 +485,7 @@ public final class LoraAdapter {
     private final Map<Site, List<LoraSlice>> slices = new HashMap<>();
     private @Nullable ShardCut cut;
     private @Nullable ExpertMap experts;
+    private Runnable source = () -> {};
 
     private Builder(String name) {
       this.name = name;
@@ -477,6 +502,18 @@ public final class LoraAdapter {
     public Builder only(MoeModel model, Shard shard, ExpertMap localExperts) {
       cut = new ShardCut(model, shard);
       experts = localExperts;
+      return this;
+    }
+
+    /**
+     * Says where weights come from, should the JVM fail to read them: where a mapped file has
+     * become shorter, its {@link InternalError} names no file.
+     *
+     * @param requireUnchanged throws an exception that names the file if it has changed; must not
+     *     keep more than the adapter's memory alive
+     */
+    public Builder source(Runnable requireUnchanged) {
+      source = Objects.requireNonNull(requireUnchanged, "requireUnchanged must not be null");
       return this;
     }
 
@@ -583,7 +620,7 @@ public final class LoraAdapter {
             }
             copy.put(site, List.copyOf(list));
           });
-      return new LoraAdapter(name, copy, UNREAD);
+      return new LoraAdapter(name, copy, UNREAD, source);
     }
 
     private void requireAccessible(Site site, String which, Matrix matrix) {

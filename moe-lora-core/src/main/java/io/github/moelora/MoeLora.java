@@ -169,12 +169,17 @@ public final class MoeLora implements AutoCloseable {
    * @param slot in {@code [0, L)}
    * @throws IllegalArgumentException if the adapter does not fit the model, its rank exceeds {@code
    *     maxRank}, or a weight exceeds the range of the weight type or is not finite
+   * @throws AdapterFormatException if its file has become shorter since it was mapped
    */
   public void load(int slot, LoraAdapter adapter) {
     requireSlot(slot);
     Objects.requireNonNull(adapter, "adapter must not be null");
     adapter.requireFits(config, backend.findsNonFinite());
-    FlightRecords.load(slot, adapter, () -> store(slot, adapter));
+    adapter.reading(
+        () -> {
+          FlightRecords.load(slot, adapter, () -> store(slot, adapter));
+          return slot;
+        });
   }
 
   private void store(int slot, LoraAdapter adapter) {

@@ -4,7 +4,8 @@ import io.github.moelora.peft.Orientation;
 import io.github.moelora.peft.ReadOptions;
 import io.github.moelora.peft.ReadOptions.ColumnOrder;
 import io.github.moelora.peft.ReadOptions.Nesting;
-import java.util.LinkedHashMap;
+import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -22,24 +23,37 @@ final class LayoutOptions {
         "experts=PART (of the path, where there are several modules), parameters=NAME+NAME",
         "(fused parameters), zero-experts=N, unsupported=leave-out (what cannot be applied)."
       })
-  private Map<String, String> layout = new LinkedHashMap<>();
+  private List<String> layout = new ArrayList<>();
 
   /**
    * The options of the reader.
    *
-   * @throws IllegalArgumentException naming a key or value that is not known
+   * @throws IllegalArgumentException naming a key or value that is not known, or a key that has two
+   *     values
    */
   ReadOptions readOptions() {
     ReadOptions options = ReadOptions.NONE;
-    for (Map.Entry<String, String> entry : layout.entrySet()) {
-      options = with(options, entry.getKey(), entry.getValue());
+    Map<String, String> values = new HashMap<>();
+    for (String entry : layout) {
+      int at = entry.indexOf('=');
+      if (at < 1) {
+        throw new IllegalArgumentException("--layout must be KEY=VALUE, got " + entry);
+      }
+      String key = entry.substring(0, at).toLowerCase(Locale.ROOT);
+      String value = entry.substring(at + 1);
+      String other = values.put(key, value);
+      if (other != null) {
+        throw new IllegalArgumentException(
+            "--layout %s must have one value, got %s and %s".formatted(key, other, value));
+      }
+      options = with(options, key, value);
     }
     return options;
   }
 
   private static ReadOptions with(ReadOptions options, String key, String value) {
     String word = value.toLowerCase(Locale.ROOT);
-    return switch (key.toLowerCase(Locale.ROOT)) {
+    return switch (key) {
       case "columns" ->
           options.withColumnOrder(
               one(

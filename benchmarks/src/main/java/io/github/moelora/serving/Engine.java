@@ -62,6 +62,7 @@ final class Engine implements AutoCloseable {
   private volatile boolean closed;
   private long steps;
   private long tokens;
+  private long stepNanos;
   private long elements;
 
   /**
@@ -183,6 +184,7 @@ final class Engine implements AutoCloseable {
   }
 
   private void decode(int[] slots) {
+    long start = System.nanoTime();
     int count = slots.length;
     int perToken = config.expertsPerToken();
     for (int t = 0; t < count; t++) {
@@ -199,6 +201,7 @@ final class Engine implements AutoCloseable {
       run(ProjectionCall.gateUp(layer).deltaOnly(), x, y, count);
       run(ProjectionCall.down(layer).deltaOnly(), middle, z, count);
     }
+    stepNanos += System.nanoTime() - start;
   }
 
   private void run(ProjectionCall call, Matrix in, Matrix out, int count) {
@@ -275,6 +278,11 @@ final class Engine implements AutoCloseable {
   /** Steps so far. */
   long steps() {
     return steps;
+  }
+
+  /** Time within steps so far, the warm-up included. */
+  double stepSeconds() {
+    return stepNanos / 1e9;
   }
 
   /** Tokens so far. */

@@ -11,6 +11,7 @@ import io.github.moelora.cache.Lease;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -46,6 +47,7 @@ record LoadRun(
   /**
    * What came of it, without the warm-up.
    *
+   * @param stepSeconds time within steps, so without waiting for requests
    * @param acquireNanos times from request to lease, ascending
    * @param heapGrowth bytes of live heap at the end less those after the warm-up
    * @param residentGrowth bytes of the process's memory at the end less those after the warm-up, -1
@@ -55,6 +57,7 @@ record LoadRun(
    */
   record Result(
       double seconds,
+      double stepSeconds,
       long steps,
       long tokens,
       long elements,
@@ -62,6 +65,8 @@ record LoadRun(
       CacheStats stats,
       long heapGrowth,
       long residentGrowth,
+      Instant begin,
+      Instant end,
       List<int[]> batches) {
     double stepsPerSecond() {
       return steps / seconds;
@@ -135,13 +140,20 @@ record LoadRun(
   }
 
   /**
+   * Time of the steps of another run.
+   *
+   * @param stepSeconds time within steps
+   */
+  record Replay(double seconds, double stepSeconds) {}
+
+  /**
    * Runs the steps of another run once more, with all adapters in slots before and none loaded
    * beside.
    *
    * @param batches of the other run, its warm-up included
-   * @return steps per second after the warm-up
+   * @return what they took after the warm-up
    */
-  double replay(LoadAdapters adapters, List<int[]> batches, Length length) {
+  Replay replay(LoadAdapters adapters, List<int[]> batches, Length length) {
     try (MoeLora lora = MoeLora.open(config, backend);
         Engine engine = new Engine(lora, null, 1)) {
       int[] slots = new int[config.slots()];
@@ -151,9 +163,11 @@ record LoadRun(
       }
       engine.warmUp(slots);
       engine.replay(batches.subList(0, length.warmupSteps()));
+      double firstStepSeconds = engine.stepSeconds();
       long start = System.nanoTime();
       engine.replay(batches.subList(length.warmupSteps(), length.warmupSteps() + length.steps()));
-      return length.steps() / ((System.nanoTime() - start) / 1e9);
+      double seconds = (System.nanoTime() - start) / 1e9;
+      return new Replay(seconds, engine.stepSeconds() - firstStepSeconds);
     }
   }
 
@@ -177,13 +191,18 @@ record LoadRun(
     times.clear();
     long firstTokens = engine.tokens();
     long firstElements = engine.elements();
+    double firstStepSeconds = engine.stepSeconds();
+    Instant begin = Instant.now();
     long start = System.nanoTime();
     advance(engine, length.warmupSteps() + length.steps(), clients);
     double seconds = (System.nanoTime() - start) / 1e9;
+    Instant end = Instant.now();
+    double stepSeconds = engine.stepSeconds() - firstStepSeconds;
     long[] acquireNanos = times.sorted();
     long endResident = residentBytes();
     return new Result(
         seconds,
+        stepSeconds,
         length.steps(),
         engine.tokens() - firstTokens,
         engine.elements() - firstElements,
@@ -191,6 +210,8 @@ record LoadRun(
         cache.stats(),
         liveHeap() - heap,
         resident < 0 ? -1 : endResident - resident,
+        begin,
+        end,
         List.copyOf(engine.adaptersOfSteps()));
   }
 

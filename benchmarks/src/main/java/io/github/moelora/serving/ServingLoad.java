@@ -120,7 +120,12 @@ public final class ServingLoad implements Callable<Integer> {
       if (steps > 0) {
         good = check(out, model, files);
       }
-      if (timedSteps > 0) {
+      if (timedSteps > 0 && Flight.isPresent()) {
+        try (Flight flight = Flight.start()) {
+          LoadRun.Result result = time(out, model, files);
+          printLoads(out, result, flight.times(result.begin(), result.end()));
+        }
+      } else if (timedSteps > 0) {
         time(out, model, files);
       }
     }
@@ -197,12 +202,15 @@ public final class ServingLoad implements Callable<Integer> {
    * that the latter came to, again with all resident. The two runs of the trace differ in who is in
    * a step, since a request without a slot waits; the steps once more tell what loads beside them
    * cost.
+   *
+   * @return the run with few slots
    */
-  private void time(PrintWriter out, MoeModel model, LoadAdapters files) throws Exception {
+  private LoadRun.Result time(PrintWriter out, MoeModel model, LoadAdapters files)
+      throws Exception {
     int few = 4 * slots;
     LoadRun.Result resident = run(model, files, few, few, false, timedSteps);
     LoadRun.Result cached = run(model, files, slots, few, false, timedSteps);
-    double again =
+    LoadRun.Replay again =
         loadRun(config(model, few), few, files, false)
             .replay(files, cached.batches(), length(timedSteps));
     out.printf(
@@ -222,9 +230,39 @@ public final class ServingLoad implements Callable<Integer> {
         cached.stepsPerSecond() / resident.stepsPerSecond());
     out.printf(
         Locale.ROOT,
-        "  the same steps with all adapters resident: %.0f steps/s; beside loads %.3f of that%n",
-        again,
-        cached.stepsPerSecond() / again);
+        "  the same steps with all adapters resident: %.0f steps/s; beside loads %.3f of that,"
+            + " %.3f within steps%n",
+        timedSteps / again.seconds(),
+        again.seconds() / cached.seconds(),
+        again.stepSeconds() / cached.stepSeconds());
+    return cached;
+  }
+
+  /** Where the rest is lost. */
+  private static void printLoads(PrintWriter out, LoadRun.Result result, Flight.Times flight) {
+    int loads = flight.loads().count();
+    if (loads == 0) {
+      return;
+    }
+    out.printf(
+        Locale.ROOT,
+        "  loads: %.1f/s, each %.1f ms (p99 %.1f); the device was theirs %.1f times a load, %.3f ms"
+            + " in all a load (one: p99 %.3f)%n",
+        loads / result.seconds(),
+        flight.loads().sum() / 1e6 / loads,
+        flight.loads().p99() / 1e6,
+        (double) flight.holds().count() / loads,
+        flight.holds().sum() / 1e6 / loads,
+        flight.holds().p99() / 1e6);
+    out.printf(
+        Locale.ROOT,
+        "  of %.0f ms, %.0f in steps: runs waited %.1f ms for the device (one: p99 %.3f), garbage"
+            + " collector paused %.1f ms%n",
+        1e3 * result.seconds(),
+        1e3 * result.stepSeconds(),
+        flight.waits().sum() / 1e6,
+        flight.waits().p99() / 1e6,
+        flight.pauses().sum() / 1e6);
   }
 
   private static void printTimes(PrintWriter out, String name, LoadRun.Result result) {

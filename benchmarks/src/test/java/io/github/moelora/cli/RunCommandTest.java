@@ -238,6 +238,9 @@ final class RunCommandTest {
     "zero-experts=x, at most six digits",
     "unsupported=keep, '[leave-out]'",
     "colour=red, the keys columns",
+    "columns, 'must be KEY=VALUE, got columns'",
+    "'nesting=reversed,Nesting=registered', 'nesting must have one value, got reversed and"
+        + " registered'",
   })
   void aLayoutMustBeKnown(String layout, String message) {
     CommandRun run = CommandRun.of("run", "--layout", layout);

@@ -280,7 +280,8 @@ public final class GgufAdapter implements AutoCloseable {
   public LoraAdapter toLoraAdapter(MoeModel whole, Shard shard, ExpertMap localExperts) {
     entries.forEach(entry -> requireBelongs(entry, whole));
     otherModules.forEach(this::requireLinear);
-    LoraAdapter.Builder builder = LoraAdapter.builder(name).only(whole, shard, localExperts);
+    LoraAdapter.Builder builder =
+        LoraAdapter.builder(name).source(file::requireUnchanged).only(whole, shard, localExperts);
     Arena copies = Arena.ofAuto();
     Interleaving interleaving = new Interleaving(builder, whole, copies);
     for (Entry entry : entries) {

@@ -6,6 +6,7 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.channels.FileChannel;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.Collections;
@@ -33,6 +34,7 @@ public final class GgufFile implements AutoCloseable {
 
   private final Path path;
   private final Arena arena;
+  private final long bytes;
   private final int version;
   private final long alignment;
   private final SequencedMap<String, GgufValue> metadata;
@@ -42,6 +44,7 @@ public final class GgufFile implements AutoCloseable {
   private GgufFile(Path path, Arena arena, MemorySegment file) {
     this.path = path;
     this.arena = arena;
+    bytes = file.byteSize();
     GgufHeader header = GgufHeader.read(path, file);
     version = header.version();
     alignment = header.alignment();
@@ -97,6 +100,26 @@ public final class GgufFile implements AutoCloseable {
   /** All tensors by name, in the order of their entries. */
   public SequencedMap<String, Tensor> tensors() {
     return Collections.unmodifiableSequencedMap(tensors);
+  }
+
+  /**
+   * Checks that the file is as long as when it was mapped. Bytes that a shorter one has lost cannot
+   * be read: the JVM answers with an {@link InternalError}, which does not name the file.
+   *
+   * @throws AdapterFormatException if it is not
+   */
+  public void requireUnchanged() {
+    long now;
+    try {
+      now = Files.size(path);
+    } catch (IOException e) {
+      // deleted, not shortened: what is mapped stays
+      return;
+    }
+    if (now != bytes) {
+      throw new AdapterFormatException(
+          path, null, "the file must keep its %d bytes while it is open".formatted(bytes), now);
+    }
   }
 
   /** Unmaps the file; closing twice does nothing. */

@@ -489,15 +489,15 @@ public final class PeftAdapter implements AutoCloseable {
    * <p>Where a model interleaves the columns of gate and up and the file has a pair for each of
    * them, the two are copied into one pair on the heap.
    *
-   * <p>The files must not become shorter before {@link MoeLora#load} has returned: the slot keeps
-   * what it had, but the JVM's {@link InternalError} names no file. {@link #loadInto} names it.
+   * <p>The files must not become shorter before {@link MoeLora#load} has returned, which else names
+   * the file; the slot keeps what it had.
    *
    * @throws AdapterFormatException if a tensor does not fit the model, a weight is not finite, or
    *     the file can be read in two ways
    * @throws IllegalStateException if this is closed
    */
   public LoraAdapter toLoraAdapter(MoeModel model) {
-    return toLoraAdapter(model, LoraAdapter.builder(name));
+    return toLoraAdapter(model, builder());
   }
 
   /**
@@ -513,7 +513,7 @@ public final class PeftAdapter implements AutoCloseable {
    * @throws IllegalStateException if this is closed
    */
   public LoraAdapter toLoraAdapter(MoeModel whole, Shard shard, ExpertMap localExperts) {
-    return toLoraAdapter(whole, LoraAdapter.builder(name).only(whole, shard, localExperts));
+    return toLoraAdapter(whole, builder().only(whole, shard, localExperts));
   }
 
   /**
@@ -532,14 +532,17 @@ public final class PeftAdapter implements AutoCloseable {
    */
   public void loadInto(MoeLora lora, int slot) {
     MoeModel model = lora.config().model();
-    LoraAdapter.Builder builder =
-        LoraAdapter.builder(name).only(model, Shard.WHOLE, lora.config().expertMap());
+    LoraAdapter.Builder builder = builder().only(model, Shard.WHOLE, lora.config().expertMap());
     addAll(model, builder);
     named(
         () -> {
           lora.load(slot, builder.buildUnread());
           return slot;
         });
+  }
+
+  private LoraAdapter.Builder builder() {
+    return LoraAdapter.builder(name).source(tensors::requireUnchanged);
   }
 
   private LoraAdapter toLoraAdapter(MoeModel model, LoraAdapter.Builder builder) {

@@ -6,15 +6,21 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.github.moelora.AdapterFormatException;
 import io.github.moelora.DType;
 import io.github.moelora.GateUp;
+import io.github.moelora.LoraAdapter;
+import io.github.moelora.MoeLora;
+import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.MoeModel;
 import io.github.moelora.Projection;
+import io.github.moelora.Shard;
 import io.github.moelora.peft.ReadOptions.Nesting;
 import io.github.moelora.testkit.AdapterFiles;
 import java.io.IOException;
 import java.io.RandomAccessFile;
+import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import org.assertj.core.api.ThrowableAssert.ThrowingCallable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -201,6 +207,34 @@ final class AdapterWarningsTest {
       assertThatThrownBy(adapter::warnings)
           .isInstanceOf(AdapterFormatException.class)
           .hasMessageContaining(file.toString());
+    }
+  }
+
+  /** The adapter knows its file, whoever reads it: a load, a copy, and what is cut out of it. */
+  @Test
+  void aFileThatIsShortenedBeforeALoadIsNamed() throws IOException {
+    AdapterFiles files = new AdapterFiles().pair(EXPERTS + "0.up_proj", 2, 100_000, I);
+    MoeModel wide = new MoeModel(100_000, I, 4, GateUp.HALVES, List.of(1));
+    Path file = files.write(directory).resolve("adapter_model.safetensors");
+    try (PeftAdapter adapter = PeftAdapter.open(directory);
+        MoeLora lora = MoeLora.open(MoeLoraConfig.of(wide, 1, 1), "cpu");
+        Arena arena = Arena.ofConfined()) {
+      LoraAdapter mapped = adapter.toLoraAdapter(wide);
+      LoraAdapter shard = mapped.shard(wide, Shard.WHOLE);
+      try (RandomAccessFile shorter = new RandomAccessFile(file.toFile(), "rw")) {
+        shorter.setLength(4096);
+      }
+      List<ThrowingCallable> readers =
+          List.of(
+              () -> lora.load(0, mapped),
+              () -> lora.load(0, shard.withoutUnlisted(wide)),
+              () -> mapped.copyTo(arena));
+      for (ThrowingCallable reader : readers) {
+        assertThatThrownBy(reader)
+            .isInstanceOf(AdapterFormatException.class)
+            .hasMessageContaining(file + ": the file must keep its");
+      }
+      assertThat(lora.adapterName(0)).isNull();
     }
   }
 

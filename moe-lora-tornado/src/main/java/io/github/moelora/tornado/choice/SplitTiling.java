@@ -75,10 +75,10 @@ public record SplitTiling(
   /** Blocks of 64 rows, which read the weights least often: for many pairs of each group. */
   static SplitTiling largest(MoeLoraConfig config, Projection projection) {
     int stack = stack(config, projection);
-    // up to 64 ranks a warp takes all of them for 16 rows, beyond that 64 of them for 32 rows
-    boolean shared = stack > 64;
+    // up to 32 ranks a warp takes all of them for 16 rows, beyond that half of 128 for 32 rows
+    boolean shared = stack > 32;
     int tiles = PackedLayout.rankTiles(stack);
-    int rankTiles = tiles > 4 ? 8 : tiles > 2 ? 4 : 2;
+    int rankTiles = tiles > 8 ? 8 : tiles > 2 ? 4 : 2;
     int expandRows = largestExpandRows(config, projection);
     return new SplitTiling(
         shared ? 2 : 4,
@@ -86,7 +86,7 @@ public record SplitTiling(
         1,
         shared ? 2 : 1,
         rankTiles,
-        shared ? 2 : 4,
+        stack > 64 ? 2 : 4,
         8 * MULTIPROCESSORS,
         2 * MULTIPROCESSORS,
         expandRows,

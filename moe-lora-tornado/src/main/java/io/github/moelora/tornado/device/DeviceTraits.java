@@ -71,9 +71,12 @@ public final class DeviceTraits {
   public static boolean hasGraphCapture(TornadoDevice device) {
     TornadoVMBackendType backend = device.getTornadoVMBackend();
     boolean wanted = !"false".equalsIgnoreCase(System.getProperty("moelora.tornado.capture"));
-    boolean pinned =
-        !"false".equalsIgnoreCase(System.getProperty("tornado.cuda.host.pinning", "true"));
-    return wanted && !pinned && backend == TornadoVMBackendType.CUDA;
+    return wanted && !pinsHostMemory() && backend == TornadoVMBackendType.CUDA;
+  }
+
+  /** Whether TornadoVM's CUDA backend pins the host memory of arrays. */
+  static boolean pinsHostMemory() {
+    return !"false".equalsIgnoreCase(System.getProperty("tornado.cuda.host.pinning", "true"));
   }
 
   /**

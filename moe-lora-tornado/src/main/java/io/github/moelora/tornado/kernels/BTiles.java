@@ -56,7 +56,8 @@ final class BTiles {
   }
 
   /**
-   * Stores what was read in local memory, the same number of longs for each thread. A unit alone
+   * Stores what was read in local memory, the same number of longs for each thread, and behind it
+   * longs that were not read, because a condition for each costs ten instructions. A unit alone
    * stands in for the step's other one too, where z is 0.
    *
    * @return the tiles
@@ -66,9 +67,7 @@ final class BTiles {
     int chunkLongs = ExpandItem.chunkLongs(item, chunk);
     if (item[ExpandItem.UNITS] > 1) {
       for (int i = 0; i < copies(chunk, maxSteps); i++) {
-        if (straight(chunk, maxSteps) || i * MmaExpand.THREADS < chunkLongs) {
-          tiles[tid + i * MmaExpand.THREADS] = next[i];
-        }
+        tiles[tid + i * MmaExpand.THREADS] = next[i];
       }
     } else {
       for (int i = 0; i < copies(chunk, maxSteps); i++) {

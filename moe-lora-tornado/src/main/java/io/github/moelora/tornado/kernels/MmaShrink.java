@@ -21,7 +21,9 @@ import uk.ac.manchester.tornado.api.types.arrays.LongArray;
  * a block's rows times {@code 8 * rankTiles * rankWarps} ranks; a warp computes 16 rows of it, or
  * 32, times {@code 8 * rankTiles} ranks. While a stage is computed, the next arrives in registers,
  * because that is how 64 bits are loaded at once; the stages take turns between two buffers. All
- * loads of a step come before its products. No branch may lie between the loop and {@code mma}:
+ * loads of a step come before its products; with two row tiles the first of them even before those
+ * of the step before, without which NVRTC puts loads between products that wait for them, to save
+ * registers of which there are enough. No branch may lie between the loop and {@code mma}:
  * fragments survive only straight-line code. Rows without a pair take the first row of x; nobody
  * reads them. An item without ranks copies what it finds, and computes nothing.
  */
@@ -78,18 +80,14 @@ public final class MmaShrink {
     int threads = 32 * rowWarps * rankWarps * stepWarps;
     int rows = 16 * rowWarps;
     int itemTiles = rankTiles * rankWarps;
-    int aLongs = steps * itemTiles * ShrinkTiles.A_TILE;
+    int aLongs = ShrinkTiles.aLongs(itemTiles, steps);
     int longs = aLongs + ShrinkTiles.xLongs(rows, steps);
-    long[] tiles = ctx.allocateLongLocalArray(2 * longs);
-    int[] words = LocalTile.ints(tiles);
     float[] sums = ctx.allocateFloatLocalArray(ShrinkSums.floats(stepWarps, rows, itemTiles));
     int tid = ctx.localIdx;
     int warp = (tid >> 5) % (rowWarps * rankWarps);
     int stepWarp = (tid >> 5) / (rowWarps * rankWarps);
     int rowTile = warp / rankWarps;
     int rankTile = (warp & (rankWarps - 1)) * rankTiles;
-    int aCopies = aLongs / threads;
-    int copies = aCopies + rows * 4 * steps / threads;
     int blocks = counts.get(PlanFormat.ACTIVE_BLOCKS);
     int ranges = PackedLayout.ranges(slices, 8 * itemTiles);
     int stages = sizes.get(Sizes.STAGES);
@@ -118,30 +116,28 @@ public final class MmaShrink {
       long[] next = new long[ShrinkTiles.MAX_LONGS];
       int from = Math.min(first, stages - 1) * steps;
       ShrinkTiles.readA(pool, next, a, from, ranks, itemTiles, steps, threads);
-      ShrinkTiles.readX(x, next, aCopies, copies, xFrom, from, tid, steps, inputWidth);
+      ShrinkTiles.readX(x, next, xFrom, from, itemTiles, rows, tid, threads, steps, inputWidth);
       ctx.localBarrier();
       for (int stage = first; stage < end; stage++) {
         int buffer = ((stage - first) & 1) * longs;
-        for (int i = 0; i < copies; i++) {
-          tiles[buffer + ShrinkTiles.to(i, aCopies, aLongs, tid, threads, steps)] = next[i];
-        }
+        int[] tiles = ShrinkTiles.store(ctx, next, buffer, itemTiles, rows, tid, threads, steps);
         from = Math.min(stage + 1, end - 1) * steps;
         ShrinkTiles.readA(pool, next, a, from, ranks, itemTiles, steps, threads);
-        ShrinkTiles.readX(x, next, aCopies, copies, xFrom, from, tid, steps, inputWidth);
+        ShrinkTiles.readX(x, next, xFrom, from, itemTiles, rows, tid, threads, steps, inputWidth);
         ctx.localBarrier();
         for (int i = 0; i < steps / stepWarps; i++) {
           int k = stepWarp + i * stepWarps;
           int xTile = rowTile * steps + k;
           int aTile = buffer + (k * itemTiles + rankTile) * ShrinkTiles.A_TILE;
-          HalfFloat[] x0 = ShrinkTiles.loadX(ctx, words, buffer + aLongs, xTile, steps, tid);
-          HalfFloat[] a0 = ShrinkTiles.loadA(ctx, words, aTile, 0, rankTiles, x0);
-          HalfFloat[] a1 = ShrinkTiles.loadA(ctx, words, aTile, 1, rankTiles, a0);
-          HalfFloat[] a2 = ShrinkTiles.loadA(ctx, words, aTile, 2, rankTiles, a0);
-          HalfFloat[] a3 = ShrinkTiles.loadA(ctx, words, aTile, 3, rankTiles, a0);
-          HalfFloat[] a4 = ShrinkTiles.loadA(ctx, words, aTile, 4, rankTiles, a0);
-          HalfFloat[] a5 = ShrinkTiles.loadA(ctx, words, aTile, 5, rankTiles, a0);
-          HalfFloat[] a6 = ShrinkTiles.loadA(ctx, words, aTile, 6, rankTiles, a0);
-          HalfFloat[] a7 = ShrinkTiles.loadA(ctx, words, aTile, 7, rankTiles, a0);
+          HalfFloat[] x0 = ShrinkTiles.loadX(ctx, tiles, buffer + aLongs, xTile, steps, tid);
+          HalfFloat[] a0 = ShrinkTiles.loadA(ctx, tiles, aTile, 0, rankTiles, x0);
+          HalfFloat[] a1 = ShrinkTiles.loadA(ctx, tiles, aTile, 1, rankTiles, a0);
+          HalfFloat[] a2 = ShrinkTiles.loadA(ctx, tiles, aTile, 2, rankTiles, a0);
+          HalfFloat[] a3 = ShrinkTiles.loadA(ctx, tiles, aTile, 3, rankTiles, a0);
+          HalfFloat[] a4 = ShrinkTiles.loadA(ctx, tiles, aTile, 4, rankTiles, a0);
+          HalfFloat[] a5 = ShrinkTiles.loadA(ctx, tiles, aTile, 5, rankTiles, a0);
+          HalfFloat[] a6 = ShrinkTiles.loadA(ctx, tiles, aTile, 6, rankTiles, a0);
+          HalfFloat[] a7 = ShrinkTiles.loadA(ctx, tiles, aTile, 7, rankTiles, a0);
           u0 = ShrinkTiles.product(ctx, x0, a0, u0, 0, rankTiles, bf16);
           u1 = ShrinkTiles.product(ctx, x0, a1, u1, 1, rankTiles, bf16);
           u2 = ShrinkTiles.product(ctx, x0, a2, u2, 2, rankTiles, bf16);
@@ -217,16 +213,11 @@ public final class MmaShrink {
     int threads = 32 * rowWarps * rankWarps;
     int rows = 32 * rowWarps;
     int itemTiles = rankTiles * rankWarps;
-    int aLongs = steps * itemTiles * ShrinkTiles.A_TILE;
+    int aLongs = ShrinkTiles.aLongs(itemTiles, steps);
     int longs = aLongs + ShrinkTiles.xLongs(rows, steps);
-    long[] tiles = ctx.allocateLongLocalArray(2 * longs);
-    int[] words = LocalTile.ints(tiles);
     int tid = ctx.localIdx;
-    int warp = tid >> 5;
-    int rowTile = warp / rankWarps * 2;
-    int rankTile = (warp & (rankWarps - 1)) * rankTiles;
-    int aCopies = aLongs / threads;
-    int copies = aCopies + rows * 4 * steps / threads;
+    int rowTile = (tid >> 5) / rankWarps * 2;
+    int rankTile = ((tid >> 5) & (rankWarps - 1)) * rankTiles;
     int blocks = counts.get(PlanFormat.ACTIVE_BLOCKS);
     int ranges = PackedLayout.ranges(slices, 8 * itemTiles);
     int stages = sizes.get(Sizes.STAGES);
@@ -263,31 +254,33 @@ public final class MmaShrink {
       long[] next = new long[ShrinkTiles.MAX_LONGS];
       int from = Math.min(first, stages - 1) * steps;
       ShrinkTiles.readA(pool, next, a, from, ranks, itemTiles, steps, threads);
-      ShrinkTiles.readX(x, next, aCopies, copies, xFrom, from, tid, steps, inputWidth);
+      ShrinkTiles.readX(x, next, xFrom, from, itemTiles, rows, tid, threads, steps, inputWidth);
       ctx.localBarrier();
       for (int stage = first; stage < end; stage++) {
         int buffer = ((stage - first) & 1) * longs;
-        for (int i = 0; i < copies; i++) {
-          tiles[buffer + ShrinkTiles.to(i, aCopies, aLongs, tid, threads, steps)] = next[i];
-        }
+        int[] tiles = ShrinkTiles.store(ctx, next, buffer, itemTiles, rows, tid, threads, steps);
         from = Math.min(stage + 1, end - 1) * steps;
         ShrinkTiles.readA(pool, next, a, from, ranks, itemTiles, steps, threads);
-        ShrinkTiles.readX(x, next, aCopies, copies, xFrom, from, tid, steps, inputWidth);
+        ShrinkTiles.readX(x, next, xFrom, from, itemTiles, rows, tid, threads, steps, inputWidth);
         ctx.localBarrier();
-        for (int k = 0; k < steps; k++) {
-          int xTile = rowTile * steps + k;
-          int aTile = buffer + (k * itemTiles + rankTile) * ShrinkTiles.A_TILE;
-          HalfFloat[] x0 = ShrinkTiles.loadX(ctx, words, buffer + aLongs, xTile, steps, tid);
-          HalfFloat[] x1 =
-              ShrinkTiles.loadX(ctx, words, buffer + aLongs, xTile + steps, steps, tid);
-          HalfFloat[] a0 = ShrinkTiles.loadA(ctx, words, aTile, 0, rankTiles, x0);
-          HalfFloat[] a1 = ShrinkTiles.loadA(ctx, words, aTile, 1, rankTiles, a0);
-          HalfFloat[] a2 = ShrinkTiles.loadA(ctx, words, aTile, 2, rankTiles, a0);
-          HalfFloat[] a3 = ShrinkTiles.loadA(ctx, words, aTile, 3, rankTiles, a0);
-          HalfFloat[] a4 = ShrinkTiles.loadA(ctx, words, aTile, 4, rankTiles, a0);
-          HalfFloat[] a5 = ShrinkTiles.loadA(ctx, words, aTile, 5, rankTiles, a0);
-          HalfFloat[] a6 = ShrinkTiles.loadA(ctx, words, aTile, 6, rankTiles, a0);
-          HalfFloat[] a7 = ShrinkTiles.loadA(ctx, words, aTile, 7, rankTiles, a0);
+        int xs = buffer + aLongs + ShrinkTiles.xLongs(16 * rowTile, steps);
+        int aTile = buffer + rankTile * ShrinkTiles.A_TILE;
+        HalfFloat[] x0 = ShrinkTiles.loadX(ctx, tiles, xs, 0, steps, tid);
+        HalfFloat[] x1 = ShrinkTiles.loadX(ctx, tiles, xs, steps, steps, tid);
+        HalfFloat[] a0 = ShrinkTiles.loadA(ctx, tiles, aTile, 0, rankTiles, x0);
+        for (int k = 1; k <= steps; k++) {
+          HalfFloat[] a1 = ShrinkTiles.loadA(ctx, tiles, aTile, 1, rankTiles, a0);
+          HalfFloat[] a2 = ShrinkTiles.loadA(ctx, tiles, aTile, 2, rankTiles, a0);
+          HalfFloat[] a3 = ShrinkTiles.loadA(ctx, tiles, aTile, 3, rankTiles, a0);
+          HalfFloat[] a4 = ShrinkTiles.loadA(ctx, tiles, aTile, 4, rankTiles, a0);
+          HalfFloat[] a5 = ShrinkTiles.loadA(ctx, tiles, aTile, 5, rankTiles, a0);
+          HalfFloat[] a6 = ShrinkTiles.loadA(ctx, tiles, aTile, 6, rankTiles, a0);
+          HalfFloat[] a7 = ShrinkTiles.loadA(ctx, tiles, aTile, 7, rankTiles, a0);
+          boolean more = k < steps;
+          aTile += itemTiles * ShrinkTiles.A_TILE;
+          HalfFloat[] nextX0 = more ? ShrinkTiles.loadX(ctx, tiles, xs, k, steps, tid) : x0;
+          HalfFloat[] nextX1 = more ? ShrinkTiles.loadX(ctx, tiles, xs, steps + k, steps, tid) : x1;
+          HalfFloat[] nextA0 = ShrinkTiles.loadA(ctx, tiles, aTile, 0, more ? rankTiles : 0, a0);
           u0 = ShrinkTiles.product(ctx, x0, a0, u0, 0, rankTiles, bf16);
           u1 = ShrinkTiles.product(ctx, x0, a1, u1, 1, rankTiles, bf16);
           u2 = ShrinkTiles.product(ctx, x0, a2, u2, 2, rankTiles, bf16);
@@ -304,6 +297,9 @@ public final class MmaShrink {
           v5 = ShrinkTiles.product(ctx, x1, a5, v5, 5, rankTiles, bf16);
           v6 = ShrinkTiles.product(ctx, x1, a6, v6, 6, rankTiles, bf16);
           v7 = ShrinkTiles.product(ctx, x1, a7, v7, 7, rankTiles, bf16);
+          x0 = nextX0;
+          x1 = nextX1;
+          a0 = nextA0;
         }
       }
       if (rankTile < validTiles) {

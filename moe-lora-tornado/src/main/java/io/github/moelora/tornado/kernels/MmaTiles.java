@@ -37,7 +37,7 @@ final class MmaTiles {
   }
 
   /**
-   * The sums of a warp's 16 rows times up to 64 columns.
+   * The sums of a warp's 16 rows times up to 64 columns, or of 32 times 32.
    *
    * <p>No branch may lie between the loop and {@code mma}: fragments survive only straight-line
    * code.
@@ -85,28 +85,38 @@ final class MmaTiles {
       int chunk,
       int bf16) {
     int steps = ZRows.steps(item, chunk, maxSteps);
-    int rowTiles = rows / 16;
-    int rowTile = (tid >> 5) % rowTiles;
-    int warpTiles = ofWarp(rows, chunk);
-    int firstTile = (tid >> 5) / rowTiles * warpTiles;
+    // fragments of B that serve two row tiles spare a fifth of the loads
+    int rowTiles = rows > 16 && maxSteps > 1 && ofWarp(rows, chunk) == 8 ? 2 : 1;
+    int rowWarps = rows / 16 / rowTiles;
+    int rowTile = (tid >> 5) % rowWarps * rowTiles;
+    int warpTiles = ofWarp(rows, chunk) / rowTiles;
+    int firstTile = (tid >> 5) / rowWarps * warpTiles;
     // mmaLoadA takes rows of 32 bytes, which would share banks; each lane corrects its own address
     int lane = tid & 31;
     int correction = (lane >> 4) * (4 * ZRows.HALF - 16) - (lane & 15) * 16;
     int zAt = 4 * rowTile * maxSteps * ZRows.TILE + correction;
     int low = 4 * ZRows.ints(rows, maxSteps);
-    boolean eight = !BTiles.few(chunk, maxSteps);
-    for (int tile = firstTile; tile < firstTile + warpTiles; tile += eight ? 8 : 4) {
-      int bAt = 8 * tile * steps * BTiles.TILE;
-      int tiles = eight ? warpTiles : Math.min(warpTiles, 4);
-      // a power of two, a warp's tiles do not straddle groups that its first one does not
-      int to = column(tile);
-      int row = 16 * rowTile;
-      products(
-          ctx, zTiles, bTiles, sums, zAt, low, bAt, steps, row, to, stride(chunk), tiles, bf16);
+    int row = 16 * rowTile;
+    int stride = stride(chunk);
+    if (rowTiles > 1) {
+      int second = 4 * maxSteps * ZRows.TILE;
+      int bAt = 8 * firstTile * steps * BTiles.TILE;
+      int to = column(firstTile);
+      twoRowTiles(
+          ctx, zTiles, bTiles, sums, zAt, second, low, bAt, steps, row, to, stride, bf16);
+    } else {
+      boolean eight = !BTiles.few(chunk, maxSteps);
+      for (int tile = firstTile; tile < firstTile + warpTiles; tile += eight ? 8 : 4) {
+        int bAt = 8 * tile * steps * BTiles.TILE;
+        int tiles = eight ? warpTiles : Math.min(warpTiles, 4);
+        // a power of two, a warp's tiles do not straddle groups that its first one does not
+        int to = column(tile);
+        oneRowTile(ctx, zTiles, bTiles, sums, zAt, low, bAt, steps, row, to, stride, tiles, bf16);
+      }
     }
   }
 
-  private static void products(
+  private static void oneRowTile(
       KernelContext ctx,
       int[] zTiles,
       int[] bTiles,
@@ -178,5 +188,67 @@ final class MmaTiles {
       ctx.mmaStore(c6, sums, row, to + column(6), stride);
       ctx.mmaStore(c7, sums, row, to + column(7), stride);
     }
+  }
+
+  /** Two row tiles times four tiles of columns. */
+  private static void twoRowTiles(
+      KernelContext ctx,
+      int[] zTiles,
+      int[] bTiles,
+      FloatArray sums,
+      int zAt,
+      int secondAt,
+      int lowAt,
+      int bAt,
+      int steps,
+      int row,
+      int to,
+      int stride,
+      int bf16) {
+    float[] c0 = ctx.mmaFragment(0.0f);
+    float[] c1 = ctx.mmaFragment(0.0f);
+    float[] c2 = ctx.mmaFragment(0.0f);
+    float[] c3 = ctx.mmaFragment(0.0f);
+    float[] c4 = ctx.mmaFragment(0.0f);
+    float[] c5 = ctx.mmaFragment(0.0f);
+    float[] c6 = ctx.mmaFragment(0.0f);
+    float[] c7 = ctx.mmaFragment(0.0f);
+    int next = 8 * steps * BTiles.TILE;
+    for (int k = 0; k < steps; k++) {
+      int zStep = zAt + 4 * k * ZRows.TILE;
+      HalfFloat[] high = ctx.mmaLoadA(zTiles, 16, zStep);
+      HalfFloat[] high2 = ctx.mmaLoadA(zTiles, 16, zStep + secondAt);
+      int bStep = bAt + 8 * k * BTiles.TILE;
+      HalfFloat[] b0 = ctx.mmaLoadB(bTiles, 16, bStep);
+      HalfFloat[] b1 = ctx.mmaLoadB(bTiles, 16, bStep + next);
+      HalfFloat[] b2 = ctx.mmaLoadB(bTiles, 16, bStep + 2 * next);
+      HalfFloat[] b3 = ctx.mmaLoadB(bTiles, 16, bStep + 3 * next);
+      HalfFloat[] low = ctx.mmaLoadA(zTiles, 16, zStep + lowAt);
+      HalfFloat[] low2 = ctx.mmaLoadA(zTiles, 16, zStep + lowAt + secondAt);
+      c0 = Mma.product(ctx, high, b0, c0, bf16);
+      c1 = Mma.product(ctx, high, b1, c1, bf16);
+      c2 = Mma.product(ctx, high, b2, c2, bf16);
+      c3 = Mma.product(ctx, high, b3, c3, bf16);
+      c4 = Mma.product(ctx, high2, b0, c4, bf16);
+      c5 = Mma.product(ctx, high2, b1, c5, bf16);
+      c6 = Mma.product(ctx, high2, b2, c6, bf16);
+      c7 = Mma.product(ctx, high2, b3, c7, bf16);
+      c0 = Mma.product(ctx, low, b0, c0, bf16);
+      c1 = Mma.product(ctx, low, b1, c1, bf16);
+      c2 = Mma.product(ctx, low, b2, c2, bf16);
+      c3 = Mma.product(ctx, low, b3, c3, bf16);
+      c4 = Mma.product(ctx, low2, b0, c4, bf16);
+      c5 = Mma.product(ctx, low2, b1, c5, bf16);
+      c6 = Mma.product(ctx, low2, b2, c6, bf16);
+      c7 = Mma.product(ctx, low2, b3, c7, bf16);
+    }
+    ctx.mmaStore(c0, sums, row, to + column(0), stride);
+    ctx.mmaStore(c1, sums, row, to + column(1), stride);
+    ctx.mmaStore(c2, sums, row, to + column(2), stride);
+    ctx.mmaStore(c3, sums, row, to + column(3), stride);
+    ctx.mmaStore(c4, sums, row + 16, to + column(0), stride);
+    ctx.mmaStore(c5, sums, row + 16, to + column(1), stride);
+    ctx.mmaStore(c6, sums, row + 16, to + column(2), stride);
+    ctx.mmaStore(c7, sums, row + 16, to + column(3), stride);
   }
 }

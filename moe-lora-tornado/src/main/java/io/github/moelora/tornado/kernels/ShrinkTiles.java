@@ -1,6 +1,7 @@
 package io.github.moelora.tornado.kernels;
 
 import io.github.moelora.spi.PlanFormat;
+import io.github.moelora.tornado.device.LocalTile;
 import io.github.moelora.tornado.device.Mma;
 import io.github.moelora.tornado.layout.PackedLayout;
 import io.github.moelora.tornado.layout.Sizes;
@@ -31,7 +32,12 @@ final class ShrinkTiles {
 
   private ShrinkTiles() {}
 
-  /** Longs of a stage of x. */
+  /** Longs of a stage of A. */
+  static int aLongs(int itemTiles, int steps) {
+    return steps * itemTiles * A_TILE;
+  }
+
+  /** Longs of a stage of x, or of its first rows. */
   static int xLongs(int rows, int steps) {
     return rows / 16 * steps * xTile(steps);
   }
@@ -108,28 +114,54 @@ final class ShrinkTiles {
    * Reads the longs of x of a stage that a thread copies. Beyond H, where A is padded with zeros,
    * it is the first of a row; whether there is a beyond is known when the kernel is compiled.
    *
-   * @param next out, from {@code first} to {@code end}
+   * @param next out, behind those of A
    * @param step first of the stage
    */
   static void readX(
       LongArray x,
       long[] next,
-      int first,
-      int end,
       int[] xFrom,
       int step,
+      int itemTiles,
+      int rows,
       int tid,
+      int threads,
       int steps,
       int inputWidth) {
     int column = 4 * step + (tid & (4 * steps - 1));
     boolean within = inputWidth % PackedLayout.STAGE_WIDTH == 0 || 4 * column < inputWidth;
-    for (int i = first; i < end; i++) {
-      next[i] = x.get(xFrom[i - first] + (within ? column : 0));
+    int first = aLongs(itemTiles, steps) / threads;
+    for (int i = 0; i < rows * 4 * steps / threads; i++) {
+      next[first + i] = x.get(xFrom[i] + (within ? column : 0));
     }
   }
 
+  /**
+   * Stores what was read in one of two buffers on chip.
+   *
+   * @param buffer where it begins
+   * @return both
+   */
+  static int[] store(
+      KernelContext ctx,
+      long[] next,
+      int buffer,
+      int itemTiles,
+      int rows,
+      int tid,
+      int threads,
+      int steps) {
+    int aLongs = aLongs(itemTiles, steps);
+    long[] tiles = ctx.allocateLongLocalArray(2 * (aLongs + xLongs(rows, steps)));
+    int aCopies = aLongs / threads;
+    for (int i = 0; i < aCopies + rows * 4 * steps / threads; i++) {
+      tiles[buffer + to(i, aCopies, aLongs, tid, threads, steps)] = next[i];
+    }
+    return LocalTile.ints(tiles);
+  }
+
   /** Where in a stage the long belongs that a thread copies as number {@code i}. */
-  static int to(int i, int aCopies, int aLongs, int tid, int threads, int steps) {
+  private static int to(int i, int aCopies, int aLongs, int tid, int threads, int steps) {
     if (i < aCopies) {
       return tid + i * threads;
     }
@@ -142,7 +174,7 @@ final class ShrinkTiles {
    * Loads a tile of x. {@code mmaLoadA} takes rows of 32 bytes, which would share banks; each lane
    * corrects its own address.
    *
-   * @param from where x of the stage begins
+   * @param from where x of the stage begins, or its row tile
    * @param tile row tile times steps, and the step
    */
   static HalfFloat[] loadX(KernelContext ctx, int[] tiles, int from, int tile, int steps, int tid) {

@@ -49,9 +49,18 @@ final class ZRows {
     return tid % threads == 0 && tid / threads < item[ExpandItem.ROWS];
   }
 
-  /** Words that a thread has at a time. */
-  private static int batch(int rows, int chunk, int maxSteps) {
-    return MmaTiles.few(rows, chunk) ? Math.min(mostWords(rows, maxSteps), MOST / 2) : 1;
+  /** Words that a thread reads before the first is needed. */
+  private static int batch(int rows, int maxSteps) {
+    return Math.min(mostWords(rows, maxSteps), MOST / 2);
+  }
+
+  /**
+   * The same of float16, which keeps a single batch while it finds the scale: two words would cost
+   * a work-group with many tiles its registers.
+   */
+  private static int float16Batch(int rows, int chunk, int maxSteps) {
+    int batch = batch(rows, maxSteps);
+    return batch > 2 || MmaTiles.few(rows, chunk) ? batch : 1;
   }
 
   /**
@@ -73,9 +82,9 @@ final class ZRows {
     int[] tiles = ctx.allocateIntLocalArray(2 * ints(rows, maxSteps));
     float[] numbers = new float[MOST];
     int row = row(item, tid, rows);
-    int batch = batch(rows, chunk, maxSteps);
+    int batch = batch(rows, maxSteps);
     for (int word = 0; word < words(item, rows); word += batch) {
-      sum(item, z, numbers, word, row, tid, zStride, maxSteps, rows, chunk);
+      sum(item, z, numbers, word, batch, 2 * batch, row, tid, zStride, rows);
       for (int i = 0; i < batch; i++) {
         int q = q(tid, word + i, rows);
         float v0 = scaled(item, numbers[2 * i], factor, 2 * q);
@@ -108,11 +117,12 @@ final class ZRows {
       int chunk) {
     float[] ofRow = ctx.allocateFloatLocalArray(rows);
     int row = row(item, tid, rows);
-    int batch = batch(rows, chunk, maxSteps);
+    int batch = float16Batch(rows, chunk, maxSteps);
+    int atOnce = batch > 1 || MmaTiles.few(rows, chunk) ? 2 * batch : 1;
     int threads = MmaExpand.THREADS / rows;
     float largest = 0.0f;
     for (int word = 0; word < words(item, rows); word += batch) {
-      sum(item, z, numbers, word, row, tid, zStride, maxSteps, rows, chunk);
+      sum(item, z, numbers, word, batch, atOnce, row, tid, zStride, rows);
       for (int i = 0; i < 2 * batch; i++) {
         largest = Math.max(largest, Math.abs(numbers[i]));
       }
@@ -160,11 +170,12 @@ final class ZRows {
       int chunk) {
     int[] tiles = ctx.allocateIntLocalArray(2 * ints(rows, maxSteps));
     int row = row(item, tid, rows);
-    int batch = batch(rows, chunk, maxSteps);
+    int batch = float16Batch(rows, chunk, maxSteps);
+    int atOnce = batch > 1 || MmaTiles.few(rows, chunk) ? 2 * batch : 1;
     for (int word = 0; word < words(item, rows); word += batch) {
       // a single batch is still there
       if (batch < mostWords(rows, maxSteps)) {
-        sum(item, z, numbers, word, row, tid, zStride, maxSteps, rows, chunk);
+        sum(item, z, numbers, word, batch, atOnce, row, tid, zStride, rows);
       }
       for (int i = 0; i < batch; i++) {
         int q = q(tid, word + i, rows);
@@ -199,29 +210,27 @@ final class ZRows {
   }
 
   /**
-   * Sums the parts of a thread's words, in order. Where a thread has much to do, more of them at
-   * once would cost registers, and a work-group with them.
+   * Sums the parts of a batch of a thread's words, in order.
    *
    * @param sums out; number {@code i} is of rank {@code 2 * q + i % 2} of word {@code i / 2}, or of
    *     the last rank where there is none
-   * @param word first
+   * @param word first of the batch
+   * @param atOnce numbers that are read before the first is needed, 1 or the whole batch
    */
   private static void sum(
       int[] item,
       FloatArray z,
       float[] sums,
       int word,
+      int batch,
+      int atOnce,
       int row,
       int tid,
       int zStride,
-      int maxSteps,
-      int rows,
-      int chunk) {
+      int rows) {
     int from = item[ExpandItem.Z] + row * zStride;
     int threads = MmaExpand.THREADS / rows;
     int q = tid % threads + word * threads;
-    int batch = batch(rows, chunk, maxSteps);
-    int atOnce = MmaTiles.few(rows, chunk) ? 2 * batch : 1;
     for (int i = 0; i < 2 * batch; i += atOnce) {
       sumParts(
           z,

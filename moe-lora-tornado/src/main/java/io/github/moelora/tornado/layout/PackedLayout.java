@@ -22,7 +22,7 @@ public final class PackedLayout {
   public static final int TILE_RANKS = 8;
 
   /** Elements of H of a tile of A. */
-  static final int TILE_WIDTH = 16;
+  public static final int TILE_WIDTH = 16;
 
   /** 16-bit elements of a tile of A. */
   public static final int TILE = TILE_RANKS * TILE_WIDTH;
@@ -34,7 +34,7 @@ public final class PackedLayout {
   public static final int STAGE_WIDTH = 64;
 
   /** Ranks of a unit of B, and columns. */
-  static final int UNIT = 8;
+  public static final int UNIT = 8;
 
   /** Columns are padded to a multiple of this, and change places within so many. */
   public static final int GROUP = 32;

@@ -32,7 +32,7 @@ final class OwnGraphs implements SlotStore {
   private final DeviceMemory memory;
   private final SlotWriter writer;
 
-  /** Whoever has it has the device: a run, or a piece of a slot on its way there. */
+  /** Whoever has it has the device: a run, or a load that changes what runs read. */
   private final ReentrantLock turn = new ReentrantLock(true);
 
   private volatile List<ProjectionGraphs> graphs = List.of();
@@ -52,13 +52,28 @@ final class OwnGraphs implements SlotStore {
     this.tuning = tuning;
     this.device = device;
     this.memory = memory;
-    writer = new SlotWriter(weights, this::store, turn);
+    writer = new SlotWriter(weights, new Stores(), turn);
   }
 
-  private void store(int index) {
-    // a run may have failed between two pieces
-    requireWorking();
-    graphs.get(index).store();
+  private final class Stores implements SlotWriter.Stores {
+    @Override
+    public void piece(int index) {
+      // a run may have failed between two pieces
+      requireWorking();
+      ProjectionGraphs of = graphs.get(index);
+      if (of.isPieceStored()) {
+        of.storePiece();
+      } else {
+        // what it compiles and captures takes no runs beside it
+        inTurn(of::storePiece);
+      }
+    }
+
+    @Override
+    public void table(int index) {
+      requireWorking();
+      graphs.get(index).storeTable();
+    }
   }
 
   /** Whether the graphs were made. */
@@ -98,7 +113,7 @@ final class OwnGraphs implements SlotStore {
   void makeReady(int index) {
     ProjectionGraphs of = all().get(index);
     if (!of.isStored()) {
-      inTurn(of::store);
+      inTurn(of::storeTable);
     }
   }
 
@@ -109,7 +124,7 @@ final class OwnGraphs implements SlotStore {
   }
 
   private void inTurn(Runnable action) {
-    turn.lock();
+    DeviceRecords.await(turn);
     try {
       requireWorking();
       action.run();
@@ -123,7 +138,9 @@ final class OwnGraphs implements SlotStore {
 
   @Override
   public void change(int slot, List<ProjectionWeights.Packed> packed) {
-    all();
+    for (int i = 0; i < all().size(); i++) {
+      makeReady(i);
+    }
     writer.change(slot, packed);
   }
 

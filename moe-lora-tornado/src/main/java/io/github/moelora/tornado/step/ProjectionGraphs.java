@@ -25,12 +25,13 @@ import uk.ac.manchester.tornado.api.TornadoProfilerResult;
 import uk.ac.manchester.tornado.api.enums.ProfilerMode;
 
 /**
- * The execution plan of one projection of one layer: a graph that stores a slot, and graphs that
- * run a chunk of blocks. Each is compiled once, at its first use; what a chunk holds is read from
- * the device.
+ * The execution plan of one projection of one layer: a graph that stores the table of slots, and
+ * graphs that run a chunk of blocks. Each is compiled once, at its first use; what a chunk holds is
+ * read from the device.
  *
  * <p>All graphs of a plan hold the pool: TornadoVM hands device buffers from the graph that ran
- * last to the next one, and only from that. Not thread-safe.
+ * last to the next one, and only from that. Not thread-safe, but for {@link #storePiece}, which has
+ * a plan of its own.
  */
 public final class ProjectionGraphs implements AutoCloseable {
   /** Rows of the small chunk. */
@@ -49,6 +50,8 @@ public final class ProjectionGraphs implements AutoCloseable {
   private final ProjectionWeights weights;
   private final List<Chunk> chunks;
   private final TornadoExecutionPlan plan;
+  private final ImmutableTaskGraph table;
+  private final PieceUpload pieces;
   private final boolean[] compiled;
   private volatile boolean stored;
   private boolean used;
@@ -69,33 +72,39 @@ public final class ProjectionGraphs implements AutoCloseable {
     chunks = chunks(config, weights, tuning);
     GridScheduler scheduler = new GridScheduler();
     List<ImmutableTaskGraph> graphs = new ArrayList<>();
-    graphs.add(weights.uploadGraph().snapshot());
+    table = weights.tableGraph().snapshot();
+    graphs.add(table);
     for (int i = 0; i < chunks.size(); i++) {
       String name = "run_%s_%d".formatted(weights.site().name(), i);
       graphs.add(chunks.get(i).graph(name, scheduler).snapshot());
     }
     plan = new TornadoExecutionPlan(graphs.toArray(ImmutableTaskGraph[]::new));
+    pieces = new PieceUpload(weights, device);
     compiled = new boolean[graphs.size()];
     device.use(plan);
     if (weights instanceof PackedWeights || DeviceTraits.isGpu(device.device())) {
       plan.withGridScheduler(scheduler);
     }
     if (DeviceTraits.hasGraphCapture(device.device())) {
-      // swaps are rare and large, so their graph is not captured
-      for (int i = 1; i < graphs.size(); i++) {
+      for (int i = 0; i < graphs.size(); i++) {
         plan.withGraph(i).withCUDAGraph();
       }
     }
   }
 
-  /** Whether weights, or an empty table, have gone to the device. */
+  /** Whether the table has gone to the device, and pieces may come. */
   boolean isStored() {
     return stored;
   }
 
-  /** What chunks take on the device once each has been used. */
+  /** Whether {@link #storePiece} has been called. */
+  boolean isPieceStored() {
+    return pieces.isCompiled();
+  }
+
+  /** What chunks and stand-ins take on the device once each has been used. */
   DeviceBytes chunkBytes() {
-    DeviceBytes sum = DeviceBytes.NONE;
+    DeviceBytes sum = pieces.bytes();
     for (Chunk chunk : chunks) {
       sum = sum.plus(chunk.bytes());
     }
@@ -142,10 +151,21 @@ public final class ProjectionGraphs implements AutoCloseable {
     return weights;
   }
 
-  /** Puts what is staged into its slot on the device. */
-  public void store() {
+  /** Brings the table to the device. */
+  public void storeTable() {
     execute(0);
-    stored = true;
+    if (!stored) {
+      pieces.attach(table);
+      stored = true;
+    }
+  }
+
+  /**
+   * Puts the staged piece into its place in the pools, once {@link #isStored}. May be called beside
+   * runs while nothing moves within the pools, but for the first time.
+   */
+  public void storePiece() {
+    pieces.store();
   }
 
   private void execute(int graph) {
@@ -174,7 +194,9 @@ public final class ProjectionGraphs implements AutoCloseable {
    */
   void profile(Consumer<TornadoProfilerResult> each) {
     plan.withProfiler(ProfilerMode.SILENT);
+    pieces.plan().withProfiler(ProfilerMode.SILENT);
     profile = each;
+    pieces.profile(each);
   }
 
   /** Computes all blocks of a plan, a chunk at a time. */
@@ -229,10 +251,15 @@ public final class ProjectionGraphs implements AutoCloseable {
 
   @Override
   public void close() {
-    // without a run there is no memory, and TornadoVM fails to free it
-    if (used) {
-      // of the selected graphs alone, and the last one to run is selected
-      plan.withAllGraphs().freeDeviceMemory();
-    }
+    // TornadoVM marks mapped memory as free twice, between which nobody may be given it
+    FirstUse.run(
+        () -> {
+          pieces.close();
+          // without a run there is no memory, and TornadoVM fails to free it
+          if (used) {
+            // of the selected graphs alone, and the last one to run is selected
+            plan.withAllGraphs().freeDeviceMemory();
+          }
+        });
   }
 }

@@ -10,9 +10,10 @@ import org.jspecify.annotations.Nullable;
  * Changes a slot in all projections and dense modules, or in none. Used by one thread at a time,
  * but for {@link #loss}.
  *
- * <p>The device is taken for a piece and given back, so that runs of other slots' adapters come
- * between: none waits for more than a piece, an eighth of what a slot may hold there, or for
- * weights that move within a pool, which only the next pieces make whole.
+ * <p>Pieces of weights, of an eighth of what a slot may hold at a site, go to the device beside the
+ * runs of other slots' adapters. The device is taken, so that a run waits, only for the table of a
+ * site, once its weights are there, and for weights that move within a pool, which only the next
+ * pieces make whole.
  *
  * <p>The new weights lie beside the old ones until all projections have them, where the pools have
  * room for both; so a change that fails is taken back by the tables alone. Storing what is staged
@@ -23,18 +24,27 @@ final class SlotWriter {
   private static final int TRIES = 3;
 
   private final List<ProjectionWeights> weights;
-  private final IntConsumer store;
+  private final Stores stores;
   private final Lock turn;
   private volatile @Nullable Throwable loss;
 
+  /** Brings to the device what the weights of an index have. */
+  interface Stores {
+
+    /** The staged piece; may be called beside runs. */
+    void piece(int index);
+
+    /** The table; called by who has the device. */
+    void table(int index);
+  }
+
   /**
-   * @param store stores what the weights of an index have staged
-   * @param turn whoever has it has the device; it must be fair, else no run would get it between
-   *     two pieces
+   * @param turn whoever has it has the device; it must be fair, else no load would get it between
+   *     two runs
    */
-  SlotWriter(List<ProjectionWeights> weights, IntConsumer store, Lock turn) {
+  SlotWriter(List<ProjectionWeights> weights, Stores stores, Lock turn) {
     this.weights = weights;
-    this.store = store;
+    this.stores = stores;
     this.turn = turn;
   }
 
@@ -74,42 +84,68 @@ final class SlotWriter {
   private void change(int index, int slot, List<ProjectionWeights.Packed> packed) {
     if (packed.isEmpty()) {
       weights.get(index).stageEmpty(slot);
-      storeInTurn(index, null);
     } else {
       ProjectionWeights.Packed each = packed.get(index);
       each.stage(slot);
       do {
-        storeInTurn(index, each);
+        storePiece(index, each);
       } while (each.stageNext());
+    }
+    storeTable(index);
+  }
+
+  private void storePiece(int index, ProjectionWeights.Packed packed) {
+    if (weights.get(index).isMoving()) {
+      move(index, packed);
+    }
+    try {
+      store(stores::piece, index);
+    } catch (RuntimeException | Error e) {
+      noteLoss(e);
+      throw e;
     }
   }
 
-  /**
-   * Stores what is staged, and goes on until no weights are on the move.
-   *
-   * @param packed has the next pieces; null where nothing moves
-   */
-  private void storeInTurn(int index, ProjectionWeights.@Nullable Packed packed) {
-    ProjectionWeights site = weights.get(index);
+  /** Stores pieces until no weights are on the move and the table tells where they are. */
+  private void move(int index, ProjectionWeights.Packed packed) {
     turn.lock();
     try {
-      store(index);
-      while (packed != null && site.isMoving()) {
-        packed.stageNext();
-        store(index);
-      }
+      DeviceRecords.hold(
+          () -> {
+            do {
+              store(stores::piece, index);
+              packed.stageNext();
+            } while (weights.get(index).isMoving());
+            store(stores::table, index);
+          });
     } catch (RuntimeException | Error e) {
       // before anybody else gets the device
-      if (isOfDevice(e) || site.isMoving()) {
-        loss = e;
-      }
+      loss = e;
       throw e;
     } finally {
       turn.unlock();
     }
   }
 
-  private void store(int index) {
+  private void storeTable(int index) {
+    turn.lock();
+    try {
+      DeviceRecords.hold(() -> store(stores::table, index));
+    } catch (RuntimeException | Error e) {
+      noteLoss(e);
+      throw e;
+    } finally {
+      turn.unlock();
+    }
+  }
+
+  private void noteLoss(Throwable failure) {
+    if (isOfDevice(failure)) {
+      loss = failure;
+    }
+  }
+
+  private static void store(IntConsumer store, int index) {
     @Nullable OutOfMemoryError last = null;
     for (int i = 0; i < TRIES; i++) {
       try {
@@ -132,7 +168,7 @@ final class SlotWriter {
           loss = failure;
           return;
         }
-        storeInTurn(i, null);
+        storeTable(i);
       }
     } catch (RuntimeException | Error _) {
       // the caller gets the first failure

@@ -33,7 +33,7 @@ final class RunTimer implements TuningTimer {
 
   RunTimer(MoeLoraConfig config, ProjectionWeights weights, ChosenDevice device) {
     plan = new ProjectionGraphs(config, weights, null, device);
-    plan.store();
+    plan.storeTable();
     boolean gateUp = weights.projection() == Projection.GATE_UP;
     call = gateUp ? ProjectionCall.gateUp(weights.layer()) : ProjectionCall.down(weights.layer());
     int xRows = call.pairRows() ? config.maxPairs() : config.maxTokens();
@@ -49,7 +49,8 @@ final class RunTimer implements TuningTimer {
 
   @Override
   public void upload() {
-    plan.store();
+    plan.storePiece();
+    plan.storeTable();
   }
 
   @Override

@@ -4,6 +4,7 @@ import io.github.moelora.LoraAdapter;
 import io.github.moelora.LoraSlice;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.tornado.device.HostPins;
 import io.github.moelora.tornado.device.Rounding;
 import io.github.moelora.tornado.kernels.FloatLoops;
 import io.github.moelora.tornado.kernels.PoolMoves;
@@ -16,6 +17,8 @@ import java.util.List;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
+import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 
 /**
  * Weights for the plain loops, as float32: of each expert and slice A {@code [R, H]}, then B {@code
@@ -38,7 +41,7 @@ public final class FloatWeights implements ProjectionWeights {
     table = new SliceTable(config);
     int size = PoolSizes.floats(config, site.projection());
     pool = new FloatArray(size);
-    staging = new FloatArray(PoolSizes.staged(size, config.slots()));
+    staging = HostPins.floats(PoolSizes.staged(size, config.slots()));
     slots =
         new SlotPools(
             site,
@@ -71,6 +74,7 @@ public final class FloatWeights implements ProjectionWeights {
     return DeviceBytes.array(size, Float.BYTES)
         .plus(DeviceBytes.array(PoolSizes.staged(size, site.config().slots()), Float.BYTES))
         .plus(SlotPools.bytes(1))
+        .plus(DeviceBytes.array(1, Float.BYTES))
         .plus(SliceTable.bytes(site.config()));
   }
 
@@ -104,20 +108,56 @@ public final class FloatWeights implements ProjectionWeights {
   }
 
   @Override
+  public List<TornadoNativeArray> stagings() {
+    return List.of(staging);
+  }
+
+  @Override
+  public Object[] pools() {
+    return new Object[] {pool};
+  }
+
+  @Override
   public TaskGraph uploadGraph() {
+    TaskGraph graph =
+        new TaskGraph(uploadName())
+            .transferToDevice(
+                DataTransferMode.EVERY_EXECUTION,
+                staging,
+                range(),
+                moves(),
+                table.slices(),
+                table.scales())
+            // room alone: the pool lives on the device
+            .transferToDevice(DataTransferMode.UNDER_DEMAND, pool);
+    return appendStores(graph).persistOnDevice(resident());
+  }
+
+  @Override
+  public TaskGraph tableGraph() {
+    FloatArray nothing = new FloatArray(1);
+    IntArray nowhere = slots.nowhere();
     return new TaskGraph(uploadName())
-        .transferToDevice(
-            DataTransferMode.EVERY_EXECUTION,
-            staging,
-            range(),
-            moves(),
-            table.slices(),
-            table.scales())
-        // room alone: the pool lives on the device
+        .transferToDevice(DataTransferMode.EVERY_EXECUTION, table.slices(), table.scales())
+        .transferToDevice(DataTransferMode.FIRST_EXECUTION, nothing, nowhere)
         .transferToDevice(DataTransferMode.UNDER_DEMAND, pool)
-        .task("lift", PoolMoves::liftFloats, pool, moves(), staging)
-        .task("store", FloatLoops::storeSlot, staging, range(), pool)
+        // only what tasks take gets room on the device
+        .task("room", FloatLoops::storeSlot, nothing, nowhere, pool)
         .persistOnDevice(resident());
+  }
+
+  @Override
+  public TaskGraph pieceGraph() {
+    return appendStores(
+        new TaskGraph(pieceName())
+            .transferToDevice(DataTransferMode.EVERY_EXECUTION, staging, range(), moves())
+            .transferToDevice(DataTransferMode.UNDER_DEMAND, pool));
+  }
+
+  private TaskGraph appendStores(TaskGraph graph) {
+    return graph
+        .task("lift", PoolMoves::liftFloats, pool, moves(), staging)
+        .task("store", FloatLoops::storeSlot, staging, range(), pool);
   }
 
   @Override

@@ -3,9 +3,10 @@ package io.github.moelora.tornado.weights;
 import io.github.moelora.DType;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.LoraSlice;
+import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.Projection;
-import io.github.moelora.tornado.device.Rounding;
+import io.github.moelora.tornado.device.HostPins;
 import io.github.moelora.tornado.kernels.MmaExpand;
 import io.github.moelora.tornado.kernels.MmaShrink;
 import io.github.moelora.tornado.kernels.PackedLoops;
@@ -57,7 +58,7 @@ public final class PackedWeights implements ProjectionWeights {
     poolA = new LongArray(sizeA);
     poolB = new LongArray(sizeB);
     staging =
-        new Staging(new LongArray(stagedA(config, sizeA)), new LongArray(stagedB(config, sizeB)));
+        new Staging(HostPins.longs(stagedA(config, sizeA)), HostPins.longs(stagedB(config, sizeB)));
     slots =
         new SlotPools(
             site,
@@ -100,6 +101,7 @@ public final class PackedWeights implements ProjectionWeights {
         .plus(DeviceBytes.array(stagedA(site.config(), sizeA), Long.BYTES))
         .plus(DeviceBytes.array(stagedB(site.config(), sizeB), Long.BYTES))
         .plus(SlotPools.bytes(2))
+        .plus(DeviceBytes.array(1, Long.BYTES))
         .plus(SliceTable.bytes(config));
   }
 
@@ -164,23 +166,61 @@ public final class PackedWeights implements ProjectionWeights {
   }
 
   @Override
+  public List<TornadoNativeArray> stagings() {
+    return List.of(staging.a(), staging.b());
+  }
+
+  @Override
+  public Object[] pools() {
+    return new Object[] {poolA, poolB};
+  }
+
+  @Override
   public TaskGraph uploadGraph() {
+    TaskGraph graph =
+        new TaskGraph(uploadName())
+            .transferToDevice(
+                DataTransferMode.EVERY_EXECUTION,
+                staging.a(),
+                staging.b(),
+                range(),
+                moves(),
+                table.slices(),
+                table.scales())
+            // room alone: the pools live on the device
+            .transferToDevice(DataTransferMode.UNDER_DEMAND, poolA, poolB);
+    return appendStores(graph).persistOnDevice(resident());
+  }
+
+  @Override
+  public TaskGraph tableGraph() {
+    LongArray nothing = new LongArray(1);
+    IntArray nowhere = slots.nowhere();
     return new TaskGraph(uploadName())
-        .transferToDevice(
-            DataTransferMode.EVERY_EXECUTION,
-            staging.a(),
-            staging.b(),
-            range(),
-            moves(),
-            table.slices(),
-            table.scales())
-        // room alone: the pools live on the device
+        .transferToDevice(DataTransferMode.EVERY_EXECUTION, table.slices(), table.scales())
+        .transferToDevice(DataTransferMode.FIRST_EXECUTION, nothing, nowhere)
         .transferToDevice(DataTransferMode.UNDER_DEMAND, poolA, poolB)
+        // only what tasks take gets room on the device
+        .task("roomA", PackedLoops::store, nothing, nowhere, poolA, 0)
+        .task("roomB", PackedLoops::store, nothing, nowhere, poolB, SlotPools.INTS)
+        .persistOnDevice(resident());
+  }
+
+  @Override
+  public TaskGraph pieceGraph() {
+    return appendStores(
+        new TaskGraph(pieceName())
+            .transferToDevice(
+                DataTransferMode.EVERY_EXECUTION, staging.a(), staging.b(), range(), moves())
+            .transferToDevice(DataTransferMode.UNDER_DEMAND, poolA, poolB));
+  }
+
+  private TaskGraph appendStores(TaskGraph graph) {
+    return graph
         .task("liftA", PoolMoves::lift, poolA, moves(), staging.a(), 0)
         .task("liftB", PoolMoves::lift, poolB, moves(), staging.b(), SlotPools.INTS)
         .task("storeA", PackedLoops::store, staging.a(), range(), poolA, 0)
-        .task("storeB", PackedLoops::store, staging.b(), range(), poolB, SlotPools.INTS)
-        .persistOnDevice(resident());
+        .task("storeB", PackedLoops::store, staging.b(), range(), poolB, SlotPools.INTS);
   }
 
   @Override
@@ -198,12 +238,14 @@ public final class PackedWeights implements ProjectionWeights {
     short[] b = new short[countB];
     int atA = 0;
     int atB = 0;
+    BitReader reader = new BitReader(config.weightType());
     for (int e = 0; e < config.expertMap().localExperts(); e++) {
       List<LoraSlice> list = slices(adapter, e);
       int first = 0;
       for (LoraSlice slice : list) {
-        copyA(slice, a, atA, first, PackedLayout.rankTiles(stack(list)));
-        copyB(slice, b, atB);
+        int tiles = PackedLayout.rankTiles(stack(list));
+        copyA(slice.a(), reader.read(slice.a()), a, atA, first, tiles);
+        copyB(slice.b(), reader.read(slice.b()), b, atB);
         first += slice.rank();
         atB += PackedLayout.sizeB(slice.rank(), slice.columns());
       }
@@ -213,21 +255,32 @@ public final class PackedWeights implements ProjectionWeights {
     return new Pieces(adapter, slots, elements, order(adapter, a, b));
   }
 
-  private void copyA(LoraSlice slice, short[] out, int at, int firstRank, int rankTiles) {
-    for (int r = 0; r < slice.rank(); r++) {
-      for (int h = 0; h < inputWidth(); h++) {
-        out[at + PackedLayout.indexA(firstRank + r, h, rankTiles)] =
-            Rounding.toBits(config.weightType(), slice.a().get(r, h));
+  /** Puts the ranks of a slice into stacked A, from {@code firstRank} on. */
+  private static void copyA(Matrix a, short[] bits, short[] out, int at, int firstRank, int tiles) {
+    int width = a.columns();
+    for (int r = 0; r < a.rows(); r++) {
+      for (int h = 0; h < width; h += PackedLayout.TILE_WIDTH) {
+        // elements of a rank lie at even distances within a tile
+        int to = at + PackedLayout.indexA(firstRank + r, h, tiles);
+        int count = Math.min(PackedLayout.TILE_WIDTH, width - h);
+        for (int i = 0; i < count; i++) {
+          out[to + i * PackedLayout.TILE_RANKS] = bits[r * width + h + i];
+        }
       }
     }
   }
 
-  private void copyB(LoraSlice slice, short[] out, int at) {
-    int units = PackedLayout.rankUnits(slice.rank());
-    for (int c = 0; c < slice.columns(); c++) {
-      for (int r = 0; r < slice.rank(); r++) {
-        out[at + PackedLayout.indexB(c, r, units)] =
-            Rounding.toBits(config.weightType(), slice.b().get(c, r));
+  private static void copyB(Matrix b, short[] bits, short[] out, int at) {
+    int ranks = b.columns();
+    int units = PackedLayout.rankUnits(ranks);
+    for (int c = 0; c < b.rows(); c++) {
+      for (int r = 0; r < ranks; r += PackedLayout.UNIT) {
+        // the same within a unit
+        int to = at + PackedLayout.indexB(c, r, units);
+        int count = Math.min(PackedLayout.UNIT, ranks - r);
+        for (int i = 0; i < count; i++) {
+          out[to + i * PackedLayout.UNIT] = bits[c * ranks + r + i];
+        }
       }
     }
   }

@@ -4,9 +4,11 @@ import io.github.moelora.LoraAdapter;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.Projection;
 import io.github.moelora.tornado.layout.SliceTable;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 
 /**
  * The weights of one projection of one layer, or of one dense module, for all slots: pools on the
@@ -42,12 +44,12 @@ public sealed interface ProjectionWeights permits FloatWeights, PackedWeights {
   /** The pools, and what each slot has of them. */
   SlotPools slots();
 
-  /** Where the staged weights belong, as the kernels of {@link #uploadGraph} read it. */
+  /** Where the staged weights belong, as the kernels that store it read it. */
   default IntArray range() {
     return slots().range();
   }
 
-  /** What moves within the pools instead, as the kernels of {@link #uploadGraph} read it. */
+  /** What moves within the pools instead, as the kernels that store it read it. */
   default IntArray moves() {
     return slots().moves();
   }
@@ -60,8 +62,31 @@ public sealed interface ProjectionWeights permits FloatWeights, PackedWeights {
   /** Graph that stores the staged slot and leaves {@link #resident} on the device. */
   TaskGraph uploadGraph();
 
+  /**
+   * Graph that brings the table alone to the device and leaves {@link #resident} there, for
+   * instances whose pieces come by {@link #pieceGraph}.
+   */
+  TaskGraph tableGraph();
+
+  /** Name of {@link #pieceGraph}. */
+  default String pieceName() {
+    return "piece_" + site().name();
+  }
+
+  /**
+   * Graph that stores the staged piece alone. Called on {@link #handles}, whose {@link #pools} are
+   * mapped to the real ones, it may run beside graphs that read other parts of the pools.
+   */
+  TaskGraph pieceGraph();
+
+  /** Where the next piece waits on the host. */
+  List<TornadoNativeArray> stagings();
+
   /** Arrays that stay on the device from graph to graph. */
   Object[] resident();
+
+  /** Those of them that hold weights. */
+  Object[] pools();
 
   /**
    * Stand-ins for {@link #resident} in graphs that do not own the memory: arrays of one element

@@ -34,6 +34,7 @@ public final class SlotPools {
    */
   private final IntArray moves;
 
+  private final IntArray nowhere;
   private final SliceTable.Saved saved;
   private final int[] nothing;
   private int changed = -1;
@@ -45,8 +46,10 @@ public final class SlotPools {
     this.parts = parts;
     range = new IntArray(INTS * parts.length);
     moves = new IntArray(INTS * parts.length);
+    nowhere = new IntArray(INTS * parts.length);
     range.init(0);
     moves.init(0);
+    nowhere.init(0);
     saved = table.newSaved();
     nothing = new int[parts.length];
   }
@@ -54,11 +57,16 @@ public final class SlotPools {
   /** What the small arrays of so many pools take on the device. */
   static DeviceBytes bytes(int parts) {
     DeviceBytes one = DeviceBytes.array((long) INTS * parts, Integer.BYTES);
-    return one.plus(one);
+    return one.plus(one).plus(one);
   }
 
   IntArray range() {
     return range;
+  }
+
+  /** A range of no elements, in the order of {@link #range}. */
+  IntArray nowhere() {
+    return nowhere;
   }
 
   IntArray moves() {

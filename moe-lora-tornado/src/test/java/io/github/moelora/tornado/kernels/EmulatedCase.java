@@ -308,7 +308,7 @@ record EmulatedCase(
             34,
             List.of(Slot.of(17)),
             17,
-            new SplitTiling(1, 1, 1, 2, 2, 2, 3, 30, 32, 32, 3, 3),
+            new SplitTiling(1, 2, 1, 2, 2, 4, 3, 30, 32, 32, 3, 3),
             20,
             GATE_UP),
         new EmulatedCase(

@@ -77,12 +77,12 @@ class DeviceTrafficTest {
   }
 
   /** Bytes to the device and executions, of a swap, and bytes of a run. */
-  private record Traffic(long swap, long pieces, long run) {}
+  private record Traffic(long swap, long executions, long run) {}
 
   /**
    * All pieces of a swap together are one slot's weights: less would be lost, and more than an
    * eighth above would be others' weights, as the last piece may be partly filled. More slots make
-   * neither dearer, but for the table's entries, which each piece renews.
+   * neither dearer, but for the entries of the tables, one of each projection.
    */
   @ParameterizedTest
   @EnumSource(
@@ -97,9 +97,8 @@ class DeviceTrafficTest {
     Traffic withFew = traffic(model, few, type);
     Traffic withMany = traffic(model, many, type);
     long tableBytes = (SliceTable.INTS + LoraAdapter.MAX_SLICES) * 4L * experts;
-    assertThat(withMany.pieces()).isEqualTo(withFew.pieces()).isGreaterThan(2);
-    assertThat(withMany.swap() - withFew.swap())
-        .isEqualTo(withFew.pieces() * (many - few) * tableBytes);
+    assertThat(withMany.executions()).isEqualTo(withFew.executions()).isGreaterThan(4);
+    assertThat(withMany.swap() - withFew.swap()).isEqualTo(2 * tableBytes * (many - few));
     assertThat(withMany.run()).isEqualTo(withFew.run());
     // A and B of two slices, then of one
     long elements = (long) RANK * experts * (2 * 192 + 2 * 128 + 128 + 192);
@@ -107,8 +106,8 @@ class DeviceTrafficTest {
     long weights = elements * (narrow ? type.bytes() : Float.BYTES);
     // arrays' headers, and where a piece belongs
     long small = 4096;
-    assertThat(withFew.swap() - withFew.pieces() * few * tableBytes)
-        .isBetween(weights, weights + weights / 8 + withFew.pieces() * small);
+    assertThat(withFew.swap() - 2 * tableBytes * few)
+        .isBetween(weights, weights + weights / 8 + withFew.executions() * small);
   }
 
   private static Traffic traffic(MoeModel model, int slots, DType type) {
@@ -123,12 +122,12 @@ class DeviceTrafficTest {
       List<Profile> profiles = Profile.all(lora);
       problem.load(lora);
       long swap = profiles.stream().mapToLong(each -> each.bytes).sum();
-      long pieces = profiles.stream().mapToLong(each -> each.executions).sum();
+      long executions = profiles.stream().mapToLong(each -> each.executions).sum();
       problem.dealAdapters().plan(step);
       problem.check(step, ProjectionCall.gateUp(0));
       // they go on counting
       long run = profiles.stream().mapToLong(each -> each.bytes).sum() - swap;
-      return new Traffic(swap, pieces, run);
+      return new Traffic(swap, executions, run);
     }
   }
 

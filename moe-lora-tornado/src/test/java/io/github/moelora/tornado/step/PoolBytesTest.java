@@ -17,6 +17,10 @@ import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
+import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
+import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+import uk.ac.manchester.tornado.api.types.arrays.LongArray;
+import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 
 /** What pools take on the device, beside the weights of the adapters in them. */
 @Tag("no-device")
@@ -79,13 +83,20 @@ class PoolBytesTest {
 
   private static DeviceBytes bytesOf(FloatWeights weights) {
     return DeviceBytes.of(weights.resident())
-        .plus(DeviceBytes.of(weights.staging(), weights.range(), weights.moves()));
+        .plus(DeviceBytes.of(weights.staging(), weights.range(), weights.moves()))
+        .plus(ofNothing(new FloatArray(1), 1));
   }
 
   private static DeviceBytes bytesOf(PackedWeights weights) {
     return DeviceBytes.of(weights.resident())
         .plus(
             DeviceBytes.of(
-                weights.stagingA(), weights.stagingB(), weights.range(), weights.moves()));
+                weights.stagingA(), weights.stagingB(), weights.range(), weights.moves()))
+        .plus(ofNothing(new LongArray(1), 2));
+  }
+
+  /** The range of no elements that gives pools their room, and what it is taken from. */
+  private static DeviceBytes ofNothing(TornadoNativeArray from, int pools) {
+    return DeviceBytes.of(from, new IntArray(2 * pools));
   }
 }
