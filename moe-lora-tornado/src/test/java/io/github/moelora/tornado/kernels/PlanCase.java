@@ -42,7 +42,7 @@ record PlanCase(String name, PlanContract.Batch batch, PlanLaunch.Shape shape)
         of("nothing to do", 5, 5, 2, ExpertMap.of(-1, -1, -1, -1, -1, -1, 0), 6, 8, false),
         of("all have work, sorted", 6, 6, 3, identity, 6, 8, false).allWithWork(),
         of("chunks", 37, 37, 3, elsewhere, 4, 8, true),
-        of("chunks of parts", 60, 60, 3, identity, 7, 8, true),
+        of("chunks of parts", 60, 60, 3, identity, 7, 8, true).allWithWork(),
         of("more chunks than are added at once", 93, 93, 16, identity, 4, 8, true),
         of("chunks, blocks of one", 11, 11, 1, elsewhere, 4, 8, true),
         of("chunks, sorted", 37, 37, 3, elsewhere, 4, 4, false),
