@@ -159,8 +159,17 @@ def compile_ahead(function, tasks, jobs, sources):
     if jobs < 1 or not left:
         return
     begun = time.monotonic()
-    with multiprocessing.get_context("spawn").Pool(min(jobs, len(left))) as pool:
-        pool.starmap(function, left, chunksize=1)
+    threads = os.environ.get("OMP_NUM_THREADS")
+    # or each of them would have as many threads as there are cores
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        with multiprocessing.get_context("spawn").Pool(min(jobs, len(left))) as pool:
+            pool.starmap(function, left, chunksize=1)
+    finally:
+        if threads is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = threads
     cache.mkdir(parents=True, exist_ok=True)
     for task in left:
         mark(task).touch()

@@ -83,6 +83,13 @@ final class Patch {
 
   private static Map<String, List<Edit>> adapters() {
     Map<String, List<Edit>> edits = new LinkedHashMap<>();
+    String inUse = CALL + "inUse(moeState.adapters)";
+    String router = "weights.routerGateLayered[layerIndex].asFloatArray()";
+    String routerAndScore =
+        CALL
+            + "router(moeState.adapters, layerIndex, "
+            + router
+            + ", weights.sharedGateInputLayered[layerIndex].asFloatArray())";
     edits.put(
         "inference/state/State.java",
         List.of(
@@ -91,6 +98,12 @@ final class Patch {
                 "IntArray positionHolder;",
                 false,
                 "public io.github.moelora.gpullama3.Adapters adapters;")));
+    edits.put(
+        "inference/state/Qwen2MoEState.java",
+        List.of(
+            new Replace("wrapRouterLogits =", "c.numberOfExperts()", "c.numberOfExperts() + 1"),
+            new Replace(
+                "wrapRoutingWeights =", "c.numberOfExpertsUsed()", "c.numberOfExpertsUsed() + 1")));
     edits.put(
         "tornadovm/kernels/Qwen2MoEKernels.java",
         List.of(
@@ -110,24 +123,43 @@ final class Patch {
     edits.put(
         "tornadovm/layers/type/q8_0/Qwen2MoEQ8_0FFNLayers.java",
         List.of(
+            new Replace(
+                "WorkerGrid routerWorker",
+                "config.numberOfExperts()",
+                "config.numberOfExperts() + " + inUse),
+            new Replace("createFFNLayerTaskGraph\\(", router, routerAndScore),
+            new Replace("task\\(\"router_projection\"", router, routerAndScore),
+            new Replace(
+                "task\\(\"router_projection\"",
+                "config.numberOfExperts()",
+                "config.numberOfExperts() + " + inUse),
+            new Before(
+                "void configureRoutedExperts\\(",
+                "task\\(\"router_softmax_topk\"",
+                "if (moeState.adapters == null)"),
             new Behind(
                 "void configureRoutedExperts\\(",
                 "task\\(\"router_softmax_topk\"",
                 true,
-                CALL + "gateUp(moeState.adapters, layer, layerIndex, moeState.wrapSelectedExperts,",
-                "        moeState.wrapRoutingWeights, moeState.wrapXb);"),
+                CALL + "gateUp(moeState.adapters, layer, layerIndex, moeState.wrapRouterLogits,",
+                "        new io.github.moelora.tornado.EngineRouting(moeState.wrapSelectedExperts,"
+                    + " moeState.wrapRoutingWeights), moeState.wrapXb);"),
             new Replace(
                 "task\\(\"routed_experts_gate_up\"",
                 "moeState.wrapExpertGate,",
                 "moeState.wrapExpertGate, %1$sdelta(moeState.adapters, moeState.wrapRouterLogits), %1$sinUse(moeState.adapters),"
                     .formatted(CALL)),
+            new Before(
+                "void configureRoutedExperts\\(",
+                "task\\(\"shared_expert_gate_and_accumulate\"",
+                "if (moeState.adapters == null)"),
             new Behind(
                 "void configureRoutedExperts\\(",
-                "task\\(\"routed_experts_down\"",
+                "task\\(\"shared_expert_gate_and_accumulate\"",
                 true,
                 CALL
                     + "down(moeState.adapters, layer, layerIndex, moeState.wrapExpertGate,"
-                    + " moeState.wrapX);")));
+                    + " moeState.wrapSharedOutput, moeState.wrapX);")));
     edits.put(
         "tornadovm/TornadoVMMasterPlanSingleToken.java",
         List.of(

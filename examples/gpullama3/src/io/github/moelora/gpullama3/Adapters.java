@@ -6,24 +6,28 @@ import io.github.moelora.tornado.EngineArrays;
 import io.github.moelora.tornado.EngineGraph;
 import io.github.moelora.tornado.EngineRouting;
 import io.github.moelora.tornado.EngineTasks;
+import io.github.moelora.tornado.RouterLogits;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.ImmutableTaskGraph;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
-import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 
 /**
  * The adapters of a {@link MoeLora} inside the single-token plan of GPULlama3.java's Qwen2-MoE. The
  * engine calls the static methods where it builds a layer and where it begins a token; without
  * adapters, null, they leave it as it was.
  *
- * <p>The router's own arrays say which experts a token uses. Gate and up get their delta before the
- * activation, from a buffer that the engine's fused kernel adds; down's delta is added to the
- * residual, weighted, as the engine's own kernel does.
+ * <p>Gate and up get their delta before the activation, from a buffer that the engine's fused
+ * kernel adds; down's delta is added to the residual, weighted, as the engine's own kernel does. A
+ * task costs more than most of them do, so each of the two takes one of the engine's along: the
+ * choice of the experts, and the sum with the shared expert, whose score is one more row of the
+ * router.
  */
 public final class Adapters {
   /** The graph before the first layer's makes a token's activations. */
@@ -33,6 +37,7 @@ public final class Adapters {
   private final int inner;
   private final int hidden;
   private final FloatArray delta;
+  private final Map<Integer, FloatArray> routers = new HashMap<>();
   private volatile int slot = -1;
 
   /**
@@ -53,24 +58,38 @@ public final class Adapters {
   }
 
   /**
-   * Behind the router of a layer.
+   * Weights of a layer's router with those of the shared expert's score behind them, {@code [E + 1,
+   * H]}; as they are without adapters.
    *
-   * @param experts {@code [K]}, what the router chose
-   * @param weights {@code [K]}
+   * @param router {@code [E, H]}
+   * @param score {@code [H]}
+   */
+  public static FloatArray router(
+      @Nullable Adapters adapters, int index, FloatArray router, FloatArray score) {
+    return adapters == null
+        ? router
+        : adapters.routers.computeIfAbsent(index, any -> FloatArray.concat(router, score));
+  }
+
+  /**
+   * Behind the router of a layer, in place of the choice.
+   *
+   * @param logits {@code [E + 1]}
+   * @param routing {@code [K]} and {@code [K + 1]}, to be written
    * @param x {@code [H]}, what gate and up will read
    */
   public static void gateUp(
       @Nullable Adapters adapters,
       TaskGraph layer,
       int index,
-      IntArray experts,
-      FloatArray weights,
+      FloatArray logits,
+      EngineRouting routing,
       FloatArray x) {
     if (adapters == null) {
       return;
     }
     EngineGraph to = graph(layer, index);
-    adapters.tasks.route(to, new EngineRouting(experts, weights));
+    adapters.tasks.route(to, routing, new RouterLogits(logits, false, true));
     ProjectionCall call = ProjectionCall.gateUp(index).deltaOnly();
     adapters.tasks.append(to, call, new EngineArrays(x, adapters.delta, 2 * adapters.inner));
   }
@@ -82,28 +101,31 @@ public final class Adapters {
     return adapters == null ? other : adapters.delta;
   }
 
-  /** Whether that kernel has something to add: 1, or 0 without adapters. */
+  /** Whether there is something more to add, or a row more: 1, or 0 without adapters. */
   public static int inUse(@Nullable Adapters adapters) {
     return adapters == null ? 0 : 1;
   }
 
   /**
-   * Behind the layer's down projection.
+   * At the end of a layer, in place of adding the shared expert.
    *
    * @param active {@code [K, I]}, what down read
-   * @param residual {@code [H]}, what it added to
+   * @param shared {@code [H]}, what the shared expert made
+   * @param residual {@code [H]}, what both add to
    */
   public static void down(
       @Nullable Adapters adapters,
       TaskGraph layer,
       int index,
       FloatArray active,
+      FloatArray shared,
       FloatArray residual) {
     if (adapters != null) {
       adapters.tasks.appendCombined(
           graph(layer, index),
           ProjectionCall.down(index),
-          new EngineArrays(active, residual, adapters.hidden));
+          new EngineArrays(active, residual, adapters.hidden),
+          shared);
     }
   }
 

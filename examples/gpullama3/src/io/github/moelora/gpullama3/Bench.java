@@ -8,28 +8,41 @@ import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.stream.DoubleStream;
+import java.util.stream.Stream;
 
 /**
- * Tokens per second of the engine, without the library and with it, side by side: {@code Bench
- * MODEL SHAPE TOKENS ROUNDS BASE_CLASSPATH CLASSPATH JAVA FLAG...}. Each is a process of its own
- * with the same weights on the GPU; they take turns, a round each, and the other waits. The first
- * two rounds warm up; of the others the median counts.
+ * Tokens per second of the engine with the library beside the engine without it: {@code Bench MODEL
+ * SHAPE MODES TOKENS ROUNDS BASE_CLASSPATH CLASSPATH JAVA FLAG...}. MODES are ways of the engine to
+ * run, {@code default} or {@code graphs}, with a comma between.
+ *
+ * <p>In each mode both are processes of their own with the same weights on the GPU, which take
+ * turns while all others wait: a round is one of the base and right after it one of each row, so a
+ * share is that of two neighbours. The first two rounds warm up; of the others medians count.
  */
 public final class Bench {
   private static final int WARM_UP = 2;
 
-  /**
-   * A row of the table: a request with an adapter or none, and what share of the base it must
-   * reach.
-   */
-  private record Row(String name, boolean library, int slot, double target) {}
+  /** Arguments before the flags of the JVM. */
+  private static final int OWN = 7;
+
+  /** A row of the table: requests with an adapter or none, and what share of the base they need. */
+  private record Row(String name, int slot, double target) {}
 
   private static final List<Row> ROWS =
       List.of(
-          new Row("engine without the library", false, -1, 0),
-          new Row("no adapter, two loaded", true, -1, 0.99),
-          new Row("adapter of rank 16", true, 0, 0.95),
-          new Row("adapter of rank 64", true, 1, 0.90));
+          new Row("no adapter, two loaded", -1, 0.99),
+          new Row("adapter of rank 16", 0, 0.95),
+          new Row("adapter of rank 64", 1, 0.90));
+
+  /** What was measured of a row, in the order of the rounds. */
+  private record Speeds(double[] base, double[] own) {
+    double[] shares() {
+      double[] shares = new double[own.length];
+      Arrays.setAll(shares, round -> own[round] / base[round]);
+      return shares;
+    }
+  }
 
   /** An engine in a process of its own. */
   private static final class Child implements AutoCloseable {
@@ -69,69 +82,114 @@ public final class Bench {
     }
   }
 
+  /** Both engines in one mode. */
+  private record Pair(String mode, Child base, Child library) implements AutoCloseable {
+    static Pair start(String mode, String[] args) throws IOException {
+      List<String> java = new ArrayList<>(List.of(args).subList(OWN, args.length));
+      java.add("-Dllama.cudaGraphs=" + mode.equals("graphs"));
+      List<String> model = List.of(args).subList(0, 2);
+      Child base = new Child(mode + ", base", command(java, args[5], "Decode", model));
+      Child library =
+          new Child(mode + ", library", command(java, args[6], "DecodeAdapters", model));
+      return new Pair(mode, base, library);
+    }
+
+    private static List<String> command(
+        List<String> java, String classpath, String main, List<String> model) {
+      String name = Bench.class.getPackageName() + "." + main;
+      return Stream.of(java, List.of("-cp", classpath, name), model).flatMap(List::stream).toList();
+    }
+
+    Speeds[] measure(int tokens, int rounds) throws IOException {
+      Speeds[] speeds = new Speeds[ROWS.size()];
+      Arrays.setAll(speeds, row -> new Speeds(new double[rounds], new double[rounds]));
+      for (int round = -WARM_UP; round < rounds; round++) {
+        for (int row = 0; row < speeds.length; row++) {
+          double baseSpeed = base.tokensPerSecond(-1, tokens);
+          double own = library.tokensPerSecond(ROWS.get(row).slot(), tokens);
+          if (round >= 0) {
+            speeds[row].base()[round] = baseSpeed;
+            speeds[row].own()[round] = own;
+          }
+        }
+      }
+      return speeds;
+    }
+
+    @Override
+    public void close() {
+      base.close();
+      library.close();
+    }
+  }
+
   private Bench() {}
 
   /** Prints the table; exits with 1 if a target is missed. */
   public static void main(String[] args) throws IOException {
-    List<String> model = List.of(args).subList(0, 2);
-    int tokens = Integer.parseInt(args[2]);
-    int rounds = Integer.parseInt(args[3]);
-    List<String> java = List.of(args).subList(6, args.length);
+    String[] modes = args[2].split(",");
+    int tokens = Integer.parseInt(args[3]);
+    int rounds = Integer.parseInt(args[4]);
     long start = System.nanoTime();
-    try (Child base = new Child("base", command(java, args[4], "Decode", model));
-        Child library = new Child("library", command(java, args[5], "DecodeAdapters", model))) {
-      base.answer();
-      library.answer();
-      System.out.printf("both engines ready after %.0f s%n", (System.nanoTime() - start) / 1e9);
-      double[][] speeds = new double[ROWS.size()][rounds];
-      for (int round = -WARM_UP; round < rounds; round++) {
-        for (int row = 0; row < ROWS.size(); row++) {
-          Row what = ROWS.get(row);
-          double speed = (what.library() ? library : base).tokensPerSecond(what.slot(), tokens);
-          if (round >= 0) {
-            speeds[row][round] = speed;
-          }
-        }
-      }
-      System.exit(report(speeds) ? 0 : 1);
-    }
-  }
-
-  private static List<String> command(
-      List<String> java, String classpath, String main, List<String> model) {
-    List<String> command = new ArrayList<>(java);
-    command.addAll(List.of("-cp", classpath, Bench.class.getPackageName() + "." + main));
-    command.addAll(model);
-    return command;
-  }
-
-  private static boolean report(double[][] speeds) {
-    double base = median(speeds[0]);
+    List<Pair> pairs = new ArrayList<>();
     boolean met = true;
-    for (int row = 0; row < ROWS.size(); row++) {
+    try {
+      for (String mode : modes) {
+        pairs.add(Pair.start(mode, args));
+      }
+      for (Pair pair : pairs) {
+        pair.base().answer();
+        pair.library().answer();
+      }
+      System.out.printf("all engines ready after %.0f s%n", (System.nanoTime() - start) / 1e9);
+      System.out.printf("medians (quartiles) of %d rounds of %d tokens%n", rounds, tokens);
+      for (Pair pair : pairs) {
+        met &= report(pair.mode(), pair.measure(tokens, rounds));
+      }
+    } finally {
+      pairs.forEach(Pair::close);
+    }
+    System.exit(met ? 0 : 1);
+  }
+
+  private static boolean report(String mode, Speeds[] speeds) {
+    double[] base =
+        Arrays.stream(speeds).flatMapToDouble(each -> DoubleStream.of(each.base())).toArray();
+    System.out.printf(
+        "%-8s %-28s %s tokens/s%n", mode, "engine without the library", text(base, 1));
+    boolean met = true;
+    for (int row = 0; row < speeds.length; row++) {
       Row what = ROWS.get(row);
-      double speed = median(speeds[row]);
-      boolean enough = speed >= what.target() * base;
+      double[] shares = speeds[row].shares();
+      boolean enough = quantile(shares, 0.5) >= what.target();
       met &= enough;
       System.out.printf(
-          "%-28s %8.2f tokens/s (%.2f to %.2f)  %5.1f %%%s%n",
+          "%-8s %-28s %s tokens/s  %s %%  (at least %.0f: %s)%n",
+          mode,
           what.name(),
-          speed,
-          Arrays.stream(speeds[row]).min().orElseThrow(),
-          Arrays.stream(speeds[row]).max().orElseThrow(),
-          100 * speed / base,
-          what.target() == 0
-              ? ""
-              : "  (at least %.0f %%: %s)"
-                  .formatted(100 * what.target(), enough ? "met" : "MISSED"));
+          text(speeds[row].own(), 1),
+          text(shares, 100),
+          100 * what.target(),
+          enough ? "met" : "MISSED");
     }
     return met;
   }
 
-  private static double median(double[] values) {
+  private static String text(double[] values, double unit) {
+    return "%6.1f (%.1f to %.1f)"
+        .formatted(
+            unit * quantile(values, 0.5),
+            unit * quantile(values, 0.25),
+            unit * quantile(values, 0.75));
+  }
+
+  /** Between two values, a share of both. */
+  private static double quantile(double[] values, double part) {
     double[] sorted = values.clone();
     Arrays.sort(sorted);
-    int half = sorted.length / 2;
-    return sorted.length % 2 == 1 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
+    double at = part * (sorted.length - 1);
+    int low = (int) at;
+    int high = Math.min(low + 1, sorted.length - 1);
+    return sorted[low] + (at - low) * (sorted[high] - sorted[low]);
   }
 }

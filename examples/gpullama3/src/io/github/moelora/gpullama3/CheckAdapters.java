@@ -11,7 +11,7 @@ import java.util.List;
 /**
  * Whether the engine with adapters computes what the float64 model does: {@code CheckAdapters
  * FOLDER [WEIGHT_TYPE]}. Requests take turns with three adapters and none; one adapter replaces
- * another and one goes while the engine runs.
+ * another, one goes, and a request changes its own while the engine runs.
  */
 public final class CheckAdapters {
   private CheckAdapters() {}
@@ -51,6 +51,14 @@ public final class CheckAdapters {
         inside.use(slot);
         requests.run(slot < 0 ? null : adapters.get(slot));
       }
+      requests.run(
+          adapters.get(0),
+          6, // what was cached under the first adapter is read under the second
+          () -> {
+            inside.use(1);
+            return adapters.get(1);
+          });
+      inside.use(0);
       load(lora, 0, adapters.get(2), folder); // in place of another
       requests.run(adapters.get(2));
       lora.unload(0);

@@ -43,13 +43,18 @@ final class Reference {
 
   /** Begins a request, under an adapter or none. */
   void begin(@Nullable RandomAdapter newAdapter) {
-    adapter = newAdapter;
+    use(newAdapter);
     keys = new ArrayList<>();
     values = new ArrayList<>();
     for (int i = 0; i < shape.layers(); i++) {
       keys.add(new ArrayList<>());
       values.add(new ArrayList<>());
     }
+  }
+
+  /** Goes on with the request under another adapter or none. */
+  void use(@Nullable RandomAdapter newAdapter) {
+    adapter = newAdapter;
   }
 
   /**

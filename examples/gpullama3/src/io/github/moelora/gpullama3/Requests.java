@@ -2,6 +2,7 @@ package io.github.moelora.gpullama3;
 
 import java.util.BitSet;
 import java.util.function.IntToDoubleFunction;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 
@@ -29,6 +30,19 @@ final class Requests {
 
   /** Feeds a prompt, then the likeliest token each time, and prints how far the logits were off. */
   void run(@Nullable RandomAdapter adapter) {
+    run(adapter, TOKENS, () -> adapter);
+  }
+
+  /**
+   * The same of a request whose adapter changes.
+   *
+   * @param changeAt position of the first token under the other adapter
+   * @param change makes the engine change and returns the other adapter, null for none
+   */
+  void run(
+      @Nullable RandomAdapter adapter,
+      int changeAt,
+      Supplier<? extends @Nullable RandomAdapter> change) {
     reference.begin(adapter);
     plain.begin(null);
     long seed = Noise.seed(requests++, "prompt");
@@ -38,6 +52,9 @@ final class Requests {
     StringBuilder generated = new StringBuilder();
     int token = Math.floorMod(Noise.bits(seed, 0), shape.vocabulary());
     for (int position = 0; position < TOKENS; position++) {
+      if (position == changeAt) {
+        reference.use(change.get());
+      }
       FloatArray logits = engine.next(token, position);
       double[] expected = reference.next(token);
       double[] unchanged = plain.next(token);

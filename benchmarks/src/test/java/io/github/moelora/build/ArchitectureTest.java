@@ -88,7 +88,13 @@ final class ArchitectureTest {
 
   @Test
   void importsAreOfRoomsAbove() {
-    rooms().checkImports(SOURCES, GPU_SOURCES);
+    rooms().checkImports(SOURCES);
+    rooms().checkImports(GPU_SOURCES);
+  }
+
+  @Test
+  void theTableAllowsNoMoreThanIsUsed() {
+    rooms().checkNeeded(CLASSES, SOURCES, GPU_SOURCES);
   }
 
   /** The command line starts where there is no TornadoVM. */

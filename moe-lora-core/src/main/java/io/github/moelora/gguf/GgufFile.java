@@ -6,7 +6,6 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.channels.FileChannel;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.Collections;
@@ -103,23 +102,13 @@ public final class GgufFile implements AutoCloseable {
   }
 
   /**
-   * Checks that the file is as long as when it was mapped. Bytes that a shorter one has lost cannot
-   * be read: the JVM answers with an {@link InternalError}, which does not name the file.
+   * Checks that the file is as long as when it was mapped, as {@link SafeTensorsFile#requireLength}
+   * does.
    *
    * @throws AdapterFormatException if it is not
    */
   public void requireUnchanged() {
-    long now;
-    try {
-      now = Files.size(path);
-    } catch (IOException e) {
-      // deleted, not shortened: what is mapped stays
-      return;
-    }
-    if (now != bytes) {
-      throw new AdapterFormatException(
-          path, null, "the file must keep its %d bytes while it is open".formatted(bytes), now);
-    }
+    SafeTensorsFile.requireLength(path, bytes);
   }
 
   /** Unmaps the file; closing twice does nothing. */

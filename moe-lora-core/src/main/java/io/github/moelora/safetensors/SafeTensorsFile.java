@@ -173,12 +173,22 @@ public final class SafeTensorsFile implements AutoCloseable {
   }
 
   /**
-   * Checks that the file is as long as when it was mapped. Bytes that a shorter one has lost cannot
-   * be read: the JVM answers with an {@link InternalError}, which does not name the file.
+   * Checks that the file is as long as when it was mapped: see {@link #requireLength}.
    *
    * @throws AdapterFormatException if it is not
    */
   public void requireUnchanged() {
+    requireLength(path, bytes);
+  }
+
+  /**
+   * Checks that a mapped file is as long as it was. Bytes that a shorter one has lost cannot be
+   * read: the JVM answers with an {@link InternalError}, which does not name the file.
+   *
+   * @param bytes that it had when it was mapped
+   * @throws AdapterFormatException if it has others
+   */
+  public static void requireLength(Path path, long bytes) {
     long now;
     try {
       now = Files.size(path);

@@ -55,6 +55,11 @@ final class ArchitectureTest {
     rooms().checkImports(SOURCES);
   }
 
+  @Test
+  void theTableAllowsNoMoreThanIsUsed() {
+    rooms().checkNeeded(CLASSES, SOURCES);
+  }
+
   /** Core runs on a machine without TornadoVM. */
   @Test
   void nothingKnowsTornadoVm() throws IOException {

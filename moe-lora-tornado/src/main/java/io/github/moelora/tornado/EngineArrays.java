@@ -60,6 +60,18 @@ public record EngineArrays(TornadoNativeArray x, TornadoNativeArray y, int yWidt
   }
 
   /**
+   * Refuses a y of 16 bits.
+   *
+   * @param what the message names
+   */
+  void requireWideY(String what) {
+    if (isNarrowY()) {
+      throw new IllegalArgumentException(
+          "%s must be a FloatArray, got %s".formatted(what, y.getClass().getSimpleName()));
+    }
+  }
+
+  /**
    * Checks what an activation writes.
    *
    * @throws IllegalArgumentException if it is neither of y's type nor a 16-bit x, or too small

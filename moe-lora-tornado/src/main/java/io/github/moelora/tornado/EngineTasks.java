@@ -14,6 +14,7 @@ import io.github.moelora.tornado.choice.Tiling;
 import io.github.moelora.tornado.engine.EngineChanges;
 import io.github.moelora.tornado.engine.EngineMemory;
 import io.github.moelora.tornado.engine.EnginePlans;
+import io.github.moelora.tornado.kernels.PairKernels;
 import io.github.moelora.tornado.kernels.SmallKernels;
 import io.github.moelora.tornado.launch.FinishLaunch;
 import io.github.moelora.tornado.launch.LoopLaunch;
@@ -33,7 +34,9 @@ import io.github.moelora.tornado.step.TornadoBackend;
 import io.github.moelora.tornado.step.TornadoStep;
 import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -90,6 +93,7 @@ public final class EngineTasks {
   private final EngineChanges changes = new EngineChanges(memory);
   private final EnginePlans plans;
   private final GridScheduler grids = new GridScheduler();
+  private final Map<Integer, List<FloatArray>> spares = new HashMap<>();
   private final boolean[] active;
   private int appended;
 
@@ -161,7 +165,44 @@ public final class EngineTasks {
   public void route(EngineGraph layer, EngineRouting routing) {
     requireRoom(layer);
     routing.requireFit(layer.maxTokens() * config.expertsPerToken());
-    plans.route(layer.index(), layer.maxTokens(), routing.expertIds(), routing.routingWeights());
+    plans.route(
+        layer.index(), layer.maxTokens(), routing.expertIds(), routing.routingWeights(), null);
+  }
+
+  /**
+   * The same for a layer whose router leaves its logits: the next call on the graph chooses the
+   * experts, too, and writes what becomes of that into the arrays of {@code routing}. The engine
+   * runs no task for it, and reads them behind that call.
+   *
+   * @param routing with room for the weights of a shared expert where it has a score
+   * @throws IllegalArgumentException if an array is too short, or a token has more than 64 experts
+   * @throws IllegalStateException after {@link #graphs}; from the next call if that sorts pairs,
+   *     applies routing weights or is combined
+   */
+  public void route(EngineGraph layer, EngineRouting routing, RouterLogits logits) {
+    requireRoom(layer);
+    int perToken = config.expertsPerToken();
+    if (perToken > PairKernels.MOST_CHOICES) {
+      throw new IllegalArgumentException(
+          "expertsPerToken must be at most %d for a choice of our own, got %d"
+              .formatted(PairKernels.MOST_CHOICES, perToken));
+    }
+    int pairs = layer.maxTokens() * perToken;
+    routing.requireFit(pairs);
+    logits.requireFit(layer.maxTokens(), config.model().experts());
+    if (logits.sharedScore()) {
+      EngineRouting.requireShared(routing.routingWeights(), pairs, layer.maxTokens());
+    }
+    int mode =
+        PairMode.CHOOSES
+            | (logits.renormalized() ? PairMode.RENORMALIZED : 0)
+            | (logits.sharedScore() ? PairMode.SHARED_SCORE : 0);
+    plans.route(
+        layer.index(),
+        layer.maxTokens(),
+        routing.expertIds(),
+        routing.routingWeights(),
+        new EnginePlans.Choice(logits.logits(), mode));
   }
 
   /**
@@ -187,8 +228,12 @@ public final class EngineTasks {
     boolean fewPairs =
         to.maxTokens() <= BlockChoice.FEW_TOKENS
             && tiling(to, call, owner.config(), source) instanceof OneShotTiling;
-    if (source.plan() instanceof PairPlan pairs && (!arrays.isNarrowY() || fewPairs)) {
-      PairCall what = new PairCall(call, arrays, 1, mode(call), null);
+    boolean asTheyCome = !arrays.isNarrowY() || fewPairs;
+    if (!asTheyCome || call.routedWeight()) {
+      source.requireChosen();
+    }
+    if (source.plan() instanceof PairPlan pairs && asTheyCome) {
+      PairCall what = new PairCall(call, arrays, 1, mode(call), null, null);
       appendPairs(to, map(to, owner), source, pairs, what);
     } else if (arrays.isNarrowY()) {
       appendNarrow(to, call, (PackedWeights) map(to, owner), new Reads(source, sizes(to), arrays));
@@ -225,6 +270,27 @@ public final class EngineTasks {
    * @throws IllegalStateException without {@link #route}, or after {@link #graphs}
    */
   public void appendCombined(EngineGraph to, ProjectionCall call, EngineArrays arrays) {
+    combine(to, call, arrays, null);
+  }
+
+  /**
+   * The same together with a shared expert: adds {@code weight[t] * shared[t, columnOffset + c]},
+   * too, also for tokens without an adapter. For engines that would run a task for it.
+   *
+   * @param arrays as above, with a float32 y
+   * @param shared in, float32 {@code [T, yWidth]}; its weights stand behind those of the pairs, see
+   *     {@link EngineRouting}
+   * @throws IllegalArgumentException as above, or if y is narrow or there is no room for the
+   *     weights
+   * @throws IllegalStateException as above, or where this call would have to make a router's choice
+   */
+  public void appendCombined(
+      EngineGraph to, ProjectionCall call, EngineArrays arrays, FloatArray shared) {
+    combine(to, call, arrays, shared);
+  }
+
+  private void combine(
+      EngineGraph to, ProjectionCall call, EngineArrays arrays, @Nullable FloatArray shared) {
     requireRoom(to);
     if (call.isDense() || !call.add()) {
       throw new IllegalArgumentException(
@@ -235,11 +301,18 @@ public final class EngineTasks {
     plans.requireRoute(to.index(), false, "a combined call");
     EnginePlans.Source source = plans.source(to.index(), to.maxTokens(), false);
     PairPlan pairs = (PairPlan) source.plan();
+    source.requireChosen();
+    if (shared != null) {
+      arrays.requireWideY("y of a call with a shared expert");
+      EngineRouting.requireShared(pairs.routingWeights(), pairs.maxPairs(), to.maxTokens());
+      EngineArrays.requireAtLeast("shared", shared, (long) to.maxTokens() * arrays.yWidth());
+    }
     if (arrays.isNarrowY()) {
       appendSummed(to, call, (PackedWeights) map(to, owner), source, arrays);
     } else {
       int perToken = config.expertsPerToken();
-      PairCall what = new PairCall(call, arrays, perToken, mode(call), null);
+      int mode = mode(call) | (shared == null ? 0 : PairMode.SHARED);
+      PairCall what = new PairCall(call, arrays, perToken, mode, null, shared);
       appendPairs(to, map(to, owner), source, pairs, what);
     }
   }
@@ -290,6 +363,7 @@ public final class EngineTasks {
         };
     int mode = PairMode.withActivation(gates, activation.number());
     if (arrays.isNarrowY() && tiling(to, call, owner.config(), source) instanceof SplitTiling) {
+      source.requireChosen();
       ProjectionCall adding =
           ProjectionCall.gateUp(call.layer())
               .withPairRows(call.pairRows())
@@ -300,7 +374,8 @@ public final class EngineTasks {
       FinishLaunch.Activated what = new FinishLaunch.Activated(arrays.y(), out, mode);
       FinishLaunch.appendActivate(target(to), nextName(call) + "Activate", reads, what);
     } else {
-      appendPairs(to, map(to, owner), source, pairs, new PairCall(call, arrays, 1, mode, out));
+      appendPairs(
+          to, map(to, owner), source, pairs, new PairCall(call, arrays, 1, mode, out, null));
     }
   }
 
@@ -335,7 +410,7 @@ public final class EngineTasks {
       NarrowArrays reads = narrow(sorted.reads(sizes, pairs), toDeltas);
       NarrowLaunch.append(target(to), nextName(call), layer, handles, tiling, reads);
     } else {
-      PairCall what = new PairCall(plain, toDeltas, 1, mode(plain), null);
+      PairCall what = new PairCall(plain, toDeltas, 1, mode(plain), null, null);
       appendPairs(to, handles, source, pairs, what);
     }
     FinishLaunch.Reads last = finish(to, source, pairs);
@@ -382,12 +457,16 @@ public final class EngineTasks {
     return sizes;
   }
 
-  /** Arrays for what a call on pairs does without; each its own, which TornadoVM's graphs need. */
-  private static List<FloatArray> spare(EngineGraph to) {
-    List<FloatArray> spare =
-        Stream.generate(() -> new FloatArray(1)).limit(PairLaunch.MOST_SPARE).toList();
-    to.graph().transferToDevice(DataTransferMode.FIRST_EXECUTION, spare.toArray());
-    return spare;
+  /** Arrays for what calls on pairs do without, the same for all of a graph; nobody reads them. */
+  private List<FloatArray> spare(EngineGraph to) {
+    return spares.computeIfAbsent(
+        to.index(),
+        any -> {
+          List<FloatArray> spare =
+              Stream.generate(() -> new FloatArray(1)).limit(PairLaunch.MOST_SPARE).toList();
+          to.graph().transferToDevice(DataTransferMode.UNDER_DEMAND, spare.toArray());
+          return spare;
+        });
   }
 
   private Target target(EngineGraph to) {
@@ -415,13 +494,15 @@ public final class EngineTasks {
    * @param pairsPerItem K to combine the pairs of a token, else 1
    * @param mode but for the errors
    * @param out what an activation writes
+   * @param shared what a shared expert adds
    */
   private record PairCall(
       ProjectionCall call,
       EngineArrays arrays,
       int pairsPerItem,
       int mode,
-      @Nullable TornadoNativeArray out) {}
+      @Nullable TornadoNativeArray out,
+      @Nullable FloatArray shared) {}
 
   private static int mode(ProjectionCall call) {
     return (call.add() ? PairMode.ADD : 0) | (call.routedWeight() ? PairMode.ROUTED_WEIGHT : 0);
@@ -435,6 +516,7 @@ public final class EngineTasks {
       PairCall what) {
     IntArray sizes = sizes(to);
     plans.use(source, to.graph());
+    EnginePlans.Choice choice = source.takeChoice();
     MoeLoraConfig layer = handles.config();
     PairLaunch.Call numbers =
         new PairLaunch.Call(
@@ -443,6 +525,7 @@ public final class EngineTasks {
             SliceTable.maxStack(layer),
             layer.model().outputWidth(what.call().projection()),
             what.mode()
+                | (choice == null ? 0 : choice.mode())
                 | (source.takeErrors() ? PairMode.COUNT_ERRORS : 0)
                 | (what.arrays().isNarrowX() ? PairMode.NARROW_X : 0)
                 | (what.arrays().isNarrowY() ? PairMode.NARROW_Y : 0));
@@ -461,6 +544,7 @@ public final class EngineTasks {
             what.arrays().x(),
             what.arrays().y(),
             what.out(),
+            choice == null ? what.shared() : choice.logits(),
             spare(to)));
   }
 
@@ -571,9 +655,10 @@ public final class EngineTasks {
 
   /**
    * Begins a step, and ends the one before: brings loaded and unloaded adapters to the device, then
-   * the step's tokens. It may come between any two graphs of the engine. Graphs of ours run only if
-   * something changed. A slot that was unloaded or disabled gives no delta; nothing is refused for
-   * that.
+   * the step's tokens. Slots that the step names are brought there whole, others by a few pieces a
+   * step, so that a load ahead of its first token holds no step up for long. It may come between
+   * any two graphs of the engine. Graphs of ours run only if something changed. A slot that was
+   * unloaded or disabled gives no delta; nothing is refused for that.
    *
    * @param tokens {@code T}, in {@code [0, maxTokens]}; graphs for fewer tokens do nothing
    * @param adapterIds in, {@code [T]}, slots in {@code [-1, L)}; -1 is no adapter; none after
@@ -585,7 +670,9 @@ public final class EngineTasks {
   public int begin(int tokens, int... adapterIds) {
     memory.requireAttached();
     plans.requireStep(tokens, adapterIds);
-    changes.apply(backend.weights(), slot -> false, 0);
+    changes.apply(
+        backend.weights(),
+        new EngineChanges.Named(slot -> plans.mayName(slot, tokens, adapterIds), Long.MAX_VALUE));
     for (int slot = 0; slot < active.length; slot++) {
       active[slot] = lora.isActive(slot);
     }
@@ -616,8 +703,8 @@ public final class EngineTasks {
     plans.requireFits(experts, tokens);
     changes.apply(
         backend.weights(),
-        slot -> experts.namesSlot(slot) || tokens.namesSlot(slot),
-        tornadoStep.slotVersion());
+        new EngineChanges.Named(
+            slot -> experts.namesSlot(slot) || tokens.namesSlot(slot), tornadoStep.slotVersion()));
     plans.write(experts, tokens);
     return report(plans.errorsOfStep());
   }

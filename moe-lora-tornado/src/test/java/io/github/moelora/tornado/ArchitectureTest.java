@@ -55,6 +55,11 @@ class ArchitectureTest {
   }
 
   @ArchTest
+  static void theTableAllowsNoMoreThanIsUsed(JavaClasses classes) {
+    ROOMS.checkNeeded(classes, SOURCES);
+  }
+
+  @ArchTest
   static final ArchRule KERNELS_KNOW_NO_TASK_GRAPH =
       noClasses()
           .that()

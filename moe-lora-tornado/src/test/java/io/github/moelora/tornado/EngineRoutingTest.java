@@ -20,9 +20,9 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 import org.jspecify.annotations.Nullable;
-import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.ImmutableTaskGraph;
 import uk.ac.manchester.tornado.api.TaskGraph;
@@ -58,19 +58,11 @@ class EngineRoutingTest {
   private final FloatArray active = new FloatArray(PAIRS * INNER);
   private final FloatArray combined = new FloatArray(TOKENS * HIDDEN);
 
-  private final List<TornadoExecutionPlan> opened = new ArrayList<>();
+  @RegisterExtension private final EnginePlans opened = new EnginePlans();
 
   @BeforeAll
   static void requireDevice() {
     TestDevice.require();
-  }
-
-  /**
-   * Also after a failure: on PTX, memory that stays pinned would make the tests that follow fail.
-   */
-  @AfterEach
-  void free() {
-    opened.forEach(plan -> plan.withAllGraphs().freeDeviceMemory());
   }
 
   @Test
@@ -176,14 +168,7 @@ class EngineRoutingTest {
           .isInstanceOf(IllegalStateException.class)
           .hasMessage("useAdapterIds must come before any task");
       layer.transferToHost(DataTransferMode.EVERY_EXECUTION, added);
-      List<ImmutableTaskGraph> list = new ArrayList<>(List.of(layer.snapshot()));
-      list.addAll(tasks.graphs());
-      TornadoExecutionPlan plan = new TornadoExecutionPlan(list.toArray(ImmutableTaskGraph[]::new));
-      GridScheduler grids = new GridScheduler();
-      tasks.addGrids(grids);
-      plan.withGridScheduler(grids);
-      opened.add(plan);
-      tasks.attach(plan, 1);
+      TornadoExecutionPlan plan = attach(tasks, layer);
       load(lora, 1, adapter(4, 1));
       fill();
       int[] adapters = {1, -1, 0, SLOTS, 1, -2, 1};
@@ -207,6 +192,132 @@ class EngineRoutingTest {
         }
       }
       assertThat(tasks.takeErrors()).isEqualTo(2 * PER_TOKEN);
+    }
+  }
+
+  /** The choice of the experts and the shared expert's sum, taken along by our tasks. */
+  @Test
+  void choiceAndSharedExpert() {
+    MoeLoraConfig config = config(ExpertMap.of(1, -1, 0, 3, 2));
+    try (MoeLora lora = MoeLora.open(config, "tornado")) {
+      EngineTasks tasks = EngineTasks.of(lora);
+      FloatArray logits = new FloatArray(TOKENS * (EXPERTS + 1));
+      FloatArray weights = new FloatArray(PAIRS + TOKENS);
+      FloatArray shared = new FloatArray(TOKENS * HIDDEN);
+      TaskGraph layer = new TaskGraph("layer");
+      layer.transferToDevice(
+          DataTransferMode.EVERY_EXECUTION, x, inner, expertIds, weights, logits, shared, combined);
+      layer.transferToDevice(DataTransferMode.EVERY_EXECUTION, added);
+      EngineGraph to = new EngineGraph(layer, 0, TOKENS);
+      refuseShortArrays(tasks, to, logits, weights, shared);
+      EngineArrays up = new EngineArrays(x, added, 2 * INNER);
+      EngineArrays down = new EngineArrays(inner, combined, HIDDEN);
+      tasks.route(to, new EngineRouting(expertIds, weights), new RouterLogits(logits, false, true));
+      assertThatThrownBy(() -> tasks.appendCombined(to, ProjectionCall.down(0), down, shared))
+          .isInstanceOf(IllegalStateException.class)
+          .hasMessageStartingWith("the first call after route with logits must be append or");
+      assertThatThrownBy(() -> tasks.appendCombined(to, ProjectionCall.down(0), down))
+          .isInstanceOf(IllegalStateException.class);
+      tasks.append(to, ProjectionCall.gateUp(0), up);
+      tasks.appendCombined(to, ProjectionCall.down(0), down, shared);
+      layer.transferToHost(DataTransferMode.EVERY_EXECUTION, added, combined, expertIds, weights);
+      TornadoExecutionPlan plan = attach(tasks, layer);
+      load(lora, 1, adapter(4, 1));
+      int[] adapters = {1, -1, 1, 0, 1, 1, 1};
+      for (int tokens : new int[] {TOKENS, 2, TOKENS}) {
+        fill();
+        for (FloatArray each : List.of(logits, shared)) {
+          for (int i = 0; i < each.getSize(); i++) {
+            each.set(i, (float) random.nextGaussian());
+          }
+        }
+        weights.init(Float.NaN);
+        expertIds.init(-9);
+        assertThat(tasks.begin(tokens, adapters)).isZero();
+        plan.withGraph(0).execute();
+        for (int t = 0; t < TOKENS; t++) {
+          checkChosen(t, t < tokens, adapters[t], config, logits, weights, shared);
+        }
+      }
+      assertThat(tasks.takeErrors()).isZero();
+    }
+  }
+
+  private static void refuseShortArrays(
+      EngineTasks tasks, EngineGraph to, FloatArray logits, FloatArray weights, FloatArray shared) {
+    IntArray ids = new IntArray(PAIRS);
+    FloatArray few = new FloatArray(PAIRS);
+    assertThatThrownBy(
+            () ->
+                tasks.route(to, new EngineRouting(ids, few), new RouterLogits(logits, false, true)))
+        .isInstanceOf(IllegalArgumentException.class)
+        .hasMessage(
+            "routingWeights must hold at least maxTokens * (expertsPerToken + 1) = 28 elements with"
+                + " a shared expert, got 21");
+    assertThatThrownBy(
+            () ->
+                tasks.route(
+                    to,
+                    new EngineRouting(ids, weights),
+                    new RouterLogits(new FloatArray(TOKENS * EXPERTS), false, true)))
+        .isInstanceOf(IllegalArgumentException.class)
+        .hasMessage("logits must hold at least maxTokens * (experts + 1) = 42 elements, got 35");
+    tasks.route(to, new EngineRouting(ids, few));
+    EngineArrays down = new EngineArrays(new FloatArray(PAIRS * INNER), shared, HIDDEN);
+    assertThatThrownBy(() -> tasks.appendCombined(to, ProjectionCall.down(0), down, shared))
+        .isInstanceOf(IllegalArgumentException.class)
+        .hasMessageStartingWith("routingWeights must hold");
+    tasks.route(to, new EngineRouting(ids, weights));
+    FloatArray small = new FloatArray(TOKENS * HIDDEN - 1);
+    assertThatThrownBy(() -> tasks.appendCombined(to, ProjectionCall.down(0), down, small))
+        .isInstanceOf(IllegalArgumentException.class)
+        .hasMessage("shared must hold at least 91 elements, got 90");
+  }
+
+  private void checkChosen(
+      int t,
+      boolean live,
+      int adapter,
+      MoeLoraConfig config,
+      FloatArray logits,
+      FloatArray weights,
+      FloatArray shared) {
+    double[] down = new double[HIDDEN];
+    int from = t * (EXPERTS + 1);
+    Integer[] order = {0, 1, 2, 3, 4};
+    Arrays.sort(order, (a, b) -> Float.compare(logits.get(from + b), logits.get(from + a)));
+    double sum = 0;
+    for (int e = 0; e < EXPERTS; e++) {
+      sum += Math.exp(logits.get(from + e));
+    }
+    for (int k = 0; k < PER_TOKEN; k++) {
+      int p = t * PER_TOKEN + k;
+      double[] up = new double[2 * INNER];
+      if (live) {
+        assertThat(expertIds.get(p)).as("seed %d, expertIds[%d]", seed, p).isEqualTo(order[k]);
+        double weight = Math.exp(logits.get(from + order[k])) / sum;
+        close(weights.get(p), weight, "weights[%d, %d]", t, k);
+        LoraAdapter own = adapter < 0 ? null : slots[adapter];
+        if (config.expertMap().local(order[k]) >= 0) {
+          double[] pair = new double[HIDDEN];
+          addDelta(own, Projection.GATE_UP, order[k], x, t * HIDDEN, up);
+          addDelta(own, Projection.DOWN, order[k], inner, p * INNER, pair);
+          for (int c = 0; c < HIDDEN; c++) {
+            down[c] += weight * pair[c];
+          }
+        }
+      } else {
+        assertThat(expertIds.get(p)).isEqualTo(-9);
+        assertThat(weights.get(p)).isNaN();
+      }
+      for (int c = 0; c < 2 * INNER; c++) {
+        close(added.get(p * 2 * INNER + c), 1 + up[c], "added[%d, %d]", p, c);
+      }
+    }
+    double weight = 1 / (1 + Math.exp(-logits.get(from + EXPERTS)));
+    for (int c = 0; c < HIDDEN; c++) {
+      double own = live ? weight * shared.get(t * HIDDEN + c) : 0;
+      close(combined.get(t * HIDDEN + c), 2 + down[c] + own, "combined[%d, %d]", t, c);
     }
   }
 
@@ -271,14 +382,22 @@ class EngineRoutingTest {
         active);
     tasks.appendCombined(to, ProjectionCall.down(0), new EngineArrays(inner, combined, HIDDEN));
     layer.transferToHost(DataTransferMode.EVERY_EXECUTION, active, added, delta, combined);
-    List<ImmutableTaskGraph> list = new ArrayList<>(List.of(first.snapshot(), layer.snapshot()));
+    return attach(tasks, first, layer);
+  }
+
+  /** A plan of graphs and what the tasks in them need. */
+  private TornadoExecutionPlan attach(EngineTasks tasks, TaskGraph... graphs) {
+    List<ImmutableTaskGraph> list = new ArrayList<>();
+    for (TaskGraph each : graphs) {
+      list.add(each.snapshot());
+    }
     list.addAll(tasks.graphs());
     TornadoExecutionPlan plan = new TornadoExecutionPlan(list.toArray(ImmutableTaskGraph[]::new));
     GridScheduler grids = new GridScheduler();
     tasks.addGrids(grids);
     plan.withGridScheduler(grids);
     opened.add(plan);
-    tasks.attach(plan, 2);
+    tasks.attach(plan, graphs.length);
     return plan;
   }
 

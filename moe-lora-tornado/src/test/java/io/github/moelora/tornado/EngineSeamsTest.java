@@ -20,8 +20,8 @@ import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
-import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import uk.ac.manchester.tornado.api.GridScheduler;
@@ -49,16 +49,11 @@ class EngineSeamsTest {
   private static final MoeModel MODEL =
       new MoeModel(HIDDEN, INNER, EXPERTS, GateUp.HALVES, List.of(0));
 
-  private final List<TornadoExecutionPlan> opened = new ArrayList<>();
+  @RegisterExtension private final EnginePlans opened = new EnginePlans();
 
   @BeforeAll
   static void requireDevice() {
     TestDevice.require();
-  }
-
-  @AfterEach
-  void free() {
-    opened.forEach(plan -> plan.withAllGraphs().freeDeviceMemory());
   }
 
   /** An engine's graph of one size, and its arrays. */

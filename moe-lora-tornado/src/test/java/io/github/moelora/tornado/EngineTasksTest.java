@@ -19,9 +19,9 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
 import java.util.List;
-import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import uk.ac.manchester.tornado.api.GridScheduler;
@@ -53,19 +53,11 @@ class EngineTasksTest {
           ProjectionCall.dense(0),
           ProjectionCall.dense(1).deltaOnly().withColumnOffset(4));
 
-  private final List<TornadoExecutionPlan> opened = new ArrayList<>();
+  @RegisterExtension private final EnginePlans opened = new EnginePlans();
 
   @BeforeAll
   static void requireDevice() {
     TestDevice.require();
-  }
-
-  /**
-   * Also after a failure: on PTX, memory that stays pinned would make the tests that follow fail.
-   */
-  @AfterEach
-  void free() {
-    opened.forEach(plan -> plan.withAllGraphs().freeDeviceMemory());
   }
 
   /** A graph of the engine with one call, on arrays that go there and back. */

@@ -98,7 +98,10 @@ final class PeerBench implements Callable<Integer> {
     }
     // what the backend reads when it opens
     System.setProperty("moelora.cpu.threads", Integer.toString(threads));
-    Path folder = files == null ? Files.createTempDirectory("bench-cpu-peer") : files;
+    Path folder =
+        files == null
+            ? Files.createTempDirectory("bench-cpu-peer")
+            : Files.createDirectories(files);
     try {
       Map<String, Double> theirs = measurePeer(folder);
       List<Cell> cells = new ArrayList<>();

@@ -104,31 +104,45 @@ public final class Rooms {
   /**
    * Checks the import lines, which also show what javac inlines and what only comments name.
    *
-   * @param all the sources of all rooms
-   * @throws AssertionError naming each arrow that the table lacks, packages that are no room, and
-   *     arrows that no import needs
+   * @throws AssertionError naming each arrow that the table lacks, and packages that are no room
    */
-  public void checkImports(Sources... all) {
+  public void checkImports(Sources sources) {
     Set<String> faults = new TreeSet<>();
-    Set<String> needed = new HashSet<>();
-    for (Sources sources : all) {
-      for (Sources.Import each : sources.imports()) {
-        String to = packageOf(each.imported());
-        judge(
-            each.packageName(),
-            to,
-            "%s imports %s".formatted(each.place(), each.imported()),
-            faults);
-        needed.add(each.packageName() + " -> " + to);
+    for (Sources.Import each : sources.imports()) {
+      judge(
+          each.packageName(),
+          packageOf(each.imported()),
+          "%s imports %s".formatted(each.place(), each.imported()),
+          faults);
+    }
+    refuse(faults);
+  }
+
+  /**
+   * Checks that the table allows no more than is used.
+   *
+   * @param sources those of all rooms, with or without {@code classes}
+   * @throws AssertionError naming each arrow that neither a class nor an import needs
+   */
+  public void checkNeeded(JavaClasses classes, Sources... sources) {
+    Set<List<String>> needed = new HashSet<>();
+    for (JavaClass each : classes) {
+      for (Dependency dependency : each.getDirectDependenciesFromSelf()) {
+        JavaClass target = dependency.getTargetClass().getBaseComponentType();
+        needed.add(List.of(each.getPackageName(), target.getPackageName()));
       }
     }
+    for (Sources some : sources) {
+      some.imports()
+          .forEach(each -> needed.add(List.of(each.packageName(), packageOf(each.imported()))));
+    }
+    Set<String> faults = new TreeSet<>();
     uses.forEach(
         (from, allowed) -> {
           for (String to : allowed) {
-            if (!needed.contains(packageName(from) + " -> " + packageName(to))) {
+            if (!needed.contains(List.of(packageName(from), packageName(to)))) {
               faults.add(
-                  "room '%s' uses nothing of '%s': delete '%s' from its row"
-                      .formatted(from, to, to));
+                  "room '%s' uses nothing of '%s': delete it from the row".formatted(from, to));
             }
           }
         });

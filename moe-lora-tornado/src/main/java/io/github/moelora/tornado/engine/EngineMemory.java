@@ -29,7 +29,7 @@ import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
  * scratch belong to graphs of our own in the engine's execution plan, and are mapped. Used by the
  * thread that runs the plan, but for {@link #close}.
  */
-public final class EngineMemory {
+public final class EngineMemory implements EngineChanges.Device {
   private static final String SCRATCH = "lora_scratch";
   private static final String DELTAS = "lora_deltas";
 
@@ -124,7 +124,7 @@ public final class EngineMemory {
     return plansNamed++;
   }
 
-  /** Whether tasks read weights. */
+  @Override
   public boolean holds(ProjectionWeights candidate) {
     return weights.containsKey(candidate.uploadName());
   }
@@ -245,8 +245,9 @@ public final class EngineMemory {
     }
   }
 
-  /** Runs the graph of ours that stores what weights have staged. */
-  void store(ProjectionWeights owner) {
+  /** Runs the graph of ours that does so. */
+  @Override
+  public void store(ProjectionWeights owner) {
     run(owner.uploadName());
   }
 
@@ -265,7 +266,8 @@ public final class EngineMemory {
   }
 
   /** The memory is the engine's plan's, which the engine closes. Called by any thread. */
-  void close() {
+  @Override
+  public void close() {
     closed = true;
   }
 

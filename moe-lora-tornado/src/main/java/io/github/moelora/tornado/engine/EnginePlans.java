@@ -4,6 +4,7 @@ import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.Routing;
 import io.github.moelora.spi.PlanFormat;
 import io.github.moelora.tornado.launch.Target;
+import io.github.moelora.tornado.layout.PairMode;
 import io.github.moelora.tornado.plan.HostPlan;
 import io.github.moelora.tornado.plan.PairPlan;
 import io.github.moelora.tornado.plan.PlanSource;
@@ -31,18 +32,28 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
  */
 public final class EnginePlans {
 
+  /**
+   * Logits of a router.
+   *
+   * @param logits float32 {@code [T, E]}, or {@code [T, E + 1]}
+   * @param mode what {@link PairMode} says of the choice
+   */
+  public record Choice(FloatArray logits, int mode) {}
+
   /** What the calls of one graph read, until its next layer is routed. */
   public static final class Source {
     private final PlanSource plan;
     private final int graph;
     private final @Nullable StepInput input;
+    private @Nullable Choice choice;
     private @Nullable SortedPlan sorted;
     private boolean errorsTaken;
 
-    private Source(PlanSource plan, int graph, @Nullable StepInput input) {
+    private Source(PlanSource plan, int graph, @Nullable StepInput input, @Nullable Choice choice) {
       this.plan = plan;
       this.graph = graph;
       this.input = input;
+      this.choice = choice;
     }
 
     /** Pairs that are routed on the device, or a plan from the host. */
@@ -55,6 +66,26 @@ public final class EnginePlans {
       boolean take = !errorsTaken;
       errorsTaken = true;
       return take;
+    }
+
+    /** The choice that the next task must make, if any: the first of a layer does. */
+    public @Nullable Choice takeChoice() {
+      Choice take = choice;
+      choice = null;
+      return take;
+    }
+
+    /**
+     * Refuses a call that cannot make the choice.
+     *
+     * @throws IllegalStateException if it is still to be made
+     */
+    public void requireChosen() {
+      if (choice != null) {
+        throw new IllegalStateException(
+            "the first call after route with logits must be append or appendActivated, sort no"
+                + " pairs and apply no routing weights");
+      }
     }
   }
 
@@ -138,8 +169,17 @@ public final class EnginePlans {
     return denseStep == null ? List.of(step) : List.of(step, denseStep);
   }
 
-  /** Names the router's arrays for the calls of a graph that come next. */
-  public void route(int graph, int maxTokens, IntArray expertIds, FloatArray routingWeights) {
+  /**
+   * Names the router's arrays for the calls of a graph that come next.
+   *
+   * @param choice what the first of them makes of its logits; null if the router does
+   */
+  public void route(
+      int graph,
+      int maxTokens,
+      IntArray expertIds,
+      FloatArray routingWeights,
+      @Nullable Choice choice) {
     int pairs = maxTokens * config.expertsPerToken();
     routed = true;
     routes.put(
@@ -147,7 +187,8 @@ public final class EnginePlans {
         new Source(
             new PairPlan(step.handles(transfers.contains(graph)), expertIds, routingWeights, pairs),
             graph,
-            step));
+            step,
+            choice));
   }
 
   /**
@@ -168,7 +209,8 @@ public final class EnginePlans {
       return denseSources.computeIfAbsent(
           graph,
           index ->
-              new Source(input.onlyExpert(maxTokens, transfers.contains(index)), index, input));
+              new Source(
+                  input.onlyExpert(maxTokens, transfers.contains(index)), index, input, null));
     }
     Source route = routes.get(graph);
     if (route != null) {
@@ -178,7 +220,7 @@ public final class EnginePlans {
         hostPlans.computeIfAbsent(
             maxTokens,
             most -> new HostPlan("lora_plan_", config, most, backend.largeEngineBlock()));
-    return new Source(host, graph, null);
+    return new Source(host, graph, null, null);
   }
 
   /** Lets tasks read pairs. */
@@ -208,6 +250,7 @@ public final class EnginePlans {
    * @param limits configuration of the layer, with the graph's most tokens
    */
   public SortedPlan sorted(Source source, Target target, MoeLoraConfig limits, int blockSize) {
+    source.requireChosen();
     SortedPlan plan = source.sorted;
     if (plan == null) {
       String kind = source.input == denseStep ? "dense_" : "";
@@ -253,6 +296,15 @@ public final class EnginePlans {
                 .formatted(t, config.slots(), adapterIds[t]));
       }
     }
+  }
+
+  /** Whether a step may name a slot: the host does not know which, where the device has the ids. */
+  public boolean mayName(int slot, int tokens, int[] adapterIds) {
+    boolean names = idsOnDevice;
+    for (int t = 0; t < Math.min(tokens, adapterIds.length); t++) {
+      names |= adapterIds[t] == slot;
+    }
+    return names;
   }
 
   /** Brings a step to the graphs that route on the device; those of the host's plans do nothing. */

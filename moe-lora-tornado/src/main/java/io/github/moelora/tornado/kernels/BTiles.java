@@ -32,7 +32,7 @@ final class BTiles {
    * registers.
    */
   static boolean straight(int chunk, int maxSteps) {
-    return maxSteps == 1 && copies(chunk, maxSteps) <= 4;
+    return maxSteps == 1 && copies(chunk, maxSteps) <= 8;
   }
 
   /**

@@ -87,12 +87,15 @@ public final class MmaDelta {
         BTiles.read(pool, next, item, first, tid, chunk, maxSteps);
         int row = ZRows.row(item, tid, rows);
         int pair = sortedTokenIds.get(item[ExpandItem.POSITION] + row);
+        float[] numbers = new float[ZRows.MOST];
+        ZRows.readFirst(item, z, numbers, tid, zStride, maxSteps, rows);
         float factor = ExpandItem.factor(item, sizes, scales, routingWeights, pair);
         if (ZRows.isFirst(item, tid, rows)) {
           rowFrom[row] = 4 * YTargets.at(item, sizes, slices, pair);
         }
         int usedRows = YTargets.usedRows(ctx, item, sortedTokenIds, pair, tid, rows);
-        int[] zTiles = ZRows.bfloat16(ctx, item, z, factor, tid, zStride, maxSteps, rows, chunk);
+        int[] zTiles =
+            ZRows.bfloat16(ctx, item, z, numbers, factor, tid, zStride, maxSteps, rows, chunk);
         for (int c = first; c < end; c++) {
           int[] bTiles = BTiles.store(ctx, next, item, tid, chunk, maxSteps);
           BTiles.read(pool, next, item, Math.min(c + 1, end - 1), tid, chunk, maxSteps);

@@ -114,6 +114,8 @@ public final class MmaExpand {
         BTiles.read(pool, next, item, first, tid, chunk, maxSteps);
         int row = ZRows.row(item, tid, rows);
         int pair = sortedTokenIds.get(item[ExpandItem.POSITION] + row);
+        float[] numbers = new float[ZRows.MOST];
+        ZRows.readFirst(item, z, numbers, tid, zStride, maxSteps, rows);
         float factor = ExpandItem.factor(item, sizes, scales, routingWeights, pair);
         int[] yAt = new int[YTargets.MOST];
         if (ZRows.isFirst(item, tid, rows)) {
@@ -123,7 +125,12 @@ public final class MmaExpand {
         for (int i = 0; i < targets; i++) {
           yAt[i] = yFrom[YTargets.used(tid, i, chunk, usedRows)];
         }
-        int[] zTiles = ZRows.bfloat16(ctx, item, z, factor, tid, zStride, maxSteps, rows, chunk);
+        if (manyTiles && tid < rows && tid >= usedRows) {
+          // the last row that has a pair, in place of one that has none
+          yFrom[tid] = yFrom[usedRows - 1];
+        }
+        int[] zTiles =
+            ZRows.bfloat16(ctx, item, z, numbers, factor, tid, zStride, maxSteps, rows, chunk);
         int readRows = YLongs.readRows(item, usedRows, rows, chunk);
         long[] old = new long[YTargets.MOST];
         YLongs.clear(old, rows, chunk);
@@ -144,7 +151,7 @@ public final class MmaExpand {
           if (manyTiles) {
             // again, because keeping them beside the products would cost a work-group its registers
             for (int i = 0; i < targets; i++) {
-              yAt[i] = yFrom[YTargets.used(tid, i, chunk, usedRows)];
+              yAt[i] = yFrom[YTargets.row(tid, i, chunk)];
             }
           }
           ctx.localBarrier();
@@ -239,6 +246,8 @@ public final class MmaExpand {
         BTiles.read(pool, next, item, first, tid, chunk, maxSteps);
         int row = ZRows.row(item, tid, rows);
         int pair = sortedTokenIds.get(item[ExpandItem.POSITION] + row);
+        float[] numbers = new float[ZRows.MOST];
+        float up = ZRows.scale(ctx, item, z, numbers, tid, zStride, maxSteps, rows, chunk);
         float factor = ExpandItem.factor(item, sizes, scales, routingWeights, pair);
         int[] yAt = new int[YTargets.MOST];
         if (ZRows.isFirst(item, tid, rows)) {
@@ -248,8 +257,6 @@ public final class MmaExpand {
         for (int i = 0; i < targets; i++) {
           yAt[i] = yFrom[YTargets.used(tid, i, chunk, usedRows)];
         }
-        float[] numbers = new float[ZRows.MOST];
-        float up = ZRows.scale(ctx, item, z, numbers, tid, zStride, maxSteps, rows, chunk);
         int[] zTiles =
             ZRows.float16(ctx, item, z, numbers, up, tid, zStride, maxSteps, rows, chunk);
         if (ZRows.isFirst(item, tid, rows)) {

@@ -94,7 +94,7 @@ public final class MmaShrink {
     int parts = PackedLayout.parts(sizes, blocks * ranges);
     for (int item = ctx.groupIdx; item < blocks * ranges * parts; item += groups) {
       int block = item % blocks;
-      int part = item / (blocks * ranges);
+      int part = item / blocks / ranges;
       int firstTile = item / blocks % ranges * itemTiles;
       int at = Site.of(sizes, blockExperts, blockAdapters, block) * SliceTable.INTS;
       int ranks = ShrinkItem.ranks(slices, at);
@@ -224,7 +224,7 @@ public final class MmaShrink {
     int parts = PackedLayout.parts(sizes, blocks * ranges);
     for (int item = ctx.groupIdx; item < blocks * ranges * parts; item += groups) {
       int block = item % blocks;
-      int part = item / (blocks * ranges);
+      int part = item / blocks / ranges;
       int firstTile = item / blocks % ranges * itemTiles;
       int at = Site.of(sizes, blockExperts, blockAdapters, block) * SliceTable.INTS;
       int ranks = ShrinkItem.ranks(slices, at);

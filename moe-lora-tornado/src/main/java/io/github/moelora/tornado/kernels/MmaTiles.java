@@ -102,8 +102,7 @@ final class MmaTiles {
       int second = 4 * maxSteps * ZRows.TILE;
       int bAt = 8 * firstTile * steps * BTiles.TILE;
       int to = column(firstTile);
-      twoRowTiles(
-          ctx, zTiles, bTiles, sums, zAt, second, low, bAt, steps, row, to, stride, bf16);
+      twoRowTiles(ctx, zTiles, bTiles, sums, zAt, second, low, bAt, steps, row, to, stride, bf16);
     } else {
       boolean eight = !BTiles.few(chunk, maxSteps);
       for (int tile = firstTile; tile < firstTile + warpTiles; tile += eight ? 8 : 4) {
@@ -242,11 +241,11 @@ final class MmaTiles {
       c6 = Mma.product(ctx, low2, b2, c6, bf16);
       c7 = Mma.product(ctx, low2, b3, c7, bf16);
     }
-    ctx.mmaStore(c0, sums, row, to + column(0), stride);
+    ctx.mmaStore(c0, sums, row, to, stride);
     ctx.mmaStore(c1, sums, row, to + column(1), stride);
     ctx.mmaStore(c2, sums, row, to + column(2), stride);
     ctx.mmaStore(c3, sums, row, to + column(3), stride);
-    ctx.mmaStore(c4, sums, row + 16, to + column(0), stride);
+    ctx.mmaStore(c4, sums, row + 16, to, stride);
     ctx.mmaStore(c5, sums, row + 16, to + column(1), stride);
     ctx.mmaStore(c6, sums, row + 16, to + column(2), stride);
     ctx.mmaStore(c7, sums, row + 16, to + column(3), stride);

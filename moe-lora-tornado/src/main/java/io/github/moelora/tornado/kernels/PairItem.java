@@ -136,13 +136,12 @@ final class PairItem {
   }
 
   /**
-   * A site of the slice table: {@link PairSites#of} of the pair where that is one, else any. What
-   * it says can be read before it is known which.
+   * A site of the slice table: {@link PairSites#ofExpert} of the pair where that is one, else any.
+   * What it says can be read before it is known which.
    */
-  static int guess(
-      IntArray step, IntArray adapterIds, IntArray expertMap, IntArray expertIds, int pair) {
+  static int guess(IntArray step, IntArray adapterIds, IntArray expertMap, int expert, int pair) {
     int slot = adapterIds.get(pair / step.get(StepWords.EXPERTS_PER_TOKEN));
-    int local = Math.max(0, Math.min(expertIds.get(pair), step.get(StepWords.EXPERTS) - 1));
+    int local = Math.max(0, Math.min(expert, step.get(StepWords.EXPERTS) - 1));
     int localExperts = step.get(StepWords.LOCAL_EXPERTS);
     if (step.get(StepWords.MAPPED) != 0) {
       local = expertMap.get(local);
@@ -214,11 +213,15 @@ final class PairItem {
     return item[FIRST_RANK] < item[END_RANK];
   }
 
-  /** Whether something must be stored: without a delta, zeros or what the activation makes. */
-  static boolean hasWork(int[] item, int mode) {
+  /**
+   * Whether something must be stored: without a delta, zeros, what the activation makes, or what
+   * the shared expert adds.
+   */
+  static boolean hasWork(int[] item, int pair, int mode) {
     return hasRanks(item)
         || !PairMode.has(mode, PairMode.ADD)
-        || PairMode.has(mode, PairMode.ACTIVATED);
+        || PairMode.has(mode, PairMode.ACTIVATED)
+        || (PairMode.has(mode, PairMode.SHARED) && pair == item[FIRST_PAIR]);
   }
 
   /** Whether the item is the one that counts its pair's error. */

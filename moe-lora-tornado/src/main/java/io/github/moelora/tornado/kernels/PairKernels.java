@@ -40,8 +40,14 @@ import uk.ac.manchester.tornado.api.types.arrays.LongArray;
  * float32 {@code [P]}; {@code x} in, float32 {@code [T, H]} or {@code [P, H]}; {@code y} in and
  * out, float32 {@code [P, yWidth]}, or {@code [T, yWidth]} if combined; {@code out} out, float32
  * {@code [P, I]}, of an activation; {@code xWords}, {@code yWords} and {@code outWords} the same
- * three where the mode says that they are narrow, of the type of the weights; {@code zStride} most
- * ranks of all slices of an expert.
+ * three where the mode says that they are narrow, of the type of the weights; {@code side} in,
+ * float32, the router's logits {@code [T, E]} or {@code [T, E + 1]} where the mode chooses, the
+ * shared expert's result {@code [T, yWidth]} where it adds that.
+ *
+ * <p>Two small tasks of an engine may be taken along, since a task costs more than what they do.
+ * Where the mode chooses, the expert of a pair comes from the router's logits, and the item with
+ * the pair's first columns writes {@code expertIds} and {@code routingWeights}. With a shared
+ * expert a combined call adds {@code routingWeights[maxPairs + t] * side[t, c]}, too.
  */
 public final class PairKernels {
   /**
@@ -52,6 +58,9 @@ public final class PairKernels {
 
   /** Threads of a work-group on float32 weights, for devices of all kinds. */
   public static final int FLOAT_THREADS = 256;
+
+  /** Most experts of a token where the kernel makes the router's choice. */
+  public static final int MOST_CHOICES = 64;
 
   /** Number of an activation: see the enum of that name. */
   public static final int SWIGLU = 0;
@@ -82,8 +91,9 @@ public final class PairKernels {
       FloatArray x,
       FloatArray y,
       FloatArray out,
-      int zStride,
+      FloatArray side,
       int mode) {
+    int zStride = PairMode.ranks(mode);
     float[] z = ctx.allocateFloatLocalArray(zStride + 1);
     float[] chip = ctx.allocateFloatLocalArray(PairB.FLOATS);
     int tid = ctx.localIdx;
@@ -96,14 +106,17 @@ public final class PairKernels {
     for (int index = group; index < items; index += groups) {
       PairItem.find(item, sizes, index);
       for (int pair = item[PairItem.FIRST_PAIR]; pair < item[PairItem.END_PAIR]; pair++) {
-        int guess = PairItem.guess(step, adapterIds, expertMap, expertIds, pair);
-        int site = PairSites.of(step, adapterIds, expertMap, expertIds, pair);
+        int expert =
+            PairRouter.expert(
+                ctx, step, sizes, expertIds, routingWeights, side, item, pair, tid, mode);
+        int guess = PairItem.guess(step, adapterIds, expertMap, expert, pair);
+        int site = PairSites.ofExpert(step, adapterIds, expertMap, expert, pair);
         float[] factors = new float[2];
         PairItem.meet(item, sizes, slices, scales, factors, pair, guess, site, mode);
         if (PairItem.counts(item, tid, mode)) {
           PlanKernels.addErrors(errors, group, 1);
         }
-        if (PairItem.hasWork(item, mode)) {
+        if (PairItem.hasWork(item, pair, mode)) {
           float weight = PairY.weight(routingWeights, pair, mode);
           int endRank = item[PairItem.END_RANK];
           for (int r = item[PairItem.FIRST_RANK]; r < endRank; r += PairA.FLOAT_RANKS) {
@@ -124,6 +137,18 @@ public final class PairKernels {
             int columns = Math.min(PairB.step(mode), item[PairItem.END] - first);
             float[] old = new float[4];
             PairY.read(sizes, y, old, pair, first, columns, tid, FLOAT_THREADS, mode);
+            PairY.addShared(
+                item,
+                sizes,
+                routingWeights,
+                side,
+                old,
+                pair,
+                first,
+                columns,
+                tid,
+                FLOAT_THREADS,
+                mode);
             for (int number = tid / PairB.LANES;
                 number < PairMode.ways(mode) * columns;
                 number += PairB.stepOfTeams()) {
@@ -191,11 +216,12 @@ public final class PairKernels {
       FloatArray x,
       FloatArray y,
       FloatArray out,
+      FloatArray side,
       IntArray xWords,
       IntArray yWords,
       IntArray outWords,
-      int zStride,
       int mode) {
+    int zStride = PairMode.ranks(mode);
     float[] z = ctx.allocateFloatLocalArray(zStride + 1);
     float[] chip = ctx.allocateFloatLocalArray(PairUnit.FLOATS);
     int tid = ctx.localIdx;
@@ -207,14 +233,17 @@ public final class PairKernels {
     for (int index = group; index < items; index += groups) {
       PairItem.find(item, sizes, index);
       for (int pair = item[PairItem.FIRST_PAIR]; pair < item[PairItem.END_PAIR]; pair++) {
-        int guess = PairItem.guess(step, adapterIds, expertMap, expertIds, pair);
-        int site = PairSites.of(step, adapterIds, expertMap, expertIds, pair);
+        int expert =
+            PairRouter.expert(
+                ctx, step, sizes, expertIds, routingWeights, side, item, pair, tid, mode);
+        int guess = PairItem.guess(step, adapterIds, expertMap, expert, pair);
+        int site = PairSites.ofExpert(step, adapterIds, expertMap, expert, pair);
         float[] factors = new float[2];
         PairItem.meet(item, sizes, slices, scales, factors, pair, guess, site, mode);
         if (PairItem.counts(item, tid, mode)) {
           PlanKernels.addErrors(errors, group, 1);
         }
-        if (PairItem.hasWork(item, mode)) {
+        if (PairItem.hasWork(item, pair, mode)) {
           PairItem.findTiles(item);
           int passes = PairItem.passes(item);
           for (int pass = 0; pass < passes; pass++) {
@@ -238,6 +267,7 @@ public final class PairKernels {
             int atHand = unit[PairUnit.COLUMNS];
             float[] old = new float[4];
             PairY.read(sizes, y, yWords, old, pair, first, atHand, tid, mode);
+            PairY.addShared(item, sizes, routingWeights, side, old, pair, first, atHand, tid, mode);
             float[] sums = new float[4];
             OneShotSums.clear(sums, 1);
             int ofUnits = unit[PairUnit.ALL_BATCHES];
@@ -314,11 +344,12 @@ public final class PairKernels {
       FloatArray x,
       FloatArray y,
       FloatArray out,
+      FloatArray side,
       HalfFloatArray xWords,
       HalfFloatArray yWords,
       HalfFloatArray outWords,
-      int zStride,
       int mode) {
+    int zStride = PairMode.ranks(mode);
     float[] z = ctx.allocateFloatLocalArray(zStride + 1);
     float[] chip = ctx.allocateFloatLocalArray(PairUnit.FLOATS);
     int tid = ctx.localIdx;
@@ -330,14 +361,17 @@ public final class PairKernels {
     for (int index = group; index < items; index += groups) {
       PairItem.find(item, sizes, index);
       for (int pair = item[PairItem.FIRST_PAIR]; pair < item[PairItem.END_PAIR]; pair++) {
-        int guess = PairItem.guess(step, adapterIds, expertMap, expertIds, pair);
-        int site = PairSites.of(step, adapterIds, expertMap, expertIds, pair);
+        int expert =
+            PairRouter.expert(
+                ctx, step, sizes, expertIds, routingWeights, side, item, pair, tid, mode);
+        int guess = PairItem.guess(step, adapterIds, expertMap, expert, pair);
+        int site = PairSites.ofExpert(step, adapterIds, expertMap, expert, pair);
         float[] factors = new float[2];
         PairItem.meet(item, sizes, slices, scales, factors, pair, guess, site, mode);
         if (PairItem.counts(item, tid, mode)) {
           PlanKernels.addErrors(errors, group, 1);
         }
-        if (PairItem.hasWork(item, mode)) {
+        if (PairItem.hasWork(item, pair, mode)) {
           PairItem.findTiles(item);
           int passes = PairItem.passes(item);
           for (int pass = 0; pass < passes; pass++) {
@@ -361,6 +395,7 @@ public final class PairKernels {
             int atHand = unit[PairUnit.COLUMNS];
             float[] old = new float[4];
             PairY.read(sizes, y, yWords, old, pair, first, atHand, tid, mode);
+            PairY.addShared(item, sizes, routingWeights, side, old, pair, first, atHand, tid, mode);
             float[] sums = new float[4];
             OneShotSums.clear(sums, 1);
             int ofUnits = unit[PairUnit.ALL_BATCHES];

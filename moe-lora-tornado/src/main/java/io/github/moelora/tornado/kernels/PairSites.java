@@ -33,9 +33,14 @@ final class PairSites {
    */
   static int of(
       IntArray step, IntArray adapterIds, IntArray expertMap, IntArray expertIds, int pair) {
+    return ofExpert(step, adapterIds, expertMap, expertIds.get(pair), pair);
+  }
+
+  /** The same of a pair whose expert is known. */
+  static int ofExpert(
+      IntArray step, IntArray adapterIds, IntArray expertMap, int expert, int pair) {
     // all is read before anything depends on it: a load in a branch waits for what decides that
     int slot = adapterIds.get(pair / step.get(StepWords.EXPERTS_PER_TOKEN));
-    int expert = expertIds.get(pair);
     int slots = step.get(StepWords.SLOTS);
     int experts = step.get(StepWords.EXPERTS);
     int localExperts = step.get(StepWords.LOCAL_EXPERTS);

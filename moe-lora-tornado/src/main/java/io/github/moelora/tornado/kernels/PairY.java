@@ -83,6 +83,63 @@ final class PairY {
     }
   }
 
+  /**
+   * Adds a shared expert's result to what was read, once for a token.
+   *
+   * @param routingWeights in, float32 {@code [T, K]}, then the shared expert's {@code [T]}
+   * @param shared in, float32 {@code [T, yWidth]}
+   * @param old in and out, of a thread's values
+   */
+  static void addShared(
+      int[] item,
+      IntArray sizes,
+      FloatArray routingWeights,
+      FloatArray shared,
+      float[] old,
+      int pair,
+      int first,
+      int columns,
+      int tid,
+      int threads,
+      int mode) {
+    if (PairMode.has(mode, PairMode.SHARED) && pair == item[PairItem.FIRST_PAIR]) {
+      int token = pair / sizes.get(Sizes.PAIRS_PER_ITEM);
+      float weight = routingWeights.get(sizes.get(Sizes.MAX_PAIRS) + token);
+      for (int i = 0; i < 2; i++) {
+        if (has(i, columns, tid, threads, mode)) {
+          int column = first + column(i, tid, threads, mode);
+          old[i] += weight * shared.get(at(sizes, pair, column, 0, mode));
+        }
+      }
+    }
+  }
+
+  /** The same by the threads of packed weights. */
+  static void addShared(
+      int[] item,
+      IntArray sizes,
+      FloatArray routingWeights,
+      FloatArray shared,
+      float[] old,
+      int pair,
+      int first,
+      int columns,
+      int tid,
+      int mode) {
+    addShared(
+        item,
+        sizes,
+        routingWeights,
+        shared,
+        old,
+        pair,
+        first,
+        columns,
+        tid,
+        PairKernels.THREADS,
+        mode);
+  }
+
   /** {@link #read} of float32 or bfloat16. */
   static void read(
       IntArray sizes,
@@ -157,7 +214,9 @@ final class PairY {
 
   /** Whether a column is stored: if there is something to add. */
   private static boolean stores(int[] item, int column, int mode) {
-    return !PairMode.has(mode, PairMode.ADD) || PairItem.covers(item, column);
+    return !PairMode.has(mode, PairMode.ADD)
+        || PairMode.has(mode, PairMode.SHARED)
+        || PairItem.covers(item, column);
   }
 
   /** The slices' share of a thread's value number {@code i}: 0 without a slice. */

@@ -77,11 +77,12 @@ final class ShrinkTiles {
       int inputWidth) {
     int blockSize = counts.get(PlanFormat.BLOCK_SIZE);
     int pairs = counts.get(PlanFormat.PAIRS);
+    int perRow = sizes.get(Sizes.PAIRS_PER_ROW);
     int rowStep = threads / (4 * steps);
     for (int i = 0; i < rows / rowStep; i++) {
       int row = tid / (4 * steps) + i * rowStep;
       int pair = sortedTokenIds.get(block * blockSize + Math.min(row, blockSize - 1));
-      xFrom[i] = pair < pairs ? pair / sizes.get(Sizes.PAIRS_PER_ROW) * (inputWidth / 4) : 0;
+      xFrom[i] = (pair < pairs ? pair : 0) / perRow * (inputWidth / 4);
     }
   }
 

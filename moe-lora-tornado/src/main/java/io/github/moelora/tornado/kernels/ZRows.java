@@ -64,8 +64,23 @@ final class ZRows {
   }
 
   /**
+   * Reads a thread's first words of bfloat16 ahead of {@link #bfloat16}. With one or two steps of
+   * the rank that would cost a work-group its registers, and nothing is read yet.
+   *
+   * @param numbers out
+   */
+  static void readFirst(
+      int[] item, FloatArray z, float[] numbers, int tid, int zStride, int maxSteps, int rows) {
+    int batch = batch(rows, maxSteps);
+    if (maxSteps > 2) {
+      sum(item, z, numbers, 0, batch, 2 * batch, row(item, tid, rows), tid, zStride, rows);
+    }
+  }
+
+  /**
    * Splits the rows into high and low numbers of bfloat16.
    *
+   * @param numbers in, what {@link #readFirst} has left there
    * @param factor of the thread's row
    * @return the tiles, of the high numbers and behind them of the low ones
    */
@@ -73,6 +88,7 @@ final class ZRows {
       KernelContext ctx,
       int[] item,
       FloatArray z,
+      float[] numbers,
       float factor,
       int tid,
       int zStride,
@@ -80,11 +96,12 @@ final class ZRows {
       int rows,
       int chunk) {
     int[] tiles = ctx.allocateIntLocalArray(2 * ints(rows, maxSteps));
-    float[] numbers = new float[MOST];
     int row = row(item, tid, rows);
     int batch = batch(rows, maxSteps);
     for (int word = 0; word < words(item, rows); word += batch) {
-      sum(item, z, numbers, word, batch, 2 * batch, row, tid, zStride, rows);
+      if (maxSteps <= 2 || (batch < mostWords(rows, maxSteps) && word > 0)) {
+        sum(item, z, numbers, word, batch, 2 * batch, row, tid, zStride, rows);
+      }
       for (int i = 0; i < batch; i++) {
         int q = q(tid, word + i, rows);
         float v0 = scaled(item, numbers[2 * i], factor, 2 * q);

@@ -23,7 +23,7 @@ public final class PairLaunch {
   private static final int PER_UNIT = 4;
 
   /** Arrays of which no task makes use, at most: TornadoVM cannot take one of them twice. */
-  public static final int MOST_SPARE = 4;
+  public static final int MOST_SPARE = 5;
 
   private PairLaunch() {}
 
@@ -37,6 +37,8 @@ public final class PairLaunch {
    * @param x in, float32 {@code [T, H]} or {@code [P, H]}
    * @param y in and out, float32 {@code [P, yWidth]}, or {@code [T, yWidth]} if combined
    * @param out out, {@code [P, I]} of the type of y, of an activation; else null
+   * @param side in, what the mode has beside: logits of a router, or a shared expert's result; else
+   *     null
    * @param spare {@link #MOST_SPARE} arrays of which no other task has any
    */
   public record Arrays(
@@ -47,6 +49,7 @@ public final class PairLaunch {
       TornadoNativeArray x,
       TornadoNativeArray y,
       @Nullable TornadoNativeArray out,
+      @Nullable FloatArray side,
       List<FloatArray> spare) {
 
     private Object wide(@Nullable TornadoNativeArray array, int ifNone) {
@@ -68,6 +71,11 @@ public final class PairLaunch {
    * @param mode see {@link PairMode}
    */
   public record Call(int maxPairs, int pairsPerItem, int zStride, int outputWidth, int mode) {
+
+    /** All that is a constant of the compiled kernel. */
+    private int kernelMode() {
+      return PairMode.withRanks(mode, zStride);
+    }
 
     private int columns() {
       return outputWidth / PairMode.ways(mode);
@@ -132,8 +140,8 @@ public final class PairLaunch {
             (FloatArray) arrays.x(),
             (FloatArray) arrays.y(),
             (FloatArray) arrays.wide(arrays.out(), 0),
-            call.zStride(),
-            call.mode());
+            (FloatArray) arrays.wide(arrays.side(), 4),
+            call.kernelMode());
   }
 
   @SuppressWarnings("unchecked")
@@ -160,11 +168,11 @@ public final class PairLaunch {
             arrays.wide(arrays.x(), 0),
             arrays.wide(arrays.y(), 1),
             arrays.wide(arrays.out(), 2),
+            arrays.wide(arrays.side(), 4),
             arrays.narrow(arrays.x(), 0),
             arrays.narrow(arrays.y(), 1),
             arrays.narrow(arrays.out(), arrays.out() == null ? 3 : 2),
-            call.zStride(),
-            call.mode());
+            call.kernelMode());
   }
 
   @SuppressWarnings("rawtypes")

@@ -29,7 +29,21 @@ public final class PairMode {
   /** y is, and what an activation writes. */
   public static final int NARROW_Y = 128;
 
+  /** The kernel makes the router's choice of experts. */
+  public static final int CHOOSES = 1 << 10;
+
+  /** The weights of the experts that it chooses add up to 1. */
+  public static final int RENORMALIZED = 1 << 11;
+
+  /** Behind the logits of a token stands the score of the shared expert. */
+  public static final int SHARED_SCORE = 1 << 12;
+
+  /** The shared expert's result is added to y, too, with its weight. */
+  public static final int SHARED = 1 << 13;
+
   private static final int ACTIVATION_SHIFT = 8;
+
+  private static final int RANKS_SHIFT = 16;
 
   private PairMode() {}
 
@@ -40,6 +54,20 @@ public final class PairMode {
    */
   public static int withActivation(int mode, int number) {
     return mode | ACTIVATED | number << ACTIVATION_SHIFT;
+  }
+
+  /**
+   * A mode for so many ranks on chip.
+   *
+   * @param ranks of all slices of an expert, fewer than 2^15
+   */
+  public static int withRanks(int mode, int ranks) {
+    return mode | ranks << RANKS_SHIFT;
+  }
+
+  /** Most ranks of all slices of an expert. */
+  public static int ranks(int mode) {
+    return mode >> RANKS_SHIFT;
   }
 
   /** Whether a mode has a part. */

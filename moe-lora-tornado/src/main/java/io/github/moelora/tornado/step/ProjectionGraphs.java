@@ -155,7 +155,7 @@ public final class ProjectionGraphs implements AutoCloseable {
   public void storeTable() {
     execute(0);
     if (!stored) {
-      pieces.attach(table);
+      FirstUse.run(() -> pieces.attach(table));
       stored = true;
     }
   }

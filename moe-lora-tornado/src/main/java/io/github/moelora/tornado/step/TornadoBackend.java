@@ -26,8 +26,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Runs projections on a TornadoVM device, with x from and y to the host. Weights go to the device
- * once and stay there. Runs of several steps take turns, with each other and with the pieces in
- * which a slot changes; changes come one after another, under the monitor of this.
+ * once and stay there. Runs of several steps take turns, with each other and with the tables of
+ * slots that change; changes come one after another, under the monitor of this.
  */
 public final class TornadoBackend implements Backend {
   private final MoeLoraConfig config;
@@ -221,7 +221,7 @@ public final class TornadoBackend implements Backend {
     };
   }
 
-  /** A run waits for a piece of a change, not for the change. */
+  /** A run waits for the tables of a change, not for its weights. */
   @Override
   public boolean changesBesideRuns() {
     return true;

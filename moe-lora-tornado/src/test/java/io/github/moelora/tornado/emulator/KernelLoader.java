@@ -36,6 +36,9 @@ public final class KernelLoader extends ClassLoader {
   /** Names of the classes of each kernel, by that of its own. */
   private static final Map<String, Set<String>> PARTS = new ConcurrentHashMap<>();
 
+  /** Class files without a mutant, which each loader needs anew. */
+  private static final Map<String, byte[]> TRANSFORMED = new ConcurrentHashMap<>();
+
   private static final ClassTransform TRANSFORM =
       ClassTransform.transformingMethodBodies(CodeTransform.ofStateful(KernelTransform::new));
 
@@ -87,6 +90,10 @@ public final class KernelLoader extends ClassLoader {
       }
     }
     return Set.copyOf(parts);
+  }
+
+  private static byte[] transformed(String name) {
+    return ClassFile.of().transformClass(ClassFile.of().parse(bytes(name)), TRANSFORM);
   }
 
   private static byte[] bytes(String name) {
@@ -152,11 +159,10 @@ public final class KernelLoader extends ClassLoader {
     byte[] bytes;
     if (original != null && name.equals(original.type().getName())) {
       bytes = original.classFile(mutant, TRANSFORM);
-    } else {
+    } else if (name.equals(LoopGuard.class.getName())) {
       bytes = read(name);
-      if (!name.equals(LoopGuard.class.getName())) {
-        bytes = ClassFile.of().transformClass(ClassFile.of().parse(bytes), TRANSFORM);
-      }
+    } else {
+      bytes = TRANSFORMED.computeIfAbsent(name, KernelLoader::transformed);
     }
     return defineClass(name, bytes, 0, bytes.length);
   }

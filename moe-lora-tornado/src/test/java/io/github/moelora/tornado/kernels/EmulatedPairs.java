@@ -1,6 +1,7 @@
 package io.github.moelora.tornado.kernels;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
 
 import io.github.moelora.DType;
 import io.github.moelora.GateUp;
@@ -53,6 +54,9 @@ final class EmulatedPairs implements EmulatedRun {
   private final @Nullable Matrix out;
   private final TornadoNativeArray deviceY;
   private final @Nullable TornadoNativeArray deviceOut;
+  private final IntArray expertIds;
+  private final FloatArray routingWeights;
+  private final @Nullable Matrix side;
   private final MemorySegment before;
   private final StepArrays step;
   private final List<Launch> launches;
@@ -83,11 +87,14 @@ final class EmulatedPairs implements EmulatedRun {
             | (!activated && call.routedWeight() ? PairMode.ROUTED_WEIGHT : 0)
             | (problem.xType() == DType.F32 ? 0 : PairMode.NARROW_X)
             | (problem.yType() == DType.F32 ? 0 : PairMode.NARROW_Y);
+    expertIds = IntArray.fromArray(problem.expertIds());
+    routingWeights = new FloatArray(config.maxPairs() + problem.tokens());
+    side = side();
     TornadoNativeArray deviceX = device(x);
     deviceY = device(y);
     deviceOut = out == null ? null : device(out);
     before = MemorySegment.ofArray(deviceY.getSegment().toArray(ValueLayout.JAVA_BYTE));
-    step = step();
+    step = step(problem, config);
     RecordedGraph graph = new RecordedGraph("pairs");
     GridScheduler grids = new GridScheduler();
     IntArray sizes = new IntArray(Sizes.COUNT);
@@ -103,14 +110,51 @@ final class EmulatedPairs implements EmulatedRun {
         numbers,
         new PairLaunch.Arrays(
             step,
-            IntArray.fromArray(problem.expertIds()),
-            FloatArray.fromArray(problem.routingWeights()),
+            expertIds,
+            routingWeights,
             sizes,
             deviceX,
             deviceY,
             deviceOut,
+            side == null ? null : (FloatArray) device(side),
             Stream.generate(() -> new FloatArray(1)).limit(PairLaunch.MOST_SPARE).toList()));
     launches = graph.launches(grids);
+  }
+
+  /**
+   * Logits of a router, of which the problem gets the choice, or what a shared expert makes; null
+   * if the mode asks for neither.
+   */
+  private @Nullable Matrix side() {
+    if (!has(PairMode.CHOOSES)) {
+      return has(PairMode.SHARED) ? problem.random(problem.tokens(), yWidth, DType.F32) : null;
+    }
+    int experts = config.model().experts();
+    int width = experts + (has(PairMode.SHARED_SCORE) ? 1 : 0);
+    float[] logits = new float[problem.tokens() * width];
+    Matrix random = problem.random(problem.tokens(), width, DType.F32);
+    for (int t = 0; t < problem.tokens(); t++) {
+      for (int e = 0; e < width; e++) {
+        // the first two are equal, so that their order decides
+        logits[t * width + e] = random.get(t, e == 1 ? 0 : e);
+      }
+      for (int e = 0; e < experts; e++) {
+        int before = 0;
+        for (int j = 0; j < experts; j++) {
+          float other = logits[t * width + j];
+          float own = logits[t * width + e];
+          before += other > own || (other == own && j < e) ? 1 : 0;
+        }
+        if (before < config.expertsPerToken()) {
+          problem.expertIds()[t * config.expertsPerToken() + before] = e;
+        }
+      }
+    }
+    return Matrix.ofFloats(problem.tokens(), width, logits);
+  }
+
+  private boolean has(int part) {
+    return PairMode.has(mode, part);
   }
 
   /** An array with the elements of a matrix, which is contiguous. */
@@ -132,7 +176,8 @@ final class EmulatedPairs implements EmulatedRun {
         : SlotWeights.packed(problem, config, call);
   }
 
-  private StepArrays step() {
+  /** What a step of a batch is on the device. */
+  static StepArrays step(Problem problem, MoeLoraConfig config) {
     StepArrays arrays = StepArrays.of(config);
     arrays.step().set(StepWords.TOKENS, problem.tokens());
     for (int slot = 0; slot < config.slots(); slot++) {
@@ -164,6 +209,17 @@ final class EmulatedPairs implements EmulatedRun {
 
   private void reset() {
     step.errors().init(0);
+    routingWeights.init(Float.NaN);
+    if (has(PairMode.CHOOSES)) {
+      expertIds.init(-7);
+    } else {
+      for (int p = 0; p < problem.pairs(); p++) {
+        routingWeights.set(p, problem.routingWeights()[p]);
+      }
+      for (int t = 0; t < problem.tokens() && has(PairMode.SHARED); t++) {
+        routingWeights.set(config.maxPairs() + t, 0.25f + t);
+      }
+    }
     deviceY.getSegment().copyFrom(before);
     if (deviceOut != null) {
       deviceOut.getSegment().fill((byte) 0xff);
@@ -180,8 +236,18 @@ final class EmulatedPairs implements EmulatedRun {
     for (int p = 0; p < problem.pairs(); p++) {
       addPair(p, sums[p / perItem], bounds[p / perItem], touched[p / perItem]);
     }
-    boolean add = PairMode.has(mode, PairMode.ADD);
-    boolean writes = !PairMode.has(mode, PairMode.ACTIVATED);
+    if (side != null && has(PairMode.CHOOSES)) {
+      checkChoice(side);
+    } else if (side != null) {
+      for (int t = 0; t < problem.tokens(); t++) {
+        for (int c = 0; c < columns; c++) {
+          touched[t][c] = true;
+          sums[t][c] += (0.25 + t) * side.get(t, call.columnOffset() + c);
+        }
+      }
+    }
+    boolean add = has(PairMode.ADD);
+    boolean writes = !has(PairMode.ACTIVATED);
     for (int row = 0; row < y.rows(); row++) {
       for (int j = 0; j < yWidth; j++) {
         int c = j - call.columnOffset();
@@ -196,6 +262,34 @@ final class EmulatedPairs implements EmulatedRun {
     }
     if (out != null && deviceOut != null) {
       checkActivated(old, matrix(out, deviceOut.getSegment()), sums, bounds);
+    }
+  }
+
+  private void checkChoice(Matrix logits) {
+    int experts = config.model().experts();
+    int perToken = config.expertsPerToken();
+    for (int p = 0; p < problem.pairs(); p++) {
+      int t = p / perToken;
+      assertThat(expertIds.get(p)).as("expertIds[%d]", p).isEqualTo(problem.expertIds()[p]);
+      double sum = 0;
+      for (int e = 0; e < experts; e++) {
+        boolean chosen = false;
+        for (int k = 0; k < perToken; k++) {
+          chosen |= problem.expertIds()[t * perToken + k] == e;
+        }
+        sum += chosen || !has(PairMode.RENORMALIZED) ? Math.exp(logits.get(t, e)) : 0;
+      }
+      double expected = Math.exp(logits.get(t, problem.expertIds()[p])) / sum;
+      assertThat((double) routingWeights.get(p)).isCloseTo(expected, within(2e-6));
+    }
+    for (int t = 0; t < problem.tokens(); t++) {
+      double weight = routingWeights.get(config.maxPairs() + t);
+      if (has(PairMode.SHARED_SCORE)) {
+        double expected = 1 / (1 + Math.exp(-logits.get(t, experts)));
+        assertThat(weight).isCloseTo(expected, within(2e-6));
+      } else {
+        assertThat(weight).isNaN();
+      }
     }
   }
 

@@ -1,6 +1,5 @@
 package io.github.moelora.tornado.kernels;
 
-import io.github.moelora.LoraAdapter;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.ProjectionCall;
@@ -16,8 +15,6 @@ import io.github.moelora.tornado.launch.NarrowLaunch;
 import io.github.moelora.tornado.launch.Target;
 import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.weights.PackedWeights;
-import io.github.moelora.tornado.weights.ProjectionWeights;
-import io.github.moelora.tornado.weights.WeightSite;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
@@ -38,9 +35,6 @@ import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 final class EmulatedProjection implements EmulatedRun {
   /** What no kernel may take for an index or an id. */
   private static final int UNUSED = -77_777_777;
-
-  /** A NaN in float16 and bfloat16, if both bytes are this. */
-  private static final byte NAN = (byte) 0xff;
 
   /** A NaN in float16 and bfloat16 that no arithmetic makes. */
   private static final short FRESH = 0x7fed;
@@ -66,7 +60,7 @@ final class EmulatedProjection implements EmulatedRun {
       Problem problem, MoeLoraConfig config, ProjectionCall call, Tiling tiling, int blockSize) {
     this.config = config;
     this.call = call;
-    PackedWeights weights = load(problem, config, call);
+    PackedWeights weights = SlotWeights.packed(problem, config, call);
     operands = problem.operands(call);
     // in whole words: all of the operand and a column more, or so little that a read beyond fails
     exact = call.columnOffset() == 0;
@@ -94,30 +88,6 @@ final class EmulatedProjection implements EmulatedRun {
         tiling,
         new NarrowArrays(routing, deviceX, z, y));
     launches = graph.launches(scheduler);
-  }
-
-  /** The packed weights of a problem's adapters; NaN where there are none. */
-  static PackedWeights load(Problem problem, MoeLoraConfig config, ProjectionCall call) {
-    PackedWeights weights =
-        new PackedWeights(WeightSite.of(config, call.layer(), call.projection()));
-    weights.poolA().getSegment().fill(NAN);
-    weights.poolB().getSegment().fill(NAN);
-    for (int slot = 0; slot < problem.adapters().size(); slot++) {
-      LoraAdapter adapter = problem.adapters().get(slot);
-      if (adapter != null) {
-        ProjectionWeights.Packed packed = weights.pack(adapter);
-        packed.stage(slot);
-        do {
-          store(weights);
-        } while (packed.stageNext());
-      }
-    }
-    return weights;
-  }
-
-  private static void store(PackedWeights weights) {
-    PackedLoops.store(weights.stagingA(), weights.range(), weights.poolA(), 0);
-    PackedLoops.store(weights.stagingB(), weights.range(), weights.poolB(), 2);
   }
 
   /** Blocks of pairs with the same adapter and expert, and one block without work behind them. */

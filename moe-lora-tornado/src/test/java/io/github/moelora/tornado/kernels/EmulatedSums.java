@@ -25,7 +25,6 @@ import io.github.moelora.tornado.layout.PairMode;
 import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.SliceTable;
 import io.github.moelora.tornado.layout.StepArrays;
-import io.github.moelora.tornado.layout.StepWords;
 import io.github.moelora.tornado.weights.PackedWeights;
 import java.util.ArrayList;
 import java.util.List;
@@ -130,8 +129,8 @@ final class EmulatedSums {
     y = PackedWeights.words(of.type(), before.rows() * yWidth);
     deltas = new FloatArray(problem.pairs() * columns);
     ProjectionCall plain = call.deltaOnly().withColumnOffset(0);
-    PackedWeights weights = EmulatedProjection.load(problem, config, call);
-    StepArrays step = step();
+    PackedWeights weights = SlotWeights.packed(problem, config, call);
+    StepArrays step = EmulatedPairs.step(problem, config);
     IntArray experts = IntArray.fromArray(problem.expertIds());
     RecordedGraph graph = new RecordedGraph("sums");
     GridScheduler grids = new GridScheduler();
@@ -169,18 +168,6 @@ final class EmulatedSums {
             Matrix.ofFloats(problem.pairs(), columns, new float[problem.pairs() * columns])));
   }
 
-  private StepArrays step() {
-    StepArrays arrays = StepArrays.of(config);
-    arrays.step().set(StepWords.TOKENS, problem.tokens());
-    for (int slot = 0; slot < config.slots(); slot++) {
-      arrays.step().set(StepWords.FIRST_SLOT + slot, problem.adapters().get(slot) == null ? 0 : 1);
-    }
-    for (int t = 0; t < problem.tokens(); t++) {
-      arrays.adapterIds().set(t, problem.adapterIds()[t]);
-    }
-    return arrays;
-  }
-
   private void appendPairs(
       Target target,
       ProjectionCall plain,
@@ -205,6 +192,7 @@ final class EmulatedSums {
             sizes,
             x,
             deltas,
+            null,
             null,
             Stream.generate(() -> new FloatArray(1)).limit(PairLaunch.MOST_SPARE).toList()));
   }

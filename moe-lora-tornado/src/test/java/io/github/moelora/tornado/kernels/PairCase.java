@@ -69,6 +69,11 @@ record PairCase(
     return new PairCase(name, weights, x, y, shape, rank, DOWN, mode, true, newUnits);
   }
 
+  private PairCase beside(int more) {
+    int with = mode | more;
+    return new PairCase(name, weights, x, y, shape, rank, call, with, combined, units);
+  }
+
   private PairCase units(int newUnits) {
     return new PairCase(name, weights, x, y, shape, rank, call, mode, combined, newUnits);
   }
@@ -85,6 +90,22 @@ record PairCase(
             .call(GATE_UP.deltaOnly().withColumnOffset(3))
             .units(40),
         of("combined", f32, f32, f32, new Shape(3, 5, 37), 5).combinedOver(2),
+        of("chosen", f32, f32, f32, new Shape(3, 5, 67), 3)
+            .call(GATE_UP.deltaOnly())
+            .beside(PairMode.CHOOSES | PairMode.SHARED_SCORE)
+            .units(20),
+        of("shared", f32, f32, f32, new Shape(3, 5, 37), 5).combinedOver(2).beside(PairMode.SHARED),
+        of("chosen", bf16, f32, f32, new Shape(2, 20, 36), 3)
+            .beside(PairMode.CHOOSES | PairMode.RENORMALIZED),
+        of("shared", bf16, f32, f32, new Shape(2, 36, 40), 12)
+            .combinedOver(6)
+            .beside(PairMode.SHARED),
+        of("chosen", f16, f32, f32, new Shape(2, 20, 36), 3)
+            .beside(PairMode.CHOOSES | PairMode.RENORMALIZED | PairMode.SHARED_SCORE)
+            .units(9),
+        of("shared", f16, f16, f32, new Shape(2, 36, 40), 12)
+            .combinedOver(6)
+            .beside(PairMode.SHARED),
         of("halves", f32, f32, f32, new Shape(2, 6, 67), 4).activated(PairKernels.SWIGLU).units(9),
         of("alternating", f32, f32, f32, new Shape(2, 5, 13, GateUp.INTERLEAVED, true), 4)
             .activated(PairKernels.CLAMPED_SWIGLU),
