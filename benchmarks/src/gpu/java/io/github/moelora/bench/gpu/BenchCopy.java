@@ -83,8 +83,7 @@ final class BenchCopy {
       TornadoExecutionResult result = plan.withGraph(1).execute();
       result.transferToHost(to);
       boolean correct = from.getSegment().mismatch(to.getSegment()) < 0;
-      double nanos =
-          new CapturedTimer(plan, BenchKernels.WARM_UP_NANOS).measure(1, 2, REPEATS).nanos();
+      double nanos = new CapturedTimer(plan, WarmUp.NANOS).measure(1, 2, REPEATS).nanos();
       return new Rate(2.0 * Long.BYTES * ELEMENTS / (nanos * 1e-9), correct);
     } finally {
       // of the graph that brought the arrays; freeing one in a second graph is an error

@@ -95,6 +95,7 @@ final class BenchLayer implements AutoCloseable {
   private final List<LayerArrays> arrays = new ArrayList<>();
 
   private final TornadoExecutionPlan plan;
+  private final WarmUp warmUp = new WarmUp();
 
   /**
    * @param shape one whose model counts; both of its projections are measured
@@ -122,6 +123,17 @@ final class BenchLayer implements AutoCloseable {
       lora.load(slot, adapters.get(slot));
     }
     check = new LayerCheck(config, type, adapters, seed);
+    compile();
+  }
+
+  /** Runs every graph without tokens, so that nothing is compiled between what is timed. */
+  private void compile() {
+    tasks.begin(0);
+    for (int size = 0; size < arrays.size(); size++) {
+      for (int graph = load(size); graph < load(size + 1); graph++) {
+        plan.withGraph(graph).execute();
+      }
+    }
   }
 
   /** For each size a graph that brings its arrays, and those that compute. */
@@ -209,7 +221,7 @@ final class BenchLayer implements AutoCloseable {
     plan.withGraph(first).execute().transferToHost(of.results());
     double error = check.worst(batch, of);
     int[] timed = IntStream.range(first, first + graphs.each()).toArray();
-    double[] nanos = new CapturedTimer(plan, BenchKernels.WARM_UP_NANOS).medians(timed);
+    double[] nanos = new CapturedTimer(plan, warmUp.nanos()).medians(timed);
     double each = 1e3 * (repeats(graphs.maxTokens().get(at)) - 1);
     double layer = (nanos[1] - nanos[0]) / each;
     LayerReport.Parts parts = null;

@@ -187,7 +187,7 @@ final class BenchLoops implements BenchSubject {
    * launches is not in it. Runs add to y again and again, which float32 has room for.
    */
   private CapturedTimer.Time time(int graph) {
-    long end = System.nanoTime() + BenchKernels.WARM_UP_NANOS;
+    long end = System.nanoTime() + WarmUp.NANOS;
     long call;
     do {
       long start = System.nanoTime();

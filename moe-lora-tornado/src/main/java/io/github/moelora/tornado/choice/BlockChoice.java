@@ -24,9 +24,6 @@ public final class BlockChoice {
   /** Ranks above it have limits of their own. */
   private static final int SMALL_RANK = 32;
 
-  /** So many pairs make a large block for each multiprocessor. */
-  private static final int MANY_PAIRS = 32 * Tiling.MULTIPROCESSORS;
-
   /**
    * Up to so many pairs, each is a block: what counts is to have all multiprocessors at work, or to
    * have no padding travel.
@@ -137,21 +134,27 @@ public final class BlockChoice {
 
   /**
    * The kernel of an engine's graph whose pairs are sorted on the device: blocks are as large as
-   * suits {@code maxTokens} tokens that meet all experts of all slots. The same block size for all
-   * projections of a layer.
+   * suits {@code maxTokens} tokens whose pairs fall on all slots and experts alike. The same block
+   * size for all projections of a layer.
    */
   public Tiling ofRoutedGraph(int maxTokens, Projection projection) {
     if (oneShotOnly || maxTokens <= SMALL_TOKENS) {
       return ofGraph(maxTokens, projection);
     }
     int pairs = config.withMaxTokens(maxTokens).maxPairs();
-    int groups = Math.min(pairs, config.slots() * config.expertMap().localExperts());
+    int groups = expectedGroups(pairs, config.slots() * config.expertMap().localExperts());
     if (isSmall(pairs, groups)) {
       return SplitTiling.small(config, projection);
     }
     return pairs >= (long) groups * limits.largest()
         ? SplitTiling.largest(config, projection)
         : SplitTiling.large(config, projection);
+  }
+
+  /** How many of the groups are met by so many pairs, in the mean. */
+  private static int expectedGroups(int pairs, int groups) {
+    double missed = Math.pow(1 - 1.0 / Math.max(1, groups), pairs);
+    return Math.max(1, (int) Math.round(groups * (1 - missed)));
   }
 
   /**
@@ -226,6 +229,6 @@ public final class BlockChoice {
   private boolean isSmall(int activePairs, int groups) {
     boolean manyRanks = config.maxRank() > SMALL_RANK;
     int largeGroup = manyRanks ? limits.largeOfRanks() : limits.large();
-    return activePairs < groups * largeGroup || (manyRanks && activePairs < MANY_PAIRS);
+    return activePairs < groups * largeGroup;
   }
 }

@@ -214,11 +214,15 @@ final class EmulatedSums {
 
   /** Runs all tasks and checks deltas and y. */
   void run(long seed) {
-    deltas.init(Float.NaN);
-    y.getSegment().copyFrom(before.data());
+    reset();
     launches.forEach(launch -> launch.run(seed));
     checkDeltas();
     checkSums();
+  }
+
+  private void reset() {
+    deltas.init(Float.NaN);
+    y.getSegment().copyFrom(before.data());
   }
 
   private boolean isActive(int pair) {
@@ -282,7 +286,9 @@ final class EmulatedSums {
   /** Cases by pairs as they come. */
   static List<Case> ofPairs() {
     ProjectionCall down = ProjectionCall.down(LAYER).withColumnOffset(GUARD);
+    ProjectionCall up = ProjectionCall.gateUp(LAYER).withColumnOffset(GUARD);
     return List.of(
+        new Case("gate and up", DType.BF16, 4, 36, 68, 5, up, null, 2),
         new Case("one token, shares", DType.BF16, 1, 524, 20, 3, down, null, 40),
         new Case("tokens in turn", DType.BF16, 5, 36, 44, 9, down, null, 1),
         new Case("no weights", DType.F16, 3, 40, 20, 5, down.withRoutedWeight(false), null, 2),
@@ -293,10 +299,12 @@ final class EmulatedSums {
   /** Cases by blocks of pairs. */
   static List<Case> ofBlocks() {
     ProjectionCall down = ProjectionCall.down(LAYER).withColumnOffset(GUARD);
+    ProjectionCall up = ProjectionCall.gateUp(LAYER).withColumnOffset(GUARD);
     SplitTiling small = new SplitTiling(1, 1, 4, 1, 4, 4, 3, 5, 16, 128, 12, 12);
     SplitTiling narrow = new SplitTiling(1, 1, 4, 1, 4, 4, 3, 2, 16, 32, 4, 2);
     SplitTiling large = new SplitTiling(2, 1, 2, 1, 4, 4, 2, 2, 32, 64, 2, 3);
     return List.of(
+        new Case("gate and up", DType.F16, 9, 36, 68, 5, up, small, 2),
         new Case("chunks in turn", DType.BF16, 23, 100, 36, 17, down, narrow, 2),
         new Case("a wide chunk", DType.BF16, 9, 260, 68, 9, down, small, 3),
         new Case("rows of 32", DType.BF16, 41, 132, 36, 12, down, large, 1),
