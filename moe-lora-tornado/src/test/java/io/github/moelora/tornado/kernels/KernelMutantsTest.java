@@ -24,7 +24,7 @@ import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.MethodSource;
 
 /**
  * Every instruction of the kernels below and of their stages got wrong in turn: a barrier or a copy
@@ -40,78 +40,83 @@ class KernelMutantsTest {
   private static final Path SOURCES = Path.of("src/main/java");
   private static final long SEED = 20;
 
-  /** Kernels that the same cases run. A stage that kinds share belongs to the first of them. */
-  private enum Kind {
-    NARROW(
-        8,
-        List.of(MmaShrink.class, MmaExpand.class, OneShot.class),
-        Site.class,
-        () -> EmulatedCase.all().stream().map(test -> named(test, test.build(SEED)))),
-    PLANS(
-        4,
-        List.of(PlanKernels.class),
-        PairSites.class,
-        () -> PlanCase.all().stream().map(test -> named(test, test))),
-    PAIRS(
-        64,
-        List.of(PairKernels.class),
-        PairSites.class,
-        () -> PairCase.all().stream().map(test -> named(test, test.build(SEED))));
-
-    /** By default, every so many mutants. */
-    private final int step;
-
-    private final List<Class<?>> kernels;
-
-    /** A stage of all the kernels, which makes all of them run. */
-    private final Class<?> shared;
-
-    private final Supplier<Stream<Named>> cases;
-
-    Kind(int step, List<Class<?>> kernels, Class<?> shared, Supplier<Stream<Named>> cases) {
-      this.step = step;
-      this.kernels = kernels;
-      this.shared = shared;
-      this.cases = cases;
-    }
-
+  /**
+   * Kernels that the same cases run. A stage that kinds share belongs to the first of them.
+   *
+   * @param step by default, every so many mutants
+   * @param shared a stage of all the kernels, which makes all of them run
+   */
+  record Kind(
+      String name,
+      int step,
+      List<Class<?>> kernels,
+      Class<?> shared,
+      Supplier<Stream<Named>> cases) {
     /** Names of the kernels and all their stages, but for those of the kinds before. */
     NavigableSet<String> classes() {
       NavigableSet<String> names = new TreeSet<>();
       for (Class<?> kernel : kernels) {
         KernelLoader.parts(kernel).stream()
-            .filter(name -> name.startsWith(kernel.getPackageName() + "."))
+            .filter(part -> part.startsWith(kernel.getPackageName() + "."))
             .forEach(names::add);
       }
-      for (Kind before : values()) {
-        if (before.ordinal() < ordinal()) {
-          names.removeAll(before.classes());
-        }
+      for (Kind before : kinds().subList(0, kinds().indexOf(this))) {
+        names.removeAll(before.classes());
       }
       return names;
     }
+
+    @Override
+    public String toString() {
+      return name;
+    }
+  }
+
+  private static final List<Kind> KINDS =
+      List.of(
+          new Kind(
+              "narrow",
+              8,
+              List.of(MmaShrink.class, MmaExpand.class, OneShot.class),
+              Site.class,
+              () -> EmulatedCase.all().stream().map(test -> named(test, test.build(SEED)))),
+          new Kind(
+              "plans",
+              4,
+              List.of(PlanKernels.class),
+              PairSites.class,
+              () -> PlanCase.all().stream().map(test -> named(test, test))),
+          new Kind(
+              "pairs",
+              64,
+              List.of(PairKernels.class),
+              PairSites.class,
+              () -> PairCase.all().stream().map(test -> named(test, test.build(SEED)))));
+
+  static List<Kind> kinds() {
+    return KINDS;
   }
 
   /** A case by its name. */
-  private record Named(String name, EmulatedRun run) {}
+  record Named(String name, EmulatedRun run) {}
 
   private static Named named(Object test, EmulatedRun run) {
     return new Named(test.toString(), run);
   }
 
   @ParameterizedTest
-  @EnumSource
+  @MethodSource("kinds")
   void everyMutantDies(Kind kind)
       throws IOException, ClassNotFoundException, InterruptedException, ExecutionException {
     EquivalentMutants equivalent = EquivalentMutants.read();
     List<MutantClass> ofAll = new ArrayList<>();
     List<Candidate> all = new ArrayList<>();
-    for (Kind each : Kind.values()) {
+    for (Kind each : KINDS) {
       for (String name : each.classes()) {
         MutantClass original = MutantClass.read(Class.forName(name), SOURCES);
         ofAll.add(original);
         original.mutants().stream()
-            .filter(mutant -> each == kind && !equivalent.contains(mutant))
+            .filter(mutant -> each.equals(kind) && !equivalent.contains(mutant))
             .forEach(mutant -> all.add(new Candidate(original, mutant)));
       }
     }
@@ -121,8 +126,7 @@ class KernelMutantsTest {
         IntStream.range(0, all.size()).filter(i -> i % step == 0).mapToObj(all::get).toList();
     List<Fate> fates = run(kind, tried);
     Files.write(
-        Path.of(
-            "target", "kernel-mutants-%s.txt".formatted(kind).toLowerCase(java.util.Locale.ROOT)),
+        Path.of("target", "kernel-mutants-%s.txt".formatted(kind)),
         fates.stream().map(Fate::toString).toList());
     System.out.printf(
         "%s: %d mutants that are not equivalent, %d tried%n", kind, all.size(), tried.size());
