@@ -185,6 +185,7 @@ public final class PairKernels {
                 values[i] = old[i] + weight * sum;
               }
             }
+            PairY.finish(values, mode);
             PairY.write(
                 item, sizes, y, out, values, pair, first, columns, tid, FLOAT_THREADS, mode);
             ctx.localBarrier();
@@ -313,6 +314,7 @@ public final class PairKernels {
                     old[i] + weight * PairY.covered(item, sizes, sum, first + column, i, mode);
               }
             }
+            PairY.finish(values, mode);
             PairY.write(
                 item, sizes, y, yWords, out, outWords, values, pair, first, atHand, tid, mode);
             ctx.localBarrier();
@@ -441,6 +443,7 @@ public final class PairKernels {
                     old[i] + weight * PairY.covered(item, sizes, sum, first + column, i, mode);
               }
             }
+            PairY.finish(values, mode);
             PairY.write(
                 item, sizes, y, yWords, out, outWords, values, pair, first, atHand, tid, mode);
             ctx.localBarrier();

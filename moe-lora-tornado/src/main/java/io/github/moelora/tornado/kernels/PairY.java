@@ -246,7 +246,7 @@ final class PairY {
       int column = first + column(i, tid, threads, mode);
       if (has(i, columns, tid, threads, mode)) {
         if (PairMode.has(mode, PairMode.ACTIVATED)) {
-          out.set(pair * sizes.get(Sizes.COLUMNS) + column, result(values, i, mode));
+          out.set(pair * sizes.get(Sizes.COLUMNS) + column, values[i]);
         } else {
           if (stores(item, column, mode)) {
             y.set(at(sizes, pair, column, 0, mode), values[i]);
@@ -312,7 +312,7 @@ final class PairY {
       int mode) {
     int column = first + 2 * tid;
     if (2 * tid < columns) {
-      int word = Bf16.word(result(values, 0, mode), result(values, 1, mode));
+      int word = Bf16.word(values[0], values[1]);
       if (PairMode.has(mode, PairMode.ACTIVATED)) {
         out.set((pair * sizes.get(Sizes.COLUMNS) + column) >> 1, word);
       } else {
@@ -337,7 +337,7 @@ final class PairY {
       int mode) {
     int column = first + 2 * tid;
     if (2 * tid < columns) {
-      Half2 word = Half2.fromFloats(result(values, 0, mode), result(values, 1, mode));
+      Half2 word = Half2.fromFloats(values[0], values[1]);
       if (PairMode.has(mode, PairMode.ACTIVATED)) {
         Halves.set(out, pair * sizes.get(Sizes.COLUMNS) + column, word);
       } else {
@@ -348,14 +348,19 @@ final class PairY {
     }
   }
 
+  /** Makes of a thread's values, the gates and then the ups, what its columns become. */
+  static void finish(float[] values, int mode) {
+    if (PairMode.has(mode, PairMode.ACTIVATED)) {
+      for (int i = 0; i < 2; i++) {
+        values[i] = result(values, i, mode);
+      }
+    }
+  }
+
   /** What becomes of a thread's value; without a gate the activation has the up alone. */
   private static float result(float[] values, int i, int mode) {
-    float result = values[i];
-    if (PairMode.has(mode, PairMode.ACTIVATED)) {
-      float up = PairMode.has(mode, PairMode.GATED) ? values[2 + i] : values[i];
-      result = activation(PairMode.activation(mode), values[i], up);
-    }
-    return result;
+    float up = PairMode.has(mode, PairMode.GATED) ? values[2 + i] : values[i];
+    return activation(PairMode.activation(mode), values[i], up);
   }
 
   /** An activation of a gate and an up value; of no gate, g is u. */
