@@ -301,7 +301,6 @@ public final class PairKernels {
             ctx.localBarrier();
             float[] values = new float[4];
             for (int i = 0; i < 4; i++) {
-              values[i] = 0.0f;
               if (PairY.has(i, atHand, tid, THREADS, mode)) {
                 int column = PairY.column(i, tid, THREADS, mode);
                 int end = PairUnit.end(unit, mode);
@@ -314,7 +313,6 @@ public final class PairKernels {
                     old[i] + weight * PairY.covered(item, sizes, sum, first + column, i, mode);
               }
             }
-            PairY.finish(values, mode);
             PairY.write(
                 item, sizes, y, yWords, out, outWords, values, pair, first, atHand, tid, mode);
             ctx.localBarrier();
@@ -430,7 +428,6 @@ public final class PairKernels {
             ctx.localBarrier();
             float[] values = new float[4];
             for (int i = 0; i < 4; i++) {
-              values[i] = 0.0f;
               if (PairY.has(i, atHand, tid, THREADS, mode)) {
                 int column = PairY.column(i, tid, THREADS, mode);
                 int end = PairUnit.end(unit, mode);
@@ -443,7 +440,6 @@ public final class PairKernels {
                     old[i] + weight * PairY.covered(item, sizes, sum, first + column, i, mode);
               }
             }
-            PairY.finish(values, mode);
             PairY.write(
                 item, sizes, y, yWords, out, outWords, values, pair, first, atHand, tid, mode);
             ctx.localBarrier();

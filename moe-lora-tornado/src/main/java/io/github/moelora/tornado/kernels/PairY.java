@@ -256,7 +256,7 @@ final class PairY {
     }
   }
 
-  /** {@link #write} of float32 or bfloat16. */
+  /** {@link #finish} and {@link #write} of float32 or bfloat16. */
   static void write(
       int[] item,
       IntArray sizes,
@@ -270,6 +270,7 @@ final class PairY {
       int columns,
       int tid,
       int mode) {
+    finish(values, mode);
     if (isNarrow(mode)) {
       writeWords(item, sizes, words, outWords, values, pair, first, columns, tid, mode);
     } else {
@@ -277,7 +278,7 @@ final class PairY {
     }
   }
 
-  /** {@link #write} of float32 or float16. */
+  /** {@link #finish} and {@link #write} of float32 or float16. */
   static void write(
       int[] item,
       IntArray sizes,
@@ -291,6 +292,7 @@ final class PairY {
       int columns,
       int tid,
       int mode) {
+    finish(values, mode);
     if (isNarrow(mode)) {
       writeHalves(item, sizes, halves, outHalves, values, pair, first, columns, tid, mode);
     } else {
