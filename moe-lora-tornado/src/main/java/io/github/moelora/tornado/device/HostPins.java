@@ -19,18 +19,21 @@ import org.slf4j.LoggerFactory;
 import uk.ac.manchester.tornado.api.common.TornadoDevice;
 import uk.ac.manchester.tornado.api.enums.TornadoVMBackendType;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
+import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
+import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 import uk.ac.manchester.tornado.api.types.arrays.LongArray;
 import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 
 /**
- * Pins the host memory of arrays that travel often and are never captured in a graph, so that the
- * CUDA driver copies it without the processor and without locks that launches of other threads wait
- * for. TornadoVM pins all arrays or none, and none where graphs are captured: see {@link
- * DeviceTraits#hasGraphCapture}.
+ * Pins the host memory of arrays that travel often, so that the CUDA driver copies it without the
+ * processor, whose caches other threads use meanwhile. TornadoVM pins all arrays or none, and none
+ * where graphs are captured, since it gives up all pins of the process at once: see {@link
+ * DeviceTraits#hasGraphCapture}. These stay until {@link #close}, after which no graph may run that
+ * was captured with them.
  *
  * <p>Calls the CUDA driver's own functions, where the JVM allows native access ({@code
  * --enable-native-access}); elsewhere, and with {@code -Dmoelora.tornado.pin=false}, it does
- * nothing. A thread must have used the device through TornadoVM before it pins. Not thread-safe.
+ * nothing. The first thread that pins must have used the device through TornadoVM. Not thread-safe.
  */
 public final class HostPins implements AutoCloseable {
   private static final Logger LOG = LoggerFactory.getLogger(HostPins.class);
@@ -57,7 +60,7 @@ public final class HostPins implements AutoCloseable {
 
   private final @Nullable Driver driver;
   private final List<TornadoNativeArray> pinned = new ArrayList<>();
-  private MemorySegment context = MemorySegment.NULL;
+  private @Nullable MemorySegment context;
 
   private HostPins(@Nullable Driver driver) {
     this.driver = driver;
@@ -75,6 +78,16 @@ public final class HostPins implements AutoCloseable {
   /** An array whose memory is in pages of its own, as {@link #pin} wants it. */
   public static LongArray longs(int elements) {
     return LongArray.fromSegmentShallow(pages((long) elements * Long.BYTES));
+  }
+
+  /** The same of ints. */
+  public static IntArray ints(int elements) {
+    return IntArray.fromSegmentShallow(pages((long) elements * Integer.BYTES));
+  }
+
+  /** The same of 16-bit floats. */
+  public static HalfFloatArray halves(int elements) {
+    return HalfFloatArray.fromSegmentShallow(pages((long) elements * Short.BYTES));
   }
 
   /** The same of floats. */
@@ -122,7 +135,7 @@ public final class HostPins implements AutoCloseable {
   /**
    * Pins an array, until {@link #close}; does nothing where that cannot be done.
    *
-   * @param array of {@link #longs} or {@link #floats}
+   * @param array of {@link #longs}, {@link #floats} and the like
    */
   public void pin(TornadoNativeArray array) {
     MemorySegment memory = array.getSegmentWithHeader();
@@ -130,14 +143,12 @@ public final class HostPins implements AutoCloseable {
       throw new IllegalArgumentException(
           "array must begin at a page, got address %d".formatted(memory.address()));
     }
-    if (driver == null) {
+    if (driver == null || KEPT.contains(array)) {
       return;
     }
-    try (Arena arena = Arena.ofConfined()) {
-      MemorySegment current = arena.allocate(ValueLayout.ADDRESS);
-      int error = (int) driver.getContext().invokeExact(current);
+    try {
+      int error = enterContext(driver);
       if (error == SUCCESS) {
-        context = current.get(ValueLayout.ADDRESS, 0);
         error =
             (int) driver.register().invokeExact(memory, wholePages(memory.byteSize()), PORTABLE);
       }
@@ -149,6 +160,22 @@ public final class HostPins implements AutoCloseable {
       }
     } catch (Throwable e) {
       throw unexpected(e);
+    }
+  }
+
+  /** Gives this thread the context of the first one, which is in it. */
+  private int enterContext(Driver of) throws Throwable {
+    if (context != null) {
+      return (int) of.set().invokeExact(context);
+    }
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment current = arena.allocate(ValueLayout.ADDRESS);
+      int error = (int) of.getContext().invokeExact(current);
+      MemorySegment found = current.get(ValueLayout.ADDRESS, 0);
+      if (error == SUCCESS && found.address() != 0) {
+        context = found;
+      }
+      return error;
     }
   }
 
@@ -164,7 +191,7 @@ public final class HostPins implements AutoCloseable {
       return;
     }
     try {
-      int error = (int) driver.set().invokeExact(context);
+      int error = enterContext(driver);
       for (TornadoNativeArray array : pinned) {
         if (error == SUCCESS) {
           error = (int) driver.unregister().invokeExact(array.getSegmentWithHeader());

@@ -57,7 +57,7 @@ final class BTiles {
 
   /**
    * Stores what was read in local memory, the same number of longs for each thread, and behind it
-   * longs that were not read, because a condition for each costs ten instructions. A unit alone
+   * longs that were not read, because a condition for each costs five instructions. A unit alone
    * stands in for the step's other one too, where z is 0.
    *
    * @return the tiles

@@ -7,7 +7,6 @@ import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 import uk.ac.manchester.tornado.api.types.arrays.LongArray;
-import uk.ac.manchester.tornado.api.types.vectors.Half2;
 
 /**
  * Stages of {@link PairKernels}: A. Of packed A a warp takes one tile of ranks of a pass, and
@@ -18,10 +17,11 @@ final class PairA {
   /** Longs of packed bfloat16 that a thread has under way. */
   private static final int BATCH = 16;
 
-  /** Longs of packed float16. */
-  private static final int HALF_BATCH = 8;
+  /** Longs of packed float16, each of which waits as four floats. */
+  private static final int HALF_BATCH = 16;
 
-  private static final int WARPS = PairKernels.THREADS / 32;
+  /** There are {@code 1 << this} warps. */
+  private static final int WARP_SHIFT = 3;
 
   private PairA() {}
 
@@ -30,20 +30,24 @@ final class PairA {
     return 4 * PackedLayout.stages(item[PairItem.WIDTH]);
   }
 
+  private static int rowShift(int[] item) {
+    return WARP_SHIFT - item[PairItem.TILE_SHIFT];
+  }
+
   /** Warps that share a tile of ranks: rows from one of a warp to its next. */
   static int rowStep(int[] item) {
-    return WARPS >> item[PairItem.TILE_SHIFT];
+    return 1 << rowShift(item);
   }
 
   /** Batches of a pass, the same for all warps. */
   private static int batches(int[] item, int batch) {
-    int rowsOfAll = batch * rowStep(item);
-    return (rows(item) + rowsOfAll - 1) / rowsOfAll;
+    int ofOneWarp = (rows(item) + batch - 1) / batch;
+    return (ofOneWarp + rowStep(item) - 1) >> rowShift(item);
   }
 
   /** Batches whose elements of x are on chip at once, less 1; their number is a power of two. */
   private static int segmentMask(int[] item, int batch) {
-    int ofOneWarp = PairX.FLOATS / 16 / batch / WARPS;
+    int ofOneWarp = (PairX.FLOATS / 16 / batch) >> WARP_SHIFT;
     return (ofOneWarp << item[PairItem.TILE_SHIFT]) - 1;
   }
 
@@ -59,7 +63,7 @@ final class PairA {
 
   /** Where a thread's longs of its warp's tile of ranks begin. */
   private static int tile(int[] item, int pass, int tid) {
-    int warpTile = (tid >> 5) / rowStep(item);
+    int warpTile = (tid >> 5) >> rowShift(item);
     int tile = Math.min((pass << item[PairItem.TILE_SHIFT]) + warpTile, item[PairItem.TILES] - 1);
     return item[PairItem.A] + tile * OneShotA.TILE + (tid & 31);
   }
@@ -141,38 +145,23 @@ final class PairA {
       int tid,
       int mode) {
     float[] xs = ctx.allocateFloatLocalArray(PairX.FLOATS);
-    float sum0 = 0.0f;
-    float sum1 = 0.0f;
-    float sum2 = 0.0f;
-    float sum3 = 0.0f;
-    int step = 16 * rowStep(item);
-    int stride = step * item[PairItem.ROW_LONGS] / 4;
+    OneShotSums.clear(own, 1);
     int tile = tile(item, pass, tid);
-    int last = 4 * (tile + (rows(item) - 1) * item[PairItem.ROW_LONGS]);
-    int at = 4 * (tile + firstRow(item, tid) * item[PairItem.ROW_LONGS]);
-    Half2 low0 = Halves.get(pool, Math.min(at, last));
-    Half2 high0 = Halves.get(pool, Math.min(at, last) + 2);
-    Half2 low1 = Halves.get(pool, Math.min(at + stride, last));
-    Half2 high1 = Halves.get(pool, Math.min(at + stride, last) + 2);
-    Half2 low2 = Halves.get(pool, Math.min(at + 2 * stride, last));
-    Half2 high2 = Halves.get(pool, Math.min(at + 2 * stride, last) + 2);
-    Half2 low3 = Halves.get(pool, Math.min(at + 3 * stride, last));
-    Half2 high3 = Halves.get(pool, Math.min(at + 3 * stride, last) + 2);
-    Half2 low4 = Halves.get(pool, Math.min(at + 4 * stride, last));
-    Half2 high4 = Halves.get(pool, Math.min(at + 4 * stride, last) + 2);
-    Half2 low5 = Halves.get(pool, Math.min(at + 5 * stride, last));
-    Half2 high5 = Halves.get(pool, Math.min(at + 5 * stride, last) + 2);
-    Half2 low6 = Halves.get(pool, Math.min(at + 6 * stride, last));
-    Half2 high6 = Halves.get(pool, Math.min(at + 6 * stride, last) + 2);
-    Half2 low7 = Halves.get(pool, Math.min(at + 7 * stride, last));
-    Half2 high7 = Halves.get(pool, Math.min(at + 7 * stride, last) + 2);
+    int first = firstRow(item, tid);
+    // before the longs, which are waited for where they become floats
+    float[] elements = new float[PairX.EACH];
+    PairX.readHalves(x, halves, elements, item, 0, tid, mode);
+    float[] next = new float[4 * HALF_BATCH];
+    readHalves(pool, next, item, tile, first);
+    int step = 16 * rowStep(item);
     int mask = segmentMask(item, HALF_BATCH);
     int batches = batches(item, HALF_BATCH);
     for (int index = 0; index < batches; index++) {
       int inSegment = index & mask;
       if (inSegment == 0) {
-        float[] elements = new float[PairX.EACH];
-        PairX.readHalves(x, halves, elements, item, index * HALF_BATCH * step, tid, mode);
+        if (index > 0) {
+          PairX.readHalves(x, halves, elements, item, index * HALF_BATCH * step, tid, mode);
+        }
         ctx.localBarrier();
         for (int i = 0; i < PairX.EACH; i++) {
           xs[tid + i * PairKernels.THREADS] = elements[i];
@@ -180,67 +169,35 @@ final class PairA {
         ctx.localBarrier();
       }
       int xAt = xAt(item, inSegment, tid, HALF_BATCH);
-      at += HALF_BATCH * stride;
-      sum0 += Half2.lowFloat(low0) * xs[xAt];
-      sum1 += Half2.highFloat(low0) * xs[xAt];
-      sum2 += Half2.lowFloat(high0) * xs[xAt];
-      sum3 += Half2.highFloat(high0) * xs[xAt];
-      low0 = Halves.get(pool, Math.min(at, last));
-      high0 = Halves.get(pool, Math.min(at, last) + 2);
-      sum0 += Half2.lowFloat(low1) * xs[xAt + step];
-      sum1 += Half2.highFloat(low1) * xs[xAt + step];
-      sum2 += Half2.lowFloat(high1) * xs[xAt + step];
-      sum3 += Half2.highFloat(high1) * xs[xAt + step];
-      low1 = Halves.get(pool, Math.min(at + stride, last));
-      high1 = Halves.get(pool, Math.min(at + stride, last) + 2);
-      sum0 += Half2.lowFloat(low2) * xs[xAt + 2 * step];
-      sum1 += Half2.highFloat(low2) * xs[xAt + 2 * step];
-      sum2 += Half2.lowFloat(high2) * xs[xAt + 2 * step];
-      sum3 += Half2.highFloat(high2) * xs[xAt + 2 * step];
-      low2 = Halves.get(pool, Math.min(at + 2 * stride, last));
-      high2 = Halves.get(pool, Math.min(at + 2 * stride, last) + 2);
-      sum0 += Half2.lowFloat(low3) * xs[xAt + 3 * step];
-      sum1 += Half2.highFloat(low3) * xs[xAt + 3 * step];
-      sum2 += Half2.lowFloat(high3) * xs[xAt + 3 * step];
-      sum3 += Half2.highFloat(high3) * xs[xAt + 3 * step];
-      low3 = Halves.get(pool, Math.min(at + 3 * stride, last));
-      high3 = Halves.get(pool, Math.min(at + 3 * stride, last) + 2);
-      sum0 += Half2.lowFloat(low4) * xs[xAt + 4 * step];
-      sum1 += Half2.highFloat(low4) * xs[xAt + 4 * step];
-      sum2 += Half2.lowFloat(high4) * xs[xAt + 4 * step];
-      sum3 += Half2.highFloat(high4) * xs[xAt + 4 * step];
-      low4 = Halves.get(pool, Math.min(at + 4 * stride, last));
-      high4 = Halves.get(pool, Math.min(at + 4 * stride, last) + 2);
-      sum0 += Half2.lowFloat(low5) * xs[xAt + 5 * step];
-      sum1 += Half2.highFloat(low5) * xs[xAt + 5 * step];
-      sum2 += Half2.lowFloat(high5) * xs[xAt + 5 * step];
-      sum3 += Half2.highFloat(high5) * xs[xAt + 5 * step];
-      low5 = Halves.get(pool, Math.min(at + 5 * stride, last));
-      high5 = Halves.get(pool, Math.min(at + 5 * stride, last) + 2);
-      sum0 += Half2.lowFloat(low6) * xs[xAt + 6 * step];
-      sum1 += Half2.highFloat(low6) * xs[xAt + 6 * step];
-      sum2 += Half2.lowFloat(high6) * xs[xAt + 6 * step];
-      sum3 += Half2.highFloat(high6) * xs[xAt + 6 * step];
-      low6 = Halves.get(pool, Math.min(at + 6 * stride, last));
-      high6 = Halves.get(pool, Math.min(at + 6 * stride, last) + 2);
-      sum0 += Half2.lowFloat(low7) * xs[xAt + 7 * step];
-      sum1 += Half2.highFloat(low7) * xs[xAt + 7 * step];
-      sum2 += Half2.lowFloat(high7) * xs[xAt + 7 * step];
-      sum3 += Half2.highFloat(high7) * xs[xAt + 7 * step];
-      low7 = Halves.get(pool, Math.min(at + 7 * stride, last));
-      high7 = Halves.get(pool, Math.min(at + 7 * stride, last) + 2);
+      int row = first + (index + 1) * HALF_BATCH * rowStep(item);
+      float[] following = new float[4 * HALF_BATCH];
+      readHalves(pool, following, item, tile, row);
+      for (int i = 0; i < HALF_BATCH; i++) {
+        OneShotSums.addHalves(own, 0, next, 4 * i, xs[xAt + i * step]);
+      }
+      for (int i = 0; i < 4 * HALF_BATCH; i++) {
+        next[i] = following[i];
+      }
     }
-    own[0] = sum0;
-    own[1] = sum1;
-    own[2] = sum2;
-    own[3] = sum3;
+  }
+
+  /** Reads a batch of float16. */
+  private static void readHalves(
+      HalfFloatArray pool, float[] numbers, int[] item, int tile, int row) {
+    for (int i = 0; i < HALF_BATCH; i++) {
+      int at = Math.min(row + i * rowStep(item), rows(item) - 1);
+      int from = 4 * (tile + at * item[PairItem.ROW_LONGS]);
+      OneShotSums.unpack(Halves.get(pool, from), Halves.get(pool, from + 2), numbers, 4 * i);
+    }
   }
 
   /** Ranks of a pass over float32 A: each has sixteen neighbouring threads. */
   static final int FLOAT_RANKS = PairKernels.FLOAT_THREADS / PairB.LANES;
 
+  private static final int FLOAT_BATCH = 16;
+
   /** Elements of a row of float32 A that its threads read at once. */
-  private static final int FLOAT_STEP = BATCH * PairB.LANES;
+  private static final int FLOAT_STEP = FLOAT_BATCH * PairB.LANES;
 
   /** A thread's sum of float32: of its rank, every sixteenth element of H. */
   static float floats(FloatArray pool, FloatArray x, int[] item, int firstRank, int tid) {
@@ -250,19 +207,19 @@ final class PairA {
       from = item[PairItem.A1] + (rank - item[PairItem.RANK0]) * item[PairItem.WIDTH];
     }
     int lane = tid & (PairB.LANES - 1);
-    float[] next = new float[BATCH];
+    float[] next = new float[FLOAT_BATCH];
     readFloats(pool, next, item, from, lane);
     float[] sums = new float[4];
     OneShotSums.clear(sums, 1);
     for (int h = lane; h < item[PairItem.WIDTH]; h += FLOAT_STEP) {
-      float[] elements = new float[BATCH];
+      float[] elements = new float[FLOAT_BATCH];
       readFloats(x, elements, item, item[PairItem.X], h);
-      float[] now = new float[BATCH];
-      for (int i = 0; i < BATCH; i++) {
+      float[] now = new float[FLOAT_BATCH];
+      for (int i = 0; i < FLOAT_BATCH; i++) {
         now[i] = next[i];
       }
       readFloats(pool, next, item, from, h + FLOAT_STEP);
-      for (int i = 0; i < BATCH; i++) {
+      for (int i = 0; i < FLOAT_BATCH; i++) {
         float product = now[i] * elements[i];
         sums[i & 3] += h + i * PairB.LANES < item[PairItem.WIDTH] ? product : 0.0f;
       }
@@ -272,7 +229,7 @@ final class PairA {
 
   /** Reads every sixteenth element of a row; the last once more beyond H. */
   private static void readFloats(FloatArray array, float[] to, int[] item, int from, int h) {
-    for (int i = 0; i < BATCH; i++) {
+    for (int i = 0; i < FLOAT_BATCH; i++) {
       to[i] = array.get(from + Math.min(h + i * PairB.LANES, item[PairItem.WIDTH] - 1));
     }
   }

@@ -4,6 +4,7 @@ import io.github.moelora.tornado.layout.PackedLayout;
 import io.github.moelora.tornado.layout.PairMode;
 import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.SliceTable;
+import io.github.moelora.tornado.layout.StepWords;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 
@@ -110,7 +111,7 @@ final class PairItem {
       int slicesOfSite = Math.max(1, slices.get(SliceTable.MOST_SLICES));
       parts = Math.min(slicesOfSite, (columns & 3) == 0 ? 2 : 1);
     }
-    int perPart = columns / parts;
+    int perPart = columns >> (parts - 1);
     int wanted = Math.max(1, target / Math.max(1, rows * parts));
     int perShare = ((perPart + wanted - 1) / wanted + ALIGNMENT - 1) & -ALIGNMENT;
     item[PARTS] = parts;
@@ -135,10 +136,25 @@ final class PairItem {
   }
 
   /**
+   * A site of the slice table: {@link PairSites#ofExpert} of the pair where that is one, else any.
+   * What it says can be read before it is known which.
+   */
+  static int guess(IntArray step, IntArray adapterIds, IntArray expertMap, int expert, int pair) {
+    int slot = adapterIds.get(pair / step.get(StepWords.EXPERTS_PER_TOKEN));
+    int local = Math.max(0, Math.min(expert, step.get(StepWords.EXPERTS) - 1));
+    int localExperts = step.get(StepWords.LOCAL_EXPERTS);
+    if (step.get(StepWords.MAPPED) != 0) {
+      local = expertMap.get(local);
+    }
+    int row = Math.max(0, Math.min(slot, step.get(StepWords.SLOTS) - 1));
+    return Math.max(0, row * localExperts + Math.min(local, localExperts - 1));
+  }
+
+  /**
    * Finds what weights a pair meets.
    *
-   * @param guess the pair's site, or any, from {@link PairSites#guess}: so the table is read while
-   *     it is found out whether the site is right
+   * @param guess the pair's site, or any, from {@link #guess}: so the table is read while it is
+   *     found out whether the site is right
    * @param factors out, the scales of both slices
    */
   static void meet(
@@ -187,7 +203,7 @@ final class PairItem {
     item[FIRST_TILE] = firstTile;
     item[TILES] = tiles;
     // with fewer tiles than warps, several warps share the H of one
-    item[TILE_SHIFT] = tiles > 8 ? 4 : tiles > 4 ? 3 : tiles > 2 ? 2 : tiles - 1;
+    item[TILE_SHIFT] = tiles > 4 ? 3 : tiles > 2 ? 2 : tiles - 1;
     item[A] += firstTile * OneShotA.TILE;
     item[ROW_LONGS] = PackedLayout.rankTiles(item[RANK0] + item[RANK1]) * OneShotA.TILE;
   }

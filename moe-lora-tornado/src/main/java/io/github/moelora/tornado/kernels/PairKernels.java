@@ -50,8 +50,11 @@ import uk.ac.manchester.tornado.api.types.arrays.LongArray;
  * expert a combined call adds {@code routingWeights[maxPairs + t] * side[t, c]}, too.
  */
 public final class PairKernels {
-  /** Threads of a work-group on packed weights: as many as 128 registers each allow. */
-  public static final int THREADS = 512;
+  /**
+   * Threads of a work-group on packed weights. Every warp looks up and counts for itself, some
+   * hundred instructions, so more of them cost more than the loads bring that they have under way.
+   */
+  public static final int THREADS = 256;
 
   /** Threads of a work-group on float32 weights, for devices of all kinds. */
   public static final int FLOAT_THREADS = 256;
@@ -106,7 +109,7 @@ public final class PairKernels {
         int expert =
             PairRouter.expert(
                 ctx, step, sizes, expertIds, routingWeights, side, item, pair, tid, mode);
-        int guess = PairSites.guess(step, adapterIds, expertMap, expert, pair);
+        int guess = PairItem.guess(step, adapterIds, expertMap, expert, pair);
         int site = PairSites.ofExpert(step, adapterIds, expertMap, expert, pair);
         float[] factors = new float[2];
         PairItem.meet(item, sizes, slices, scales, factors, pair, guess, site, mode);
@@ -233,7 +236,7 @@ public final class PairKernels {
         int expert =
             PairRouter.expert(
                 ctx, step, sizes, expertIds, routingWeights, side, item, pair, tid, mode);
-        int guess = PairSites.guess(step, adapterIds, expertMap, expert, pair);
+        int guess = PairItem.guess(step, adapterIds, expertMap, expert, pair);
         int site = PairSites.ofExpert(step, adapterIds, expertMap, expert, pair);
         float[] factors = new float[2];
         PairItem.meet(item, sizes, slices, scales, factors, pair, guess, site, mode);
@@ -254,7 +257,7 @@ public final class PairKernels {
             ctx.localBarrier();
           }
           float weight = PairY.weight(routingWeights, pair, mode);
-          int columns = PairUnit.step(item, mode);
+          int columns = PairUnit.step(item);
           int[] unit = new int[PairUnit.INTS];
           long[] bNext = new long[PairUnit.BATCH];
           for (int first = item[PairItem.FIRST]; first < item[PairItem.END]; first += columns) {
@@ -277,8 +280,10 @@ public final class PairKernels {
               PairUnit.findZ(unit, zAt, zStride);
               int[] targets = new int[4];
               PairUnit.findTargets(unit, targets, tid, i, mode);
-              PairUnit.find(unit, item, i + 1, tid);
-              PairUnit.read(poolB, bNext, unit);
+              if (i + 1 < ofUnits) {
+                PairUnit.find(unit, item, i + 1, tid);
+                PairUnit.read(poolB, bNext, unit);
+              }
               for (int j = 0; j < PairUnit.BATCH; j++) {
                 OneShotSums.add(sums, 0, now[j], z[zAt[j]]);
               }
@@ -359,7 +364,7 @@ public final class PairKernels {
         int expert =
             PairRouter.expert(
                 ctx, step, sizes, expertIds, routingWeights, side, item, pair, tid, mode);
-        int guess = PairSites.guess(step, adapterIds, expertMap, expert, pair);
+        int guess = PairItem.guess(step, adapterIds, expertMap, expert, pair);
         int site = PairSites.ofExpert(step, adapterIds, expertMap, expert, pair);
         float[] factors = new float[2];
         PairItem.meet(item, sizes, slices, scales, factors, pair, guess, site, mode);
@@ -380,7 +385,7 @@ public final class PairKernels {
             ctx.localBarrier();
           }
           float weight = PairY.weight(routingWeights, pair, mode);
-          int columns = PairUnit.step(item, mode);
+          int columns = PairUnit.step(item);
           int[] unit = new int[PairUnit.INTS];
           float[] bNext = new float[4 * PairUnit.BATCH];
           for (int first = item[PairItem.FIRST]; first < item[PairItem.END]; first += columns) {
@@ -403,8 +408,10 @@ public final class PairKernels {
               PairUnit.findZ(unit, zAt, zStride);
               int[] targets = new int[4];
               PairUnit.findTargets(unit, targets, tid, i, mode);
-              PairUnit.find(unit, item, i + 1, tid);
-              PairUnit.readHalves(poolB, bNext, unit);
+              if (i + 1 < ofUnits) {
+                PairUnit.find(unit, item, i + 1, tid);
+                PairUnit.readHalves(poolB, bNext, unit);
+              }
               for (int j = 0; j < PairUnit.BATCH; j++) {
                 OneShotSums.addHalves(sums, 0, now, 4 * j, z[zAt[j]]);
               }

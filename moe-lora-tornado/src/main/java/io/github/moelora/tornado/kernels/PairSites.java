@@ -56,19 +56,4 @@ final class PairSites {
     int site = isThere < 0 ? NONE : slot * localExperts + local;
     return inRange < 0 ? OUT_OF_RANGE : site;
   }
-
-  /**
-   * A site of the slice table: {@link #ofExpert} of the pair where that is one, else any. What it
-   * says can be read before it is known which.
-   */
-  static int guess(IntArray step, IntArray adapterIds, IntArray expertMap, int expert, int pair) {
-    int slot = adapterIds.get(pair / step.get(StepWords.EXPERTS_PER_TOKEN));
-    int local = Math.max(0, Math.min(expert, step.get(StepWords.EXPERTS) - 1));
-    int localExperts = step.get(StepWords.LOCAL_EXPERTS);
-    if (step.get(StepWords.MAPPED) != 0) {
-      local = expertMap.get(local);
-    }
-    int row = Math.max(0, Math.min(slot, step.get(StepWords.SLOTS) - 1));
-    return Math.max(0, row * localExperts + Math.min(local, localExperts - 1));
-  }
 }

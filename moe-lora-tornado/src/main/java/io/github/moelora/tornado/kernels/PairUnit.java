@@ -17,14 +17,14 @@ import uk.ac.manchester.tornado.api.types.arrays.LongArray;
  * each slice the ups that stand apart.
  */
 final class PairUnit {
-  /** Longs that a lane reads of a unit at once: 16 ranks. */
-  static final int BATCH = 4;
+  /** Longs that a lane reads of a unit at once: 32 ranks. */
+  static final int BATCH = 8;
 
-  /** Sums on chip: of each share of the ranks and each column. */
-  static final int FLOATS = 4096;
+  /** Sums on chip: of each of four shares of the ranks, of each column and its up. */
+  static final int FLOATS = 4 * 2 * 2 * PairKernels.THREADS;
 
-  /** Columns at hand, but for those of an activation's ups: at most four shares fit on chip. */
-  private static final int MOST_COLUMNS = FLOATS / 4;
+  /** Most output columns at hand: two of a thread. */
+  private static final int MOST_COLUMNS = 2 * PairKernels.THREADS;
 
   /** Output columns at hand. */
   static final int COLUMNS = 0;
@@ -78,10 +78,9 @@ final class PairUnit {
   private PairUnit() {}
 
   /** Output columns that are at hand at once, the same each time but the last. */
-  static int step(int[] item, int mode) {
-    int most = MOST_COLUMNS / PairMode.ways(mode);
+  static int step(int[] item) {
     int width = item[PairItem.END] - item[PairItem.FIRST];
-    int times = (width + most - 1) / most;
+    int times = (width + MOST_COLUMNS - 1) / MOST_COLUMNS;
     return ((width + times - 1) / times + PackedLayout.GROUP - 1) & -PackedLayout.GROUP;
   }
 
@@ -106,10 +105,10 @@ final class PairUnit {
       add(unit, 3, unit[END + 2], unit[SOURCE_OF_UPS], item[PairItem.FIRST1], item[PairItem.END1]);
     }
     int ranks = Math.max(item[PairItem.RANK0], item[PairItem.RANK1]);
-    int shift = ranks > 32 ? 2 : ranks > 16 ? 1 : 0;
+    int shift = ranks > 64 ? 2 : ranks > 32 ? 1 : 0;
     unit[SHARE_SHIFT] = shift;
     int perShare = perShare(ranks, shift);
-    unit[BATCH_SHIFT] = perShare > 64 ? 3 : perShare > 32 ? 2 : perShare > 16 ? 1 : 0;
+    unit[BATCH_SHIFT] = perShare > 64 ? 2 : perShare > 32 ? 1 : 0;
     int units = unit[END + 3] << shift;
     unit[ALL_BATCHES] = ((units + WARPS - 1) / WARPS) << unit[BATCH_SHIFT];
   }
@@ -130,9 +129,8 @@ final class PairUnit {
     return ((ranks + (4 << shift) - 1) >> (2 + shift)) << 2;
   }
 
-  /** Finds a warp's batch; the last one again where there is none. */
-  static void find(int[] unit, int[] item, int index, int tid) {
-    int batch = Math.max(0, Math.min(index, unit[ALL_BATCHES] - 1));
+  /** Finds a warp's batch. */
+  static void find(int[] unit, int[] item, int batch, int tid) {
     int round = batch >> unit[BATCH_SHIFT];
     int shared = (tid >> 5) + round * WARPS;
     int share = shared & ((1 << unit[SHARE_SHIFT]) - 1);

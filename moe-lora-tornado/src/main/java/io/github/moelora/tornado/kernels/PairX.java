@@ -9,7 +9,7 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 /** Stages of {@link PairKernels}: a segment of H of a row of x on its way to local memory. */
 final class PairX {
   /** Elements of a segment; a thread copies every {@link PairKernels#THREADS}-th. */
-  static final int FLOATS = 4096;
+  static final int FLOATS = 2048;
 
   /** Elements that a thread copies. */
   static final int EACH = FLOATS / PairKernels.THREADS;

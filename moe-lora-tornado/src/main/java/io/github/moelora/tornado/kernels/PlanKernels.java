@@ -22,8 +22,9 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
  *       binary search. Local memory does not grow with the groups, but there are 55 barriers.
  * </ul>
  *
- * <p>Up to one chunk of pairs, one work-group makes all of the plan; more take three launches: the
- * chunks by themselves, {@link #addChunks} and {@link #scatter}.
+ * <p>Up to one chunk of pairs, one work-group makes all of the plan. More take two launches, {@link
+ * #countChunks} and {@link #placeChunks}, or, of groups too many to be counted in local memory,
+ * three: {@link #sortChunks}, {@link #addChunks} and {@link #scatter}.
  *
  * <p>With blocks of one row the pairs with work stand first, in their order, unsorted: their keys
  * are 0, those of the others 1.
@@ -387,7 +388,7 @@ public final class PlanKernels {
       int groups,
       int shift,
       int threads) {
-    int[] keys = ctx.allocateIntLocalArray(1 << shift);
+    int[] keys = ctx.allocateIntLocalArray(parts(shift) * PART);
     int[] ranks = ctx.allocateIntLocalArray(1 << shift);
     int[] table = ctx.allocateIntLocalArray(parts(shift) * groups);
     int[] totals = ctx.allocateIntLocalArray(groups);
@@ -396,27 +397,33 @@ public final class PlanKernels {
     int tid = ctx.localIdx;
     int pairs = PairSites.pairs(step, maxPairs);
     int wrong = 0;
-    for (int i = tid; i < pairs; i += threads) {
-      int site = PairSites.of(step, adapterIds, expertMap, expertIds, i);
-      wrong += site == PairSites.OUT_OF_RANGE ? 1 : 0;
-      keys[i] = keyOf(site, groups - 1, blockSize);
+    int filled = (pairs + PART - 1) & -PART;
+    for (int i = tid; i < filled; i += threads) {
+      int key = FILL;
+      if (i < pairs) {
+        int site = PairSites.of(step, adapterIds, expertMap, expertIds, i);
+        wrong += site == PairSites.OUT_OF_RANGE ? 1 : 0;
+        key = keyOf(site, groups - 1, blockSize);
+      }
+      keys[i] = key;
     }
     for (int i = tid; i < parts(shift) * groups; i += threads) {
       table[i] = 0;
     }
     ctx.localBarrier();
     for (int i = tid; i < pairs; i += threads) {
+      int key = keys[i];
+      int part = i & -PART;
       int before = 0;
       int all = 0;
-      int end = Math.min(pairs, (i & -PART) + PART);
-      for (int j = i & -PART; j < end; j++) {
-        int same = keys[j] == keys[i] ? 1 : 0;
+      for (int j = 0; j < PART; j++) {
+        int same = keys[part + j] == key ? 1 : 0;
         all += same;
-        before += j < i ? same : 0;
+        before += part + j < i ? same : 0;
       }
       ranks[i] = before;
       if (before == 0) {
-        table[i / PART * groups + keys[i]] = all;
+        table[i / PART * groups + key] = all;
       }
     }
     ctx.localBarrier();
@@ -477,9 +484,11 @@ public final class PlanKernels {
   /**
    * Counts each chunk of pairs by itself. Grid: a work-group per chunk of the largest step.
    *
-   * @param ranks out, int32 {@code [P]}, as {@link #sortChunks} says, like {@code groups}
+   * @param ranks out, int32 {@code [P]}: {@code key << shift} of each pair, plus the rank that
+   *     {@link #sortChunks} leaves
    * @param chunkCounts out, int32 {@code [chunks, groups]}: pairs of each group, of the chunks that
    *     hold pairs
+   * @param groups as {@link #sortChunks} says
    */
   public static void countChunks(
       KernelContext ctx,
@@ -496,7 +505,7 @@ public final class PlanKernels {
       int groups,
       int shift,
       int threads) {
-    int[] keys = ctx.allocateIntLocalArray(1 << shift);
+    int[] keys = ctx.allocateIntLocalArray(parts(shift) * PART);
     int[] inPart = ctx.allocateIntLocalArray(1 << shift);
     int[] table = ctx.allocateIntLocalArray(parts(shift) * groups);
     int[] wrong = ctx.allocateIntLocalArray(threads);
@@ -507,10 +516,15 @@ public final class PlanKernels {
     int n = Math.min(1 << shift, pairs - first);
     if (n > 0) {
       int own = 0;
-      for (int i = tid; i < n; i += threads) {
-        int site = PairSites.of(step, adapterIds, expertMap, expertIds, first + i);
-        own += site == PairSites.OUT_OF_RANGE ? 1 : 0;
-        keys[i] = keyOf(site, groups - 1, blockSize);
+      int filled = (n + PART - 1) & -PART;
+      for (int i = tid; i < filled; i += threads) {
+        int key = FILL;
+        if (i < n) {
+          int site = PairSites.of(step, adapterIds, expertMap, expertIds, first + i);
+          own += site == PairSites.OUT_OF_RANGE ? 1 : 0;
+          key = keyOf(site, groups - 1, blockSize);
+        }
+        keys[i] = key;
       }
       wrong[tid] = own;
       for (int i = tid; i < parts(shift) * groups; i += threads) {
@@ -527,17 +541,18 @@ public final class PlanKernels {
         addErrors(errors, chunk, countErrors * wrong[0]);
       }
       for (int i = tid; i < n; i += threads) {
+        int key = keys[i];
+        int part = i & -PART;
         int before = 0;
         int all = 0;
-        int end = Math.min(n, (i & -PART) + PART);
-        for (int j = i & -PART; j < end; j++) {
-          int same = keys[j] == keys[i] ? 1 : 0;
+        for (int j = 0; j < PART; j++) {
+          int same = keys[part + j] == key ? 1 : 0;
           all += same;
-          before += j < i ? same : 0;
+          before += part + j < i ? same : 0;
         }
         inPart[i] = before;
         if (before == 0) {
-          table[i / PART * groups + keys[i]] = all;
+          table[i / PART * groups + key] = all;
         }
       }
       ctx.localBarrier();
@@ -552,7 +567,8 @@ public final class PlanKernels {
       }
       ctx.localBarrier();
       for (int i = tid; i < n; i += threads) {
-        ranks.set(first + i, table[i / PART * groups + keys[i]] + inPart[i]);
+        int key = keys[i];
+        ranks.set(first + i, (key << shift) + table[i / PART * groups + key] + inPart[i]);
       }
     }
   }
@@ -563,9 +579,113 @@ public final class PlanKernels {
   }
 
   /**
-   * Brings each pair to its place. Grid: a work-group per chunk of the largest step.
+   * Brings each pair to its place after {@link #countChunks}. Every work-group finds for itself
+   * where the groups begin, which costs less than a launch in between. Grid: a work-group per chunk
+   * of the largest step.
    *
-   * @param ranks in, int32 {@code [P]}, as {@link #sortChunks} or {@link #countChunks} leave them
+   * @param ranks in, int32 {@code [P]}, as {@link #countChunks} leaves them
+   * @param chunkCounts in, int32 {@code [chunks, groups]}
+   * @param counts out, {@link PlanFormat#COUNTS} numbers
+   * @param sortedTokenIds out, int32 {@code [EM]}
+   * @param blockExperts out, int32, an element per block
+   * @param blockAdapters out, int32, an element per block
+   * @param groups as {@link #sortChunks} says
+   */
+  public static void placeChunks(
+      KernelContext ctx,
+      IntArray step,
+      IntArray adapterIds,
+      IntArray expertMap,
+      IntArray expertIds,
+      IntArray ranks,
+      IntArray chunkCounts,
+      IntArray counts,
+      IntArray sortedTokenIds,
+      IntArray blockExperts,
+      IntArray blockAdapters,
+      int maxPairs,
+      int blockSize,
+      int groups,
+      int shift,
+      int threads) {
+    int[] starts = ctx.allocateIntLocalArray(groups);
+    int[] befores = ctx.allocateIntLocalArray(groups);
+    int[] totals = ctx.allocateIntLocalArray(groups);
+    int[] sums = ctx.allocateIntLocalArray(2 * threads);
+    int tid = ctx.localIdx;
+    int chunk = ctx.groupIdx;
+    int pairs = PairSites.pairs(step, maxPairs);
+    int chunks = (pairs + (1 << shift) - 1) >> shift;
+    // the first one also says that there are no pairs
+    if (chunk < Math.max(1, chunks)) {
+      int blocks = 0;
+      for (int first = 0; first < groups; first += threads) {
+        int group = first + tid;
+        int total = 0;
+        if (group < groups) {
+          int before = 0;
+          for (int from = 0; from < chunks; from += BATCH) {
+            int[] read = new int[BATCH];
+            for (int i = 0; i < BATCH; i++) {
+              read[i] = chunkCounts.get(Math.min(from + i, chunks - 1) * groups + group);
+            }
+            for (int i = 0; i < BATCH; i++) {
+              total += from + i < chunks ? read[i] : 0;
+              before += from + i < chunk ? read[i] : 0;
+            }
+          }
+          befores[group] = before;
+          totals[group] = total;
+        }
+        int own = (total + blockSize - 1) / blockSize;
+        sums[tid] = own;
+        ctx.localBarrier();
+        int from = 0;
+        for (int apart = 1; apart < threads; apart <<= 1) {
+          int sum = sums[from + tid];
+          if (tid >= apart) {
+            sum += sums[from + tid - apart];
+          }
+          sums[threads - from + tid] = sum;
+          from = threads - from;
+          ctx.localBarrier();
+        }
+        if (group < groups) {
+          starts[group] = blocks + sums[from + tid] - own;
+        }
+        blocks += sums[from + threads - 1];
+        ctx.localBarrier();
+      }
+      int end = Math.min(pairs, (chunk + 1) << shift);
+      for (int pair = (chunk << shift) + tid; pair < end; pair += threads) {
+        int ranked = ranks.get(pair);
+        int key = ranked >> shift;
+        int rank = befores[key] + ranked - (key << shift);
+        int site = key < groups - 1 ? key : PairSites.NONE;
+        if (blockSize == 1) {
+          site = PairSites.of(step, adapterIds, expertMap, expertIds, pair);
+        }
+        int start = starts[key];
+        place(
+            step, sortedTokenIds, blockExperts, blockAdapters, pair, site, rank, start, blockSize);
+        if (rank == totals[key] - 1) {
+          int blockEnd = (start + rank / blockSize + 1) * blockSize;
+          pad(sortedTokenIds, start * blockSize + rank + 1, blockEnd, pairs);
+        }
+      }
+      if (chunk == 0 && tid == 0) {
+        setActive(counts, starts[groups - 1], blockSize);
+        counts.set(PlanFormat.ALL_BLOCKS, blocks);
+        setSizes(step, counts, pairs, blockSize);
+      }
+    }
+  }
+
+  /**
+   * Brings each pair to its place after {@link #sortChunks}. Grid: a work-group per chunk of the
+   * largest step.
+   *
+   * @param ranks in, int32 {@code [P]}, as {@link #sortChunks} leaves them
    * @param chunkCounts in, int32 {@code [chunks, groups]}, as {@link #addChunks} leaves them
    * @param groupBlocks in, int32 {@code [groups, 2]}
    */

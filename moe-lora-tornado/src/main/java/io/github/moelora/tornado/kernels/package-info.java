@@ -24,6 +24,9 @@
  *       stand in straight lines, and make what is not wanted 0 by arithmetic. NVIDIA's assembler
  *       also keeps few loads under way to save registers, unless a barrier follows and what they
  *       are multiplied by comes from on chip behind it.
+ *   <li>The bound of a loop that is found by branches, as a conditional in a stage, stands in a
+ *       variable before the loop. In the loop's condition, all code behind the loop was left out:
+ *       silently. The printed kernel must hold as many barriers as the source.
  *   <li>Fragments of {@code mma} survive only straight-line code.
  * </ol>
  */

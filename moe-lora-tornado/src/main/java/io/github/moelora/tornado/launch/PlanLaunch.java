@@ -8,7 +8,7 @@ import uk.ac.manchester.tornado.api.KernelContext;
 import uk.ac.manchester.tornado.api.common.TornadoFunctions.Task14;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 
-/** Appends {@link PlanKernels} with their constants and grids: one task, or three. */
+/** Appends {@link PlanKernels} with their constants and grids: one task, or up to three. */
 public final class PlanLaunch {
   /** Pairs of the largest chunk. */
   private static final int MAX_SHIFT = 10;
@@ -109,7 +109,8 @@ public final class PlanLaunch {
   }
 
   /**
-   * Appends the task {@code name + "Plan"}, or three of that beginning, and enters their grids.
+   * Appends the task {@code name + "Plan"}, or two or three of that beginning, and enters their
+   * grids.
    *
    * @param input what the plan is made of
    * @param plan out, all but its sizes and routing weights
@@ -125,8 +126,12 @@ public final class PlanLaunch {
     } else {
       String first = name + (shape.counted() ? "PlanCount" : "PlanSort");
       appendRanks(target, first, shape, input, chunks);
-      appendAdd(target, name + "PlanAdd", shape, input, plan, chunks);
-      appendScatter(target, name + "PlanScatter", shape, input, plan, chunks);
+      if (shape.counted()) {
+        appendPlace(target, name + "PlanPlace", shape, input, plan, chunks);
+      } else {
+        appendAdd(target, name + "PlanAdd", shape, input, plan, chunks);
+        appendScatter(target, name + "PlanScatter", shape, input, plan, chunks);
+      }
     }
   }
 
@@ -223,6 +228,32 @@ public final class PlanLaunch {
             chunks.counts(),
             shape.maxPairs(),
             input.countErrors() ? 1 : 0,
+            shape.blockSize(),
+            shape.groups(),
+            shape.shift(),
+            shape.threads());
+    target.addGrid(task, shape.chunks(), shape.threads());
+  }
+
+  private static void appendPlace(
+      Target target, String task, Shape shape, Input input, DevicePlan plan, Chunks chunks) {
+    target
+        .graph()
+        .task(
+            task,
+            PlanKernels::placeChunks,
+            new KernelContext(),
+            input.step().step(),
+            input.step().adapterIds(),
+            input.step().expertMap(),
+            input.expertIds(),
+            chunks.ranks(),
+            chunks.counts(),
+            plan.counts(),
+            plan.sortedTokenIds(),
+            plan.blockExperts(),
+            plan.blockAdapters(),
+            shape.maxPairs(),
             shape.blockSize(),
             shape.groups(),
             shape.shift(),

@@ -4,11 +4,14 @@ import io.github.moelora.Matrix;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
 import io.github.moelora.spi.PlanFormat;
+import io.github.moelora.tornado.device.HostPins;
 import io.github.moelora.tornado.layout.DeviceBytes;
 import io.github.moelora.tornado.layout.DevicePlan;
+import java.util.List;
 import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 
 /**
  * Some blocks of a plan on their way to the device and back: position {@code i} of the chunk has
@@ -24,6 +27,9 @@ sealed interface Chunk permits FloatChunk, NarrowChunk {
 
   /** What the chunk takes on the device. */
   DeviceBytes bytes();
+
+  /** Arrays of {@link HostPins} that carry rows to the device and back. */
+  List<TornadoNativeArray> carriers();
 
   /** Whether this chunk can take such a call. */
   boolean accepts(ProjectionCall call, Matrix x, Matrix y, int blockSize);

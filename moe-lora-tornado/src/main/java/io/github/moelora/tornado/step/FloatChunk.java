@@ -5,6 +5,7 @@ import io.github.moelora.LoraAdapter;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.ProjectionCall;
+import io.github.moelora.tornado.device.HostPins;
 import io.github.moelora.tornado.launch.LoopLaunch;
 import io.github.moelora.tornado.launch.Target;
 import io.github.moelora.tornado.layout.DeviceBytes;
@@ -13,11 +14,13 @@ import io.github.moelora.tornado.layout.Sizes;
 import io.github.moelora.tornado.layout.SliceTable;
 import io.github.moelora.tornado.weights.ProjectionWeights;
 import java.lang.foreign.MemorySegment;
+import java.util.List;
 import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 
 /**
  * Activations as float32, whatever their type on the host. The device computes the delta alone, and
@@ -39,9 +42,9 @@ final class FloatChunk implements Chunk {
     this.rows = rows;
     outputWidth = config.model().outputWidth(weights.projection());
     routing = DevicePlan.of(rows, rows, rows);
-    x = new FloatArray(rows * config.model().inputWidth(weights.projection()));
+    x = HostPins.floats(rows * config.model().inputWidth(weights.projection()));
     z = new FloatArray(rows * SliceTable.maxStack(config));
-    delta = new FloatArray(rows * outputWidth);
+    delta = HostPins.floats(rows * outputWidth);
   }
 
   @Override
@@ -57,6 +60,11 @@ final class FloatChunk implements Chunk {
   @Override
   public DeviceBytes bytes() {
     return DeviceBytes.of(x, z, delta).plus(DeviceBytes.of(routing.all()));
+  }
+
+  @Override
+  public List<TornadoNativeArray> carriers() {
+    return List.of(x, delta);
   }
 
   @Override

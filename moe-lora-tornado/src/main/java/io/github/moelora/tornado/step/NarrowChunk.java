@@ -1,9 +1,11 @@
 package io.github.moelora.tornado.step;
 
+import io.github.moelora.DType;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.tornado.choice.Tiling;
+import io.github.moelora.tornado.device.HostPins;
 import io.github.moelora.tornado.launch.NarrowArrays;
 import io.github.moelora.tornado.launch.NarrowLaunch;
 import io.github.moelora.tornado.launch.Target;
@@ -11,6 +13,7 @@ import io.github.moelora.tornado.layout.DeviceBytes;
 import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.weights.PackedWeights;
 import java.lang.foreign.MemorySegment;
+import java.util.List;
 import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
@@ -47,9 +50,12 @@ final class NarrowChunk implements Chunk {
     this.rows = rows;
     outputWidth = config.model().outputWidth(weights.projection());
     routing = DevicePlan.of(rows, rows, rows);
-    x = new HalfFloatArray(rows * config.model().inputWidth(weights.projection()));
+    x = HostPins.halves(rows * config.model().inputWidth(weights.projection()));
     z = new FloatArray(tiling.zElements(config, rows / fewestRows));
-    y = PackedWeights.words(config.weightType(), rows * outputWidth);
+    y =
+        config.weightType() == DType.BF16
+            ? HostPins.ints(rows * outputWidth / 2)
+            : HostPins.halves(rows * outputWidth);
   }
 
   Tiling tiling() {
@@ -69,6 +75,11 @@ final class NarrowChunk implements Chunk {
   @Override
   public DeviceBytes bytes() {
     return DeviceBytes.of(x, z, y).plus(DeviceBytes.of(routing.all()));
+  }
+
+  @Override
+  public List<TornadoNativeArray> carriers() {
+    return List.of(x, y);
   }
 
   @Override

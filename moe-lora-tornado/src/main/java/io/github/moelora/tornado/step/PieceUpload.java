@@ -32,11 +32,14 @@ final class PieceUpload implements AutoCloseable {
   private boolean used;
   private Consumer<TornadoProfilerResult> profile = result -> {};
 
-  PieceUpload(ProjectionWeights owner, ChosenDevice device) {
+  /**
+   * @param pins closed by the caller, after this
+   */
+  PieceUpload(ProjectionWeights owner, ChosenDevice device, HostPins pins) {
     this.owner = owner;
     this.device = device;
     handles = owner.handles();
-    pins = HostPins.of(device.device());
+    this.pins = pins;
     graph = handles.pieceGraph().snapshot();
     plan = new TornadoExecutionPlan(graph);
     device.use(plan);
@@ -62,7 +65,7 @@ final class PieceUpload implements AutoCloseable {
       PinnedArrays.keep(device.device(), handles.pools()[i]);
       both.mapOnDeviceMemoryRegion(handles.pools()[i], pools[i], 0, 0, 1);
     }
-    owner.stagings().forEach(pins::pin);
+    owner.carriers().forEach(pins::pin);
   }
 
   /** Whether {@link #store} may be called beside runs. */
@@ -100,6 +103,5 @@ final class PieceUpload implements AutoCloseable {
     if (used) {
       plan.freeDeviceMemory();
     }
-    pins.close();
   }
 }

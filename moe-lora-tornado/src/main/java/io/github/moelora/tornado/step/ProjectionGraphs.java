@@ -11,6 +11,7 @@ import io.github.moelora.tornado.choice.Tuning;
 import io.github.moelora.tornado.device.ChosenDevice;
 import io.github.moelora.tornado.device.DeviceTraits;
 import io.github.moelora.tornado.device.FirstUse;
+import io.github.moelora.tornado.device.HostPins;
 import io.github.moelora.tornado.layout.DeviceBytes;
 import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
@@ -51,6 +52,7 @@ public final class ProjectionGraphs implements AutoCloseable {
   private final List<Chunk> chunks;
   private final TornadoExecutionPlan plan;
   private final ImmutableTaskGraph table;
+  private final HostPins pins;
   private final PieceUpload pieces;
   private final boolean[] compiled;
   private volatile boolean stored;
@@ -79,7 +81,8 @@ public final class ProjectionGraphs implements AutoCloseable {
       graphs.add(chunks.get(i).graph(name, scheduler).snapshot());
     }
     plan = new TornadoExecutionPlan(graphs.toArray(ImmutableTaskGraph[]::new));
-    pieces = new PieceUpload(weights, device);
+    pins = HostPins.of(device.device());
+    pieces = new PieceUpload(weights, device, pins);
     compiled = new boolean[graphs.size()];
     device.use(plan);
     if (weights instanceof PackedWeights || DeviceTraits.isGpu(device.device())) {
@@ -173,7 +176,14 @@ public final class ProjectionGraphs implements AutoCloseable {
       executeCompiled(graph);
     } else {
       used = true;
-      FirstUse.run(() -> executeCompiled(graph));
+      FirstUse.run(
+          () -> {
+            if (graph > 0) {
+              // before they are captured
+              chunks.get(graph - 1).carriers().forEach(pins::pin);
+            }
+            executeCompiled(graph);
+          });
       compiled[graph] = true;
     }
   }
@@ -260,6 +270,7 @@ public final class ProjectionGraphs implements AutoCloseable {
             // of the selected graphs alone, and the last one to run is selected
             plan.withAllGraphs().freeDeviceMemory();
           }
+          pins.close();
         });
   }
 }

@@ -108,8 +108,8 @@ public final class FloatWeights implements ProjectionWeights {
   }
 
   @Override
-  public List<TornadoNativeArray> stagings() {
-    return List.of(staging);
+  public List<TornadoNativeArray> carriers() {
+    return List.of(staging, range(), moves());
   }
 
   @Override

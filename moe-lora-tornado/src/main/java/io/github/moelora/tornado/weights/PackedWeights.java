@@ -166,8 +166,8 @@ public final class PackedWeights implements ProjectionWeights {
   }
 
   @Override
-  public List<TornadoNativeArray> stagings() {
-    return List.of(staging.a(), staging.b());
+  public List<TornadoNativeArray> carriers() {
+    return List.of(staging.a(), staging.b(), range(), moves());
   }
 
   @Override

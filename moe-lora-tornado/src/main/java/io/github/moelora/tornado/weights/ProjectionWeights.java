@@ -3,6 +3,7 @@ package io.github.moelora.tornado.weights;
 import io.github.moelora.LoraAdapter;
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.Projection;
+import io.github.moelora.tornado.device.HostPins;
 import io.github.moelora.tornado.layout.SliceTable;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
@@ -79,8 +80,8 @@ public sealed interface ProjectionWeights permits FloatWeights, PackedWeights {
    */
   TaskGraph pieceGraph();
 
-  /** Where the next piece waits on the host. */
-  List<TornadoNativeArray> stagings();
+  /** Arrays of {@link HostPins} that carry pieces to the device. */
+  List<TornadoNativeArray> carriers();
 
   /** Arrays that stay on the device from graph to graph. */
   Object[] resident();

@@ -1,5 +1,6 @@
 package io.github.moelora.tornado.weights;
 
+import io.github.moelora.tornado.device.HostPins;
 import io.github.moelora.tornado.layout.DeviceBytes;
 import io.github.moelora.tornado.layout.SliceTable;
 import org.jspecify.annotations.Nullable;
@@ -44,8 +45,8 @@ public final class SlotPools {
     this.site = site;
     this.table = table;
     this.parts = parts;
-    range = new IntArray(INTS * parts.length);
-    moves = new IntArray(INTS * parts.length);
+    range = HostPins.ints(INTS * parts.length);
+    moves = HostPins.ints(INTS * parts.length);
     nowhere = new IntArray(INTS * parts.length);
     range.init(0);
     moves.init(0);

@@ -134,7 +134,7 @@ record EmulatedCase(
             DType.BF16,
             40,
             172,
-            75,
+            95,
             List.of(Slot.of(20)),
             20,
             new SplitTiling(2, 4, 1, 2, 4, 2, 2, 2, 64, 64, 2, 2),

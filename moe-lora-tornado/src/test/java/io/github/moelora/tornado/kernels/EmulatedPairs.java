@@ -39,7 +39,7 @@ import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
  * loops over the adapters. Whatever must not be read is NaN, and whatever must not be written keeps
  * its bits.
  */
-final class EmulatedPairs {
+final class EmulatedPairs implements EmulatedRun {
   /** What the last columns of a row of y hold, behind the projection's. */
   private static final int GUARD = 4;
 
@@ -190,14 +190,16 @@ final class EmulatedPairs {
   }
 
   /** Runs the kernel on y and out as they were at first, and checks them. */
-  void run(long seed) {
+  @Override
+  public void run(long seed) {
     reset();
     launches.forEach(launch -> launch.run(seed));
     check();
   }
 
   /** The same with the kernel that a loader has mutated. */
-  void runMutated(KernelLoader loader, long seed) {
+  @Override
+  public void runMutated(KernelLoader loader, long seed) {
     if (launches.stream().anyMatch(launch -> loader.mutates(launch.kernel()))) {
       reset();
       launches.forEach(launch -> launch.run(loader, seed));

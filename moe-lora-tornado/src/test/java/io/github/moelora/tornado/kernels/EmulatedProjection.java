@@ -32,7 +32,7 @@ import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
  * One projection of a random batch, ready for the emulated device: weights packed and tasks built
  * as in production, but a plan of its own, and the result that the reference expects.
  */
-final class EmulatedProjection {
+final class EmulatedProjection implements EmulatedRun {
   /** What no kernel may take for an index or an id. */
   private static final int UNUSED = -77_777_777;
 
@@ -180,7 +180,8 @@ final class EmulatedProjection {
    * @throws AssertionError for the first element of y outside its bound, or if a kernel does what
    *     the device leaves undefined
    */
-  void run(long seed) {
+  @Override
+  public void run(long seed) {
     states.clear();
     z.init(Float.NaN);
     y.getSegment().copyFrom(MemorySegment.ofArray(before));
@@ -223,7 +224,8 @@ final class EmulatedProjection {
    *
    * @throws AssertionError as {@link #run}
    */
-  void runMutated(KernelLoader loader, long seed) {
+  @Override
+  public void runMutated(KernelLoader loader, long seed) {
     boolean same = true;
     for (int i = 0; i < launches.size(); i++) {
       Launch launch = launches.get(i);

@@ -19,67 +19,120 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.function.Supplier;
 import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Tag;
-import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
 
 /**
- * Every instruction of the narrow kernels and their stages got wrong in turn: a barrier or a copy
+ * Every instruction of the kernels below and of their stages got wrong in turn: a barrier or a copy
  * left out, a constant one higher, a condition negated, an operator exchanged and more. The cases
  * on the emulated device must find every one but those that {@code equivalent-mutants.txt}
  * explains.
  *
- * <p>Every eighth one by default, all with {@code -Dmoelora.mutants=all}.
+ * <p>By default only some of them, which differ from one kind of kernels to the other for time's
+ * sake; all with {@code -Dmoelora.mutants=all}.
  */
 @Tag("emulated")
 class KernelMutantsTest {
   private static final Path SOURCES = Path.of("src/main/java");
   private static final long SEED = 20;
 
-  private static final List<Class<?>> KERNELS =
-      List.of(MmaShrink.class, MmaExpand.class, OneShot.class);
+  /**
+   * Kernels that the same cases run. A stage that kinds share belongs to the first of them.
+   *
+   * @param step by default, every so many mutants
+   * @param shared a stage of all the kernels, which makes all of them run
+   */
+  record Kind(
+      String name,
+      int step,
+      List<Class<?>> kernels,
+      Class<?> shared,
+      Supplier<Stream<Named>> cases) {
+    /** Names of the kernels and all their stages, but for those of the kinds before. */
+    NavigableSet<String> classes() {
+      NavigableSet<String> names = new TreeSet<>();
+      for (Class<?> kernel : kernels) {
+        KernelLoader.parts(kernel).stream()
+            .filter(part -> part.startsWith(kernel.getPackageName() + "."))
+            .forEach(names::add);
+      }
+      for (Kind before : kinds().subList(0, kinds().indexOf(this))) {
+        names.removeAll(before.classes());
+      }
+      return names;
+    }
 
-  @Test
-  void everyMutantDies()
+    @Override
+    public String toString() {
+      return name;
+    }
+  }
+
+  private static final List<Kind> KINDS =
+      List.of(
+          new Kind(
+              "narrow",
+              8,
+              List.of(MmaShrink.class, MmaExpand.class, OneShot.class),
+              Site.class,
+              () -> EmulatedCase.all().stream().map(test -> named(test, test.build(SEED)))),
+          new Kind(
+              "plans",
+              4,
+              List.of(PlanKernels.class),
+              PairSites.class,
+              () -> PlanCase.all().stream().map(test -> named(test, test))),
+          new Kind(
+              "pairs",
+              64,
+              List.of(PairKernels.class),
+              PairSites.class,
+              () -> PairCase.all().stream().map(test -> named(test, test.build(SEED)))));
+
+  static List<Kind> kinds() {
+    return KINDS;
+  }
+
+  /** A case by its name. */
+  record Named(String name, EmulatedRun run) {}
+
+  private static Named named(Object test, EmulatedRun run) {
+    return new Named(test.toString(), run);
+  }
+
+  @ParameterizedTest
+  @MethodSource("kinds")
+  void everyMutantDies(Kind kind)
       throws IOException, ClassNotFoundException, InterruptedException, ExecutionException {
-    List<MutantClass> classes = classes();
     EquivalentMutants equivalent = EquivalentMutants.read();
-    assertThat(equivalent.unknown(classes)).as("entries of no mutant").isEmpty();
-    int step = "all".equals(System.getProperty("moelora.mutants")) ? 1 : 8;
+    List<MutantClass> ofAll = new ArrayList<>();
     List<Candidate> all = new ArrayList<>();
-    for (MutantClass original : classes) {
-      for (Mutant mutant : original.mutants()) {
-        if (!equivalent.contains(mutant)) {
-          all.add(new Candidate(original, mutant));
-        }
+    for (Kind each : KINDS) {
+      for (String name : each.classes()) {
+        MutantClass original = MutantClass.read(Class.forName(name), SOURCES);
+        ofAll.add(original);
+        original.mutants().stream()
+            .filter(mutant -> each.equals(kind) && !equivalent.contains(mutant))
+            .forEach(mutant -> all.add(new Candidate(original, mutant)));
       }
     }
+    assertThat(equivalent.unknown(ofAll)).as("entries of no mutant").isEmpty();
+    int step = "all".equals(System.getProperty("moelora.mutants")) ? 1 : kind.step;
     List<Candidate> tried =
         IntStream.range(0, all.size()).filter(i -> i % step == 0).mapToObj(all::get).toList();
-    List<Fate> fates = run(tried);
+    List<Fate> fates = run(kind, tried);
     Files.write(
-        Path.of("target", "kernel-mutants.txt"), fates.stream().map(Fate::toString).toList());
+        Path.of("target", "kernel-mutants-%s.txt".formatted(kind)),
+        fates.stream().map(Fate::toString).toList());
     System.out.printf(
-        "%d classes, %d mutants that are not equivalent, %d tried%n",
-        classes.size(), all.size(), tried.size());
+        "%s: %d mutants that are not equivalent, %d tried%n", kind, all.size(), tried.size());
     assertThat(fates.stream().filter(fate -> fate.death.isEmpty()).map(Fate::mutant))
         .as("survivors")
         .isEmpty();
-  }
-
-  /** The kernels and all their stages. */
-  private static List<MutantClass> classes() throws IOException, ClassNotFoundException {
-    NavigableSet<String> names = new TreeSet<>();
-    for (Class<?> kernel : KERNELS) {
-      KernelLoader.parts(kernel).stream()
-          .filter(name -> name.startsWith(kernel.getPackageName() + "."))
-          .forEach(names::add);
-    }
-    List<MutantClass> classes = new ArrayList<>();
-    for (String name : names) {
-      classes.add(MutantClass.read(Class.forName(name), SOURCES));
-    }
-    return classes;
   }
 
   /** A mutant of a class. */
@@ -93,9 +146,9 @@ class KernelMutantsTest {
     }
   }
 
-  private static List<Fate> run(List<Candidate> mutants)
+  private static List<Fate> run(Kind kind, List<Candidate> mutants)
       throws IOException, ClassNotFoundException, InterruptedException, ExecutionException {
-    MutantClass shared = MutantClass.read(Site.class, SOURCES);
+    MutantClass shared = MutantClass.read(kind.shared, SOURCES);
     int workers = Runtime.getRuntime().availableProcessors();
     List<Future<List<Fate>>> results = new ArrayList<>();
     try (ExecutorService executor = Executors.newFixedThreadPool(workers)) {
@@ -104,7 +157,7 @@ class KernelMutantsTest {
         results.add(
             executor.submit(
                 () -> {
-                  Killer killer = new Killer(shared);
+                  Killer killer = new Killer(kind, shared);
                   List<Fate> fates = new ArrayList<>();
                   for (int m = first; m < mutants.size(); m += workers) {
                     fates.add(killer.run(mutants.get(m)));
@@ -125,7 +178,7 @@ class KernelMutantsTest {
    *
    * @param branches how long all of its kernels take as they are
    */
-  private record Trial(EmulatedCase test, EmulatedProjection projection, long branches) {}
+  private record Trial(Named test, long branches) {}
 
   /** The cases, the shortest first: most mutants die of any, and loops without an end early. */
   private static final class Killer {
@@ -134,14 +187,13 @@ class KernelMutantsTest {
     /**
      * @param shared a stage of all kernels, which makes all of them run
      */
-    Killer(MutantClass shared) {
-      for (EmulatedCase test : EmulatedCase.all()) {
-        EmulatedProjection projection = test.build(SEED);
-        projection.run(SEED);
+    Killer(Kind kind, MutantClass shared) {
+      for (Named test : kind.cases.get().toList()) {
+        test.run.run(SEED);
         KernelLoader loader = KernelLoader.of(shared, null);
         loader.allow(Long.MAX_VALUE);
-        projection.runMutated(loader, SEED);
-        trials.add(new Trial(test, projection, Long.MAX_VALUE - loader.left()));
+        test.run.runMutated(loader, SEED);
+        trials.add(new Trial(test, Long.MAX_VALUE - loader.left()));
       }
       trials.sort(Comparator.comparingLong(Trial::branches));
     }
@@ -151,12 +203,12 @@ class KernelMutantsTest {
       for (Trial trial : trials) {
         loader.allow(4 * trial.branches + 10_000);
         try {
-          trial.projection.runMutated(loader, SEED);
+          trial.test.run.runMutated(loader, SEED);
         } catch (LinkageError e) {
           // no kernel's fault
           throw e;
         } catch (AssertionError | RuntimeException e) {
-          return new Fate(candidate.mutant, Optional.of(trial.test + ": " + e));
+          return new Fate(candidate.mutant, Optional.of(trial.test.name + ": " + e));
         }
       }
       return new Fate(candidate.mutant, Optional.empty());

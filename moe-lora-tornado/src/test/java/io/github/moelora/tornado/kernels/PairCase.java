@@ -111,7 +111,14 @@ record PairCase(
             .activated(PairKernels.CLAMPED_SWIGLU),
         of("up alone", f32, f32, f32, new Shape(2, 5, 13, GateUp.UP_ONLY, false), 4)
             .activated(PairKernels.RELU2),
-        of("tiles and passes of ranks", bf16, f32, f32, new Shape(1, 276, 72), 70),
+        of("columns in two goes", f32, f32, f32, new Shape(1, 261, 3), 2).call(DOWN).units(1),
+        of("tiles of ranks", bf16, f32, f32, new Shape(1, 276, 72), 70),
+        of("passes of ranks", bf16, f32, f32, new Shape(1, 36, 40), 70)
+            .activated(PairKernels.SWIGLU),
+        of("segments of x", bf16, bf16, bf16, new Shape(1, 4132, 4), 17),
+        of("segments of x", f16, f16, f32, new Shape(1, 4132, 4), 17),
+        of("columns in two goes", bf16, bf16, bf16, new Shape(1, 1060, 4), 9).call(DOWN).units(1),
+        of("columns in two goes", f16, f16, f32, new Shape(1, 1060, 4), 2).call(DOWN).units(1),
         of("warps of one tile", bf16, f32, f32, new Shape(2, 68, 36), 3)
             .call(DOWN.withColumnOffset(3))
             .units(5),

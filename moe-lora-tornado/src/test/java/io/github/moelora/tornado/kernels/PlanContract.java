@@ -65,10 +65,13 @@ abstract class PlanContract {
   }
 
   private MoeLoraConfig config(int tokens, ExpertMap map) {
+    return configOf(maxTokens(tokens), PER_TOKEN, map);
+  }
+
+  /** A configuration of 7 experts and 4 slots. */
+  static MoeLoraConfig configOf(int maxTokens, int perToken, ExpertMap map) {
     MoeModel model = new MoeModel(4, 4, EXPERTS, GateUp.HALVES, List.of(0));
-    return MoeLoraConfig.of(model, SLOTS, PER_TOKEN)
-        .withMaxTokens(maxTokens(tokens))
-        .withExpertMap(map);
+    return MoeLoraConfig.of(model, SLOTS, perToken).withMaxTokens(maxTokens).withExpertMap(map);
   }
 
   private static ExpertMap identity() {
@@ -149,22 +152,30 @@ abstract class PlanContract {
   private void check(ExpertMap map, int[] experts, int[] adapters, boolean[] active) {
     MoeLoraConfig config = config(adapters.length, map);
     for (int blockSize : blockSizes()) {
-      Plan plan = plan(new Batch(config, experts, adapters, active, blockSize));
-      int[] validExperts = experts.clone();
-      int[] validAdapters = adapters.clone();
-      int wrong = makeValid(validExperts, validAdapters);
-      NaiveRouting naive = NaiveRouting.of(config, validExperts, validAdapters, active, blockSize);
+      Batch batch = new Batch(config, experts, adapters, active, blockSize);
       String what = "seed %d, %d tokens, blocks of %d".formatted(seed, adapters.length, blockSize);
-      compare(plan, naive, experts.length, blockSize, what);
-      assertThat(plan.errors()).as("errors, " + what).isEqualTo(wrong);
+      check(batch, plan(batch), what);
     }
   }
 
+  /** Compares a plan with the one that a batch must have. */
+  static void check(Batch batch, Plan plan, String what) {
+    int[] validExperts = batch.expertIds().clone();
+    int[] validAdapters = batch.adapterIds().clone();
+    int perToken = batch.config().expertsPerToken();
+    int wrong = makeValid(validExperts, validAdapters, perToken);
+    int blockSize = batch.blockSize();
+    NaiveRouting naive =
+        NaiveRouting.of(batch.config(), validExperts, validAdapters, batch.active(), blockSize);
+    compare(plan, naive, validAdapters.length, perToken, blockSize, what);
+    assertThat(plan.errors()).as("errors, " + what).isEqualTo(wrong);
+  }
+
   /** Replaces ids out of range by -1, and says of how many pairs. */
-  private static int makeValid(int[] experts, int[] adapters) {
+  private static int makeValid(int[] experts, int[] adapters, int perToken) {
     int wrong = 0;
     for (int p = 0; p < experts.length; p++) {
-      int adapter = adapters[p / PER_TOKEN];
+      int adapter = adapters[p / perToken];
       boolean valid = experts[p] >= -1 && experts[p] < EXPERTS;
       wrong += valid && adapter >= -1 && adapter < SLOTS ? 0 : 1;
       experts[p] = valid ? experts[p] : -1;
@@ -176,13 +187,14 @@ abstract class PlanContract {
   }
 
   private static void compare(
-      Plan plan, NaiveRouting naive, int pairs, int blockSize, String what) {
+      Plan plan, NaiveRouting naive, int tokens, int perToken, int blockSize, String what) {
+    int pairs = tokens * perToken;
     int blocks = naive.blocks().size();
     int[] counts = new int[PlanFormat.BLOCK_SIZE + 1];
     counts[PlanFormat.NUM_TOKENS_POST_PADDED] = naive.activeBlocks() * blockSize;
     counts[PlanFormat.ACTIVE_BLOCKS] = naive.activeBlocks();
     counts[PlanFormat.ALL_BLOCKS] = blocks;
-    counts[PlanFormat.TOKENS] = pairs / PER_TOKEN;
+    counts[PlanFormat.TOKENS] = tokens;
     counts[PlanFormat.PAIRS] = pairs;
     counts[PlanFormat.BLOCK_SIZE] = blockSize;
     assertThat(Arrays.copyOf(plan.counts(), counts.length)).as("counts, " + what).isEqualTo(counts);

@@ -3,10 +3,22 @@ package io.github.moelora.tornado.kernels;
 import java.util.List;
 import org.junit.jupiter.api.Nested;
 import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
 
 /** {@link PlanKernels} on the emulated device: one task, and three of small chunks; both ways. */
 @Tag("emulated")
 class PlanKernelsTest {
+
+  static List<PlanCase> cases() {
+    return PlanCase.all();
+  }
+
+  @ParameterizedTest
+  @MethodSource("cases")
+  void corners(PlanCase each) {
+    each.run(3);
+  }
 
   @Nested
   class Production extends PlanContract {

@@ -2,6 +2,8 @@ package io.github.moelora.tornado.kernels;
 
 import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.spi.PlanFormat;
+import io.github.moelora.tornado.emulator.KernelLoader;
+import io.github.moelora.tornado.emulator.Launch;
 import io.github.moelora.tornado.emulator.RecordedGraph;
 import io.github.moelora.tornado.launch.PlanLaunch;
 import io.github.moelora.tornado.launch.Target;
@@ -9,6 +11,7 @@ import io.github.moelora.tornado.layout.DevicePlan;
 import io.github.moelora.tornado.layout.StepArrays;
 import io.github.moelora.tornado.layout.StepWords;
 import java.util.Arrays;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.TaskGraph;
@@ -32,17 +35,25 @@ final class PlannedOnDevice implements AutoCloseable {
    * @param counted whether chunks are counted, if {@code shift} is given
    */
   PlannedOnDevice(MoeLoraConfig config, int blockSize, int shift, int threads, boolean counted) {
-    PlanLaunch.Shape production = PlanLaunch.Shape.of(config, blockSize);
-    shape =
-        shift == 0
-            ? production
-            : new PlanLaunch.Shape(
-                config.maxPairs(), blockSize, production.groups(), shift, threads, counted);
+    this(config, shape(config, blockSize, shift, threads, counted));
+  }
+
+  PlannedOnDevice(MoeLoraConfig config, PlanLaunch.Shape shape) {
+    this.shape = shape;
     step = StepArrays.of(config);
     expertIds = new IntArray(config.maxPairs());
-    int rows = PlanFormat.sortedCapacity(config, blockSize);
+    int rows = PlanFormat.sortedCapacity(config, shape.blockSize());
     plan = DevicePlan.of(rows, config.maxPairs(), 1);
     chunks = PlanLaunch.Chunks.of(shape);
+  }
+
+  private static PlanLaunch.Shape shape(
+      MoeLoraConfig config, int blockSize, int shift, int threads, boolean counted) {
+    PlanLaunch.Shape production = PlanLaunch.Shape.of(config, blockSize);
+    int groups = production.groups();
+    return shift == 0
+        ? production
+        : new PlanLaunch.Shape(config.maxPairs(), blockSize, groups, shift, threads, counted);
   }
 
   /** Takes over a batch, and makes all that is to be written unwritten. */
@@ -68,10 +79,25 @@ final class PlannedOnDevice implements AutoCloseable {
   }
 
   PlanContract.Plan emulate(long seed) {
+    launches().forEach(launch -> launch.run(seed));
+    return result();
+  }
+
+  /** The same with the kernel that a loader has mutated. */
+  PlanContract.Plan emulate(KernelLoader loader, long seed) {
+    launches().forEach(launch -> launch.run(loader, seed));
+    return result();
+  }
+
+  /** Whether a loader has mutated one of the kernels. */
+  boolean mutates(KernelLoader loader) {
+    return launches().stream().anyMatch(launch -> loader.mutates(launch.kernel()));
+  }
+
+  private List<Launch> launches() {
     RecordedGraph graph = new RecordedGraph("recorded");
     append(graph);
-    graph.launches(grids).forEach(launch -> launch.run(seed));
-    return result();
+    return graph.launches(grids);
   }
 
   PlanContract.Plan run() {
