@@ -43,10 +43,20 @@ record PairCase(
    * Sizes.
    *
    * @param fused whether the first adapter has gate and up in one
+   * @param astray whether the batch has ids out of range
    */
-  private record Shape(int tokens, int hidden, int inner, GateUp gateUp, boolean fused) {
+  private record Shape(
+      int tokens, int hidden, int inner, GateUp gateUp, boolean fused, boolean astray) {
     Shape(int tokens, int hidden, int inner) {
-      this(tokens, hidden, inner, GateUp.HALVES, false);
+      this(tokens, hidden, inner, GateUp.HALVES, false, false);
+    }
+
+    Shape(int tokens, int hidden, int inner, GateUp gateUp, boolean fused) {
+      this(tokens, hidden, inner, gateUp, fused, false);
+    }
+
+    static Shape astray(int hidden, int inner) {
+      return new Shape(5, hidden, inner, GateUp.HALVES, false, true);
     }
   }
 
@@ -85,6 +95,9 @@ record PairCase(
     DType bf16 = DType.BF16;
     return List.of(
         of("smallest", f32, f32, f32, new Shape(1, 1, 1), 1).units(1),
+        of("ids out of range", f32, f32, f32, Shape.astray(3, 33), 1).units(30),
+        of("ids out of range", bf16, bf16, bf16, Shape.astray(4, 36), 1).units(30),
+        of("ids out of range", f16, f16, f32, Shape.astray(4, 36), 1).units(30),
         of("ranks of a pass and more", f32, f32, f32, new Shape(2, 141, 133), 9).units(4),
         of("delta only, shares", f32, f32, f32, new Shape(1, 7, 65), 3)
             .call(GATE_UP.deltaOnly().withColumnOffset(3))
@@ -162,6 +175,12 @@ record PairCase(
     problem.adapterIds()[0] = 0;
     problem.expertIds()[0] = 2;
     problem.expertIds()[1] = 1;
+    if (shape.astray) {
+      problem.expertIds()[2] = EXPERTS;
+      problem.expertIds()[3] = -2;
+      problem.adapterIds()[2] = problem.adapters().size();
+      problem.adapterIds()[3] = -2;
+    }
     return new EmulatedPairs(problem, call, mode, combined, units);
   }
 
