@@ -7,6 +7,7 @@ import io.github.moelora.MoeModel;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.testkit.Problem;
 import io.github.moelora.tornado.layout.PairMode;
+import java.util.Arrays;
 import java.util.List;
 
 /**
@@ -125,19 +126,28 @@ record PairCase(
         of("up alone", f32, f32, f32, new Shape(2, 5, 13, GateUp.UP_ONLY, false), 4)
             .activated(PairKernels.RELU2),
         of("columns in two goes", f32, f32, f32, new Shape(1, 261, 3), 2).call(DOWN).units(1),
+        of("slices left out, added", f32, f32, f32, new Shape(6, 3, 5), 1),
+        of("slices left out", f32, f32, f32, new Shape(6, 3, 5), 1).call(GATE_UP.deltaOnly()),
+        of("gates in two goes", f32, f32, f32, new Shape(1, 3, 131), 1)
+            .activated(PairKernels.SWIGLU)
+            .units(1),
+        of("columns in two goes", bf16, f32, f32, new Shape(1, 292, 4), 2).call(DOWN).units(1),
+        of("batches of ranks", bf16, f32, f32, new Shape(1, 8, 36), 140).call(DOWN),
+        of("batches of ranks", f16, f32, f32, new Shape(1, 8, 32), 260)
+            .activated(PairKernels.SWIGLU),
         of("tiles of ranks", bf16, f32, f32, new Shape(1, 276, 72), 70),
         of("passes of ranks", bf16, f32, f32, new Shape(1, 36, 40), 70)
             .activated(PairKernels.SWIGLU),
         of("segments of x", bf16, bf16, bf16, new Shape(1, 4132, 4), 17),
         of("segments of x", f16, f16, f32, new Shape(1, 4132, 4), 17),
-        of("columns in two goes", bf16, bf16, bf16, new Shape(1, 1060, 4), 9).call(DOWN).units(1),
-        of("columns in two goes", f16, f16, f32, new Shape(1, 1060, 4), 2).call(DOWN).units(1),
+        of("columns in two goes", bf16, bf16, bf16, new Shape(1, 1540, 4), 9).call(DOWN).units(1),
+        of("columns in two goes", f16, f16, f32, new Shape(1, 1024, 4), 2).call(DOWN).units(1),
         of("warps of one tile", bf16, f32, f32, new Shape(2, 68, 36), 3)
             .call(DOWN.withColumnOffset(3))
             .units(5),
         of("shares", bf16, f32, f32, new Shape(1, 20, 140), 17).units(30),
         of("combined", bf16, f32, f32, new Shape(2, 36, 40), 12).combinedOver(6),
-        of("all narrow", bf16, bf16, bf16, new Shape(2, 36, 68), 9)
+        of("all narrow", bf16, bf16, bf16, new Shape(2, 60, 68), 9)
             .call(GATE_UP.withColumnOffset(4))
             .units(7),
         of("all narrow, delta only", bf16, bf16, bf16, new Shape(2, 36, 44), 9)
@@ -146,7 +156,7 @@ record PairCase(
             .activated(PairKernels.SWIGLU),
         of("two ranges of ranks", f16, f32, f32, new Shape(2, 132, 44), 33).units(60),
         of("narrow x, combined", f16, f16, f32, new Shape(2, 36, 40), 12).combinedOver(6),
-        of("narrow x", f16, f16, f32, new Shape(2, 36, 40), 12),
+        of("narrow x", f16, f16, f32, new Shape(2, 64, 40), 12),
         of("all narrow", f16, f16, f16, new Shape(2, 36, 40), 12).units(9),
         of("all narrow, delta only", f16, f16, f16, new Shape(1, 36, 40), 2)
             .call(GATE_UP.deltaOnly()),
@@ -162,11 +172,15 @@ record PairCase(
   }
 
   EmulatedPairs build(long seed) {
-    MoeModel model = new MoeModel(shape.hidden, shape.inner, EXPERTS, shape.gateUp, List.of(LAYER));
+    // more than are compared at once, if there is a choice
+    int[] map = new int[PairMode.has(mode, PairMode.CHOOSES) ? 11 : EXPERTS];
+    Arrays.setAll(map, e -> e == 0 ? 1 : e == 1 ? -1 : e == 2 ? 0 : e - 1);
+    MoeModel model =
+        new MoeModel(shape.hidden, shape.inner, map.length, shape.gateUp, List.of(LAYER));
     Problem problem =
         new Problem(seed, model, shape.tokens, 2)
             .types(weights, x, y)
-            .expertMap(ExpertMap.of(1, -1, 0))
+            .expertMap(ExpertMap.of(map))
             .addAdapter(rank, shape.fused)
             .addEmptySlot()
             .addAdapter(1, shape.fused, 0.5)
@@ -175,6 +189,9 @@ record PairCase(
     problem.adapterIds()[0] = 0;
     problem.expertIds()[0] = 2;
     problem.expertIds()[1] = 1;
+    if (shape.tokens > 2) {
+      problem.adapterIds()[shape.tokens - 1] = 2;
+    }
     if (shape.astray) {
       problem.expertIds()[2] = EXPERTS;
       problem.expertIds()[3] = -2;
