@@ -28,6 +28,7 @@ import uk.ac.manchester.tornado.api.GridScheduler;
 import uk.ac.manchester.tornado.api.ImmutableTaskGraph;
 import uk.ac.manchester.tornado.api.TaskGraph;
 import uk.ac.manchester.tornado.api.TornadoExecutionPlan;
+import uk.ac.manchester.tornado.api.annotations.Parallel;
 import uk.ac.manchester.tornado.api.enums.DataTransferMode;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
 import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
@@ -85,6 +86,8 @@ class EngineSeamsTest {
       TaskGraph graph = new TaskGraph("layer" + maxTokens);
       graph.transferToDevice(
           DataTransferMode.EVERY_EXECUTION, x, base, active, inner, y, expertIds, routingWeights);
+      // else nothing is sent of what tasks only write, and CUDA memory for it begins as zeros
+      graph.task("touch", EngineSeamsTest::touch, active);
       EngineGraph to = new EngineGraph(graph, index, maxTokens);
       tasks.route(to, new EngineRouting(expertIds, routingWeights));
       EngineArrays up = new EngineArrays(x, base, 2 * INNER);
@@ -166,6 +169,13 @@ class EngineSeamsTest {
       for (int t = problem.tokens(); t < maxTokens; t++) {
         assertThat(result.get(t, 0)).as("y[%d] behind the batch", t).isNaN();
       }
+    }
+  }
+
+  /** A task that reads the array, so that what it holds on the host is sent. */
+  public static void touch(HalfFloatArray array) {
+    for (@Parallel int i = 0; i < array.getSize(); i++) {
+      array.set(i, array.get(i));
     }
   }
 

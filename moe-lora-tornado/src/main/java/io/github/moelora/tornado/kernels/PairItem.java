@@ -216,12 +216,20 @@ final class PairItem {
   /**
    * Whether something must be stored: without a delta, zeros, what the activation makes, or what
    * the shared expert adds.
+   *
+   * <p>One comparison, for it ends the body of a loop: where two that {@code ||} joins are both
+   * false, the CUDA that TornadoVM prints does not go on to the next pair, but through the body
+   * with its number, and so stored to the row of the next token what that was before.
    */
   static boolean hasWork(int[] item, int pair, int mode) {
-    return hasRanks(item)
-        || !PairMode.has(mode, PairMode.ADD)
-        || PairMode.has(mode, PairMode.ACTIVATED)
-        || (PairMode.has(mode, PairMode.SHARED) && pair == item[FIRST_PAIR]);
+    int work = item[END_RANK] - item[FIRST_RANK];
+    if (PairMode.has(mode, PairMode.SHARED)) {
+      work = Math.max(work, 1 + item[FIRST_PAIR] - pair);
+    }
+    if (!PairMode.has(mode, PairMode.ADD) || PairMode.has(mode, PairMode.ACTIVATED)) {
+      work = 1;
+    }
+    return work > 0;
   }
 
   /** Whether the item is the one that counts its pair's error. */
