@@ -163,10 +163,14 @@ final class EmulatedPairs implements EmulatedRun {
     return Matrix.ofFloats(problem.tokens(), width, logits);
   }
 
-  /** Of the first token two equal experts come first, of the second the last and the first one. */
+  /**
+   * Of the first token two equal experts come first, of the second the last and the first one, and
+   * of the third one that is e^200 times as likely as others.
+   */
   private static float lift(int token, int expert, int experts) {
     boolean first = token == 0 ? expert < 2 : token == 1 && expert == 0;
-    return token == 1 && expert == experts - 1 ? 8 : first ? 4 : 0;
+    float last = token == 1 && expert == experts - 1 ? 8 : first ? 4 : 0;
+    return token == 2 && expert == 5 ? 200 : last;
   }
 
   private boolean has(int part) {

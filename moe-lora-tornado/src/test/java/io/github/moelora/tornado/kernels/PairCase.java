@@ -128,12 +128,14 @@ record PairCase(
         of("columns in two goes", f32, f32, f32, new Shape(1, 261, 3), 2).call(DOWN).units(1),
         of("slices left out, added", f32, f32, f32, new Shape(6, 3, 5), 1),
         of("slices left out", f32, f32, f32, new Shape(6, 3, 5), 1).call(GATE_UP.deltaOnly()),
-        of("gates in two goes", f32, f32, f32, new Shape(1, 3, 131), 1)
+        of("gates in two goes", f32, f32, f32, new Shape(1, 271, 131), 1)
             .activated(PairKernels.SWIGLU)
             .units(1),
         of("columns in two goes", bf16, f32, f32, new Shape(1, 292, 4), 2).call(DOWN).units(1),
         of("batches of ranks", bf16, f32, f32, new Shape(1, 8, 36), 140).call(DOWN),
         of("batches of ranks", f16, f32, f32, new Shape(1, 8, 32), 260)
+            .activated(PairKernels.SWIGLU),
+        of("gate and up in one", bf16, f32, f32, new Shape(1, 20, 36, GateUp.HALVES, true), 5)
             .activated(PairKernels.SWIGLU),
         of("tiles of ranks", bf16, f32, f32, new Shape(1, 276, 72), 70),
         of("passes of ranks", bf16, f32, f32, new Shape(1, 36, 40), 70)
@@ -141,7 +143,7 @@ record PairCase(
         of("segments of x", bf16, bf16, bf16, new Shape(1, 4132, 4), 17),
         of("segments of x", f16, f16, f32, new Shape(1, 4132, 4), 17),
         of("columns in two goes", bf16, bf16, bf16, new Shape(1, 1540, 4), 9).call(DOWN).units(1),
-        of("columns in two goes", f16, f16, f32, new Shape(1, 1024, 4), 2).call(DOWN).units(1),
+        of("columns in two goes", f16, f16, f32, new Shape(1, 1024, 4), 34).call(DOWN).units(1),
         of("warps of one tile", bf16, f32, f32, new Shape(2, 68, 36), 3)
             .call(DOWN.withColumnOffset(3))
             .units(5),
