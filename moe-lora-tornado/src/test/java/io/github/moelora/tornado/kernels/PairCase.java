@@ -187,10 +187,10 @@ record PairCase(
             .addEmptySlot()
             .addAdapter(1, shape.fused, 0.5)
             .route();
-    // the first token has something to do, and a pair whose expert lives elsewhere
+    // the first token has something to do, and an expert that lives elsewhere or is a slot's last
     problem.adapterIds()[0] = 0;
     problem.expertIds()[0] = 2;
-    problem.expertIds()[1] = 1;
+    problem.expertIds()[1] = shape.tokens == 2 ? 0 : 1;
     if (shape.tokens > 2) {
       problem.adapterIds()[shape.tokens - 1] = 2;
     }
