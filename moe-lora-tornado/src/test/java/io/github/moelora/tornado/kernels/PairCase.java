@@ -109,8 +109,7 @@ record PairCase(
             .beside(PairMode.CHOOSES | PairMode.SHARED_SCORE)
             .units(20),
         of("shared", f32, f32, f32, new Shape(3, 5, 37), 5).combinedOver(2).beside(PairMode.SHARED),
-        of("chosen", bf16, f32, f32, new Shape(2, 20, 36), 3)
-            .beside(PairMode.CHOOSES | PairMode.RENORMALIZED),
+        of("chosen", bf16, f32, f32, new Shape(2, 20, 36), 3).beside(PairMode.CHOOSES),
         of("shared", bf16, f32, f32, new Shape(2, 36, 40), 12)
             .combinedOver(6)
             .beside(PairMode.SHARED),
@@ -126,6 +125,7 @@ record PairCase(
         of("up alone", f32, f32, f32, new Shape(2, 5, 13, GateUp.UP_ONLY, false), 4)
             .activated(PairKernels.RELU2),
         of("columns in two goes", f32, f32, f32, new Shape(1, 261, 3), 2).call(DOWN).units(1),
+        of("a column left over", f32, f32, f32, new Shape(1, 33, 3), 1).call(DOWN).units(20),
         of("slices left out, added", f32, f32, f32, new Shape(6, 3, 5), 1),
         of("slices left out", f32, f32, f32, new Shape(6, 3, 5), 1).call(GATE_UP.deltaOnly()),
         of("gates in two goes", f32, f32, f32, new Shape(1, 271, 131), 1)
