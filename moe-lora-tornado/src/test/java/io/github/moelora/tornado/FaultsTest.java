@@ -219,7 +219,7 @@ class FaultsTest {
     private static final int UNIT = 16 << 10;
 
     /** Units that each load has more than the one before. */
-    private static final int STEP = 5;
+    private static final int STEP = 16;
 
     /** Kept in a field, so that no compiler drops it. */
     private static List<byte[]> ballast = new ArrayList<>();

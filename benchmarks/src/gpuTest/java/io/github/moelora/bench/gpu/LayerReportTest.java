@@ -56,9 +56,11 @@ class LayerReportTest {
     assertThat(merged.withoutVllm()).isOne();
     assertThat(report(0.5).withVllmLine(LINE.formatted("0.5")).withoutVllm()).isEqualTo(2);
     assertThat(merged.table()).contains("sorted16").contains(" 0.50 ").doesNotContain("WRONG");
-    assertThatThrownBy(() -> report(0.5).withVllmLine(LINE.replace("80", "81").formatted("0")))
+    LayerReport before = report(0.5);
+    assertThat(before.withVllmLine(LINE.replace("80", "81").formatted("0"))).isEqualTo(before);
+    assertThatThrownBy(() -> before.withVllmLine("{}"))
         .isInstanceOf(IllegalArgumentException.class)
-        .hasMessageContaining("81");
+        .hasMessageContaining("must name a cell");
   }
 
   @Test

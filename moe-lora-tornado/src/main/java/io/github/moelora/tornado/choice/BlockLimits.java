@@ -23,7 +23,7 @@ public record BlockLimits(int large, int largeOfRanks, int largest) {
           new Row("NVIDIA H100", DType.BF16, new BlockLimits(24, 16, 128)),
           new Row("NVIDIA H100", DType.F16, new BlockLimits(24, 16, 128)),
           new Row("NVIDIA H200", DType.BF16, new BlockLimits(24, 16, 128)),
-          new Row("NVIDIA H200", DType.F16, new BlockLimits(45, 16, 128)));
+          new Row("NVIDIA H200", DType.F16, new BlockLimits(90, 16, 128)));
 
   /**
    * The limits for a device.

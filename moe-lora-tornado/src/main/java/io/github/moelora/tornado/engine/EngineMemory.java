@@ -192,7 +192,8 @@ public final class EngineMemory implements EngineChanges.Device {
     reserve.accept(bytes());
     TornadoExecutionPlan own =
         new TornadoExecutionPlan(snapshots.toArray(ImmutableTaskGraph[]::new));
-    ChosenDevice.of(enginePlan.getDevice(first)).use(own);
+    // an engine that has just named a graph of its plan has only that one before it
+    ChosenDevice.of(enginePlan.withAllGraphs().getDevice(first)).use(own);
     FirstUse.run(
         () -> {
           for (int i = 0; i < ownGraphs.size(); i++) {

@@ -19,6 +19,7 @@ import io.github.moelora.tornado.layout.SliceTable;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
+import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -26,6 +27,7 @@ import uk.ac.manchester.tornado.api.TornadoProfilerResult;
 
 /** What moves to the device and how often kernels are compiled, as TornadoVM's profiler counts. */
 class DeviceTrafficTest {
+  private static final String CAPTURE = "moelora.tornado.capture";
   private static final int EXPERTS = 4;
   private static final int PER_TOKEN = 2;
   private static final int RANK = 16;
@@ -39,6 +41,17 @@ class DeviceTrafficTest {
   @BeforeAll
   static void requireDevice() {
     TestDevice.require();
+  }
+
+  /** The profiler sees nothing of what a captured graph replays. */
+  @BeforeAll
+  static void withoutCapture() {
+    System.setProperty(CAPTURE, "false");
+  }
+
+  @AfterAll
+  static void withCapture() {
+    System.clearProperty(CAPTURE);
   }
 
   private static MoeLora open(MoeModel model, int slots, DType type) {
