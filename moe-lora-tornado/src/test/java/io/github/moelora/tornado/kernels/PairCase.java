@@ -7,6 +7,7 @@ import io.github.moelora.MoeModel;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.testkit.Problem;
 import io.github.moelora.tornado.layout.PairMode;
+import java.util.Arrays;
 import java.util.List;
 
 /**
@@ -43,10 +44,20 @@ record PairCase(
    * Sizes.
    *
    * @param fused whether the first adapter has gate and up in one
+   * @param astray whether the batch has ids out of range
    */
-  private record Shape(int tokens, int hidden, int inner, GateUp gateUp, boolean fused) {
+  private record Shape(
+      int tokens, int hidden, int inner, GateUp gateUp, boolean fused, boolean astray) {
     Shape(int tokens, int hidden, int inner) {
-      this(tokens, hidden, inner, GateUp.HALVES, false);
+      this(tokens, hidden, inner, GateUp.HALVES, false, false);
+    }
+
+    Shape(int tokens, int hidden, int inner, GateUp gateUp, boolean fused) {
+      this(tokens, hidden, inner, gateUp, fused, false);
+    }
+
+    static Shape astray(int hidden, int inner) {
+      return new Shape(5, hidden, inner, GateUp.HALVES, false, true);
     }
   }
 
@@ -85,6 +96,9 @@ record PairCase(
     DType bf16 = DType.BF16;
     return List.of(
         of("smallest", f32, f32, f32, new Shape(1, 1, 1), 1).units(1),
+        of("ids out of range", f32, f32, f32, Shape.astray(3, 33), 1).units(30),
+        of("ids out of range", bf16, bf16, bf16, Shape.astray(4, 36), 1).units(30),
+        of("ids out of range", f16, f16, f32, Shape.astray(4, 36), 1).units(30),
         of("ranks of a pass and more", f32, f32, f32, new Shape(2, 141, 133), 9).units(4),
         of("delta only, shares", f32, f32, f32, new Shape(1, 7, 65), 3)
             .call(GATE_UP.deltaOnly().withColumnOffset(3))
@@ -112,19 +126,30 @@ record PairCase(
         of("up alone", f32, f32, f32, new Shape(2, 5, 13, GateUp.UP_ONLY, false), 4)
             .activated(PairKernels.RELU2),
         of("columns in two goes", f32, f32, f32, new Shape(1, 261, 3), 2).call(DOWN).units(1),
+        of("slices left out, added", f32, f32, f32, new Shape(6, 3, 5), 1),
+        of("slices left out", f32, f32, f32, new Shape(6, 3, 5), 1).call(GATE_UP.deltaOnly()),
+        of("gates in two goes", f32, f32, f32, new Shape(1, 271, 131), 1)
+            .activated(PairKernels.SWIGLU)
+            .units(1),
+        of("columns in two goes", bf16, f32, f32, new Shape(1, 292, 4), 2).call(DOWN).units(1),
+        of("batches of ranks", bf16, f32, f32, new Shape(1, 8, 36), 140).call(DOWN),
+        of("batches of ranks", f16, f32, f32, new Shape(1, 8, 32), 260)
+            .activated(PairKernels.SWIGLU),
+        of("gate and up in one", bf16, f32, f32, new Shape(1, 20, 36, GateUp.HALVES, true), 5)
+            .activated(PairKernels.SWIGLU),
         of("tiles of ranks", bf16, f32, f32, new Shape(1, 276, 72), 70),
         of("passes of ranks", bf16, f32, f32, new Shape(1, 36, 40), 70)
             .activated(PairKernels.SWIGLU),
         of("segments of x", bf16, bf16, bf16, new Shape(1, 4132, 4), 17),
         of("segments of x", f16, f16, f32, new Shape(1, 4132, 4), 17),
-        of("columns in two goes", bf16, bf16, bf16, new Shape(1, 1060, 4), 9).call(DOWN).units(1),
-        of("columns in two goes", f16, f16, f32, new Shape(1, 1060, 4), 2).call(DOWN).units(1),
+        of("columns in two goes", bf16, bf16, bf16, new Shape(1, 1540, 4), 9).call(DOWN).units(1),
+        of("columns in two goes", f16, f16, f32, new Shape(1, 1024, 4), 34).call(DOWN).units(1),
         of("warps of one tile", bf16, f32, f32, new Shape(2, 68, 36), 3)
             .call(DOWN.withColumnOffset(3))
             .units(5),
         of("shares", bf16, f32, f32, new Shape(1, 20, 140), 17).units(30),
         of("combined", bf16, f32, f32, new Shape(2, 36, 40), 12).combinedOver(6),
-        of("all narrow", bf16, bf16, bf16, new Shape(2, 36, 68), 9)
+        of("all narrow", bf16, bf16, bf16, new Shape(2, 60, 68), 9)
             .call(GATE_UP.withColumnOffset(4))
             .units(7),
         of("all narrow, delta only", bf16, bf16, bf16, new Shape(2, 36, 44), 9)
@@ -133,7 +158,7 @@ record PairCase(
             .activated(PairKernels.SWIGLU),
         of("two ranges of ranks", f16, f32, f32, new Shape(2, 132, 44), 33).units(60),
         of("narrow x, combined", f16, f16, f32, new Shape(2, 36, 40), 12).combinedOver(6),
-        of("narrow x", f16, f16, f32, new Shape(2, 36, 40), 12),
+        of("narrow x", f16, f16, f32, new Shape(2, 64, 40), 12),
         of("all narrow", f16, f16, f16, new Shape(2, 36, 40), 12).units(9),
         of("all narrow, delta only", f16, f16, f16, new Shape(1, 36, 40), 2)
             .call(GATE_UP.deltaOnly()),
@@ -149,19 +174,32 @@ record PairCase(
   }
 
   EmulatedPairs build(long seed) {
-    MoeModel model = new MoeModel(shape.hidden, shape.inner, EXPERTS, shape.gateUp, List.of(LAYER));
+    // more than are compared at once, if there is a choice
+    int[] map = new int[PairMode.has(mode, PairMode.CHOOSES) ? 11 : EXPERTS];
+    Arrays.setAll(map, e -> e == 0 ? 1 : e == 1 ? -1 : e == 2 ? 0 : e - 1);
+    MoeModel model =
+        new MoeModel(shape.hidden, shape.inner, map.length, shape.gateUp, List.of(LAYER));
     Problem problem =
         new Problem(seed, model, shape.tokens, 2)
             .types(weights, x, y)
-            .expertMap(ExpertMap.of(1, -1, 0))
+            .expertMap(ExpertMap.of(map))
             .addAdapter(rank, shape.fused)
             .addEmptySlot()
             .addAdapter(1, shape.fused, 0.5)
             .route();
-    // the first token has something to do, and a pair whose expert lives elsewhere
+    // the first token has something to do, and an expert that lives elsewhere or is a slot's last
     problem.adapterIds()[0] = 0;
     problem.expertIds()[0] = 2;
-    problem.expertIds()[1] = 1;
+    problem.expertIds()[1] = shape.tokens == 2 ? 0 : 1;
+    if (shape.tokens > 2) {
+      problem.adapterIds()[shape.tokens - 1] = 2;
+    }
+    if (shape.astray) {
+      problem.expertIds()[2] = EXPERTS;
+      problem.expertIds()[3] = -2;
+      problem.adapterIds()[2] = problem.adapters().size();
+      problem.adapterIds()[3] = -2;
+    }
     return new EmulatedPairs(problem, call, mode, combined, units);
   }
 

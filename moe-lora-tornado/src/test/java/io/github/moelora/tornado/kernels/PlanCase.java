@@ -28,6 +28,10 @@ record PlanCase(String name, PlanContract.Batch batch, PlanLaunch.Shape shape)
     return List.of(
         of("no pairs", 0, 1, 2, identity, 4, 8, true),
         of("no pairs in chunks", 0, 37, 2, identity, 4, 8, true),
+        // more groups than numbers in an array's header, which an index below 0 would find there
+        of("no pairs in chunks of many groups", 0, 37, 2, identity, 4, 8, true).groups(130),
+        of("no pairs in chunks of many groups, sorted", 0, 37, 2, identity, 4, 8, false)
+            .groups(130),
         of("no pairs, sorted", 0, 1, 2, identity, 4, 8, false),
         of("no pairs in chunks, sorted", 0, 37, 2, identity, 4, 8, false),
         of("too many pairs", 6, 5, 2, identity, 4, 8, true),
@@ -52,6 +56,18 @@ record PlanCase(String name, PlanContract.Batch batch, PlanLaunch.Shape shape)
 
   private PlanCase perToken(int other) {
     return make(name, batch.adapterIds().length, other, shape, batch.config().expertMap());
+  }
+
+  private PlanCase groups(int other) {
+    PlanLaunch.Shape wider =
+        new PlanLaunch.Shape(
+            shape.maxPairs(),
+            shape.blockSize(),
+            other,
+            shape.shift(),
+            shape.threads(),
+            shape.counted());
+    return new PlanCase(name, batch, wider);
   }
 
   private PlanCase allWithWork() {
