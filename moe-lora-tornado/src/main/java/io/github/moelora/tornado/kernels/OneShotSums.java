@@ -44,12 +44,14 @@ final class OneShotSums {
 
   /** Whether a pass begins its sums anew: several passes do in every segment. */
   static boolean begins(int[] item, int segment) {
-    return OneShotItem.passes(item) > 1 || segment == 0;
+    // one comparison: see PairItem.hasWork
+    return Math.max(OneShotItem.passes(item) - 1, 1 - segment) > 0;
   }
 
   /** Whether a pass ends in z. */
   static boolean ends(int[] item, int segment, int rows) {
-    return OneShotItem.passes(item) > 1 || segment == OneShotItem.segments(item, rows) - 1;
+    int toEnd = OneShotItem.segments(item, rows) - 1 - segment;
+    return Math.max(OneShotItem.passes(item) - 1, 1 - toEnd) > 0;
   }
 
   /** Whether z has a part of the sums already. */

@@ -27,6 +27,9 @@
  *   <li>The bound of a loop that is found by branches, as a conditional in a stage, stands in a
  *       variable before the loop. In the loop's condition, all code behind the loop was left out:
  *       silently. The printed kernel must hold as many barriers as the source.
+ *   <li>A condition of two parts joined by {@code ||} around the end of a loop's body: the CUDA
+ *       printer may leave out the jump to the next iteration where both are false, and the body
+ *       runs. Let one comparison decide.
  *   <li>Fragments of {@code mma} survive only straight-line code.
  * </ol>
  */

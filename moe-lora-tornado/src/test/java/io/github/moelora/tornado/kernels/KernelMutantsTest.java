@@ -133,7 +133,8 @@ class KernelMutantsTest {
         Path.of("target", "kernel-mutants-%s.txt".formatted(kind)),
         fates.stream().map(Fate::toString).toList());
     System.out.printf(
-        "%s: %d mutants, %d of them tried that are not equivalent%n", kind, all.size(), tried.size());
+        "%s: %d mutants, %d of them tried that are not equivalent%n",
+        kind, all.size(), tried.size());
     assertThat(fates.stream().filter(fate -> fate.death.isEmpty()).map(Fate::mutant))
         .as("survivors")
         .isEmpty();
