@@ -53,8 +53,10 @@ class EngineChangesTest {
               .withPool(new AdapterPool(poolRanks, 2));
       for (int layer : MODEL.layers()) {
         for (Projection projection : Projection.values()) {
-          weights.add(new FloatWeights(WeightSite.of(config, layer, projection)));
-          tables.add(new int[0]);
+          FloatWeights made = new FloatWeights(WeightSite.of(config, layer, projection));
+          weights.add(made);
+          // of empty slots until the first store
+          tables.add(made.table().slices().toHeapArray());
         }
       }
       changes = new EngineChanges(this, () -> now);
