@@ -2,6 +2,8 @@ package io.github.moelora.tornado.choice;
 
 import io.github.moelora.DType;
 import java.util.List;
+import java.util.Optional;
+import java.util.function.Predicate;
 
 /**
  * Pairs of a group, in the mean of a batch, from which on the narrow kernels get larger blocks.
@@ -32,18 +34,13 @@ public record BlockLimits(int large, int largeOfRanks, int largest) {
    * @param type of the weights
    */
   public static BlockLimits of(String device, DType type) {
-    return TABLE.stream()
-        .filter(row -> device.startsWith(row.device()) && row.type() == type)
-        .findFirst()
-        .map(Row::limits)
-        .orElse(usual(type));
+    return first(row -> device.startsWith(row.device()) && row.type() == type)
+        .or(() -> first(row -> row.type() == type))
+        .orElse(TABLE.getFirst())
+        .limits();
   }
 
-  private static BlockLimits usual(DType type) {
-    return TABLE.stream()
-        .filter(row -> row.type() == type)
-        .findFirst()
-        .map(Row::limits)
-        .orElse(TABLE.getFirst().limits());
+  private static Optional<Row> first(Predicate<Row> wanted) {
+    return TABLE.stream().filter(wanted).findFirst();
   }
 }
