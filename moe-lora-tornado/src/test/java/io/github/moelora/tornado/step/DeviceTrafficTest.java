@@ -19,7 +19,6 @@ import io.github.moelora.tornado.layout.SliceTable;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
-import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -41,17 +40,6 @@ class DeviceTrafficTest {
   @BeforeAll
   static void requireDevice() {
     TestDevice.require();
-  }
-
-  /** The profiler sees nothing of what a captured graph replays. */
-  @BeforeAll
-  static void withoutCapture() {
-    System.setProperty(CAPTURE, "false");
-  }
-
-  @AfterAll
-  static void withCapture() {
-    System.clearProperty(CAPTURE);
   }
 
   private static MoeLora open(MoeModel model, int slots, DType type) {
@@ -107,8 +95,16 @@ class DeviceTrafficTest {
     int experts = 32;
     // widths of which packed weights fill whole tiles
     MoeModel model = new MoeModel(192, 128, experts, GateUp.HALVES, List.of(0));
-    Traffic withFew = traffic(model, few, type);
-    Traffic withMany = traffic(model, many, type);
+    Traffic withFew;
+    Traffic withMany;
+    // the profiler sees nothing of what a captured graph replays
+    System.setProperty(CAPTURE, "false");
+    try {
+      withFew = traffic(model, few, type);
+      withMany = traffic(model, many, type);
+    } finally {
+      System.clearProperty(CAPTURE);
+    }
     long tableBytes = (SliceTable.INTS + LoraAdapter.MAX_SLICES) * 4L * experts;
     assertThat(withMany.executions()).isEqualTo(withFew.executions()).isGreaterThan(4);
     assertThat(withMany.swap() - withFew.swap()).isEqualTo(2 * tableBytes * (many - few));
