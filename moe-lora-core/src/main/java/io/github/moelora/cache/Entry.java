@@ -48,8 +48,4 @@ final class Entry {
     this.name = name;
     this.version = version;
   }
-
-  boolean isQueued() {
-    return stage.compareTo(Stage.LOADING) < 0;
-  }
 }
