@@ -4,20 +4,18 @@ import io.github.moelora.DType;
 import io.github.moelora.Routing;
 
 /**
- * Memory of one worker: the rows of the block at hand, and of these the up to {@link Kernels#ROWS}
- * that a product takes at a time.
+ * Memory of one worker: the rows of the block at hand, and of these as many as a product takes at a
+ * time.
  */
 final class Scratch {
-  /** Panels of B whose sums are added to y at a time: two cache lines of a bfloat16 row. */
-  static final int DELTA_PANELS = 4;
-
-  static final int DELTA_COLUMNS = DELTA_PANELS * Kernels.LANES;
+  /** From one row of {@link #delta} to the next, a little more than sums are added at a time. */
+  private static final int DELTA_STRIDE = Kernels.MANY_STRIDE;
 
   /** Rows of x, widened, or of z, copied, as far apart as products want them. */
-  final float[] in = new float[Kernels.ROWS * Kernels.IN_STRIDE];
+  final float[] in;
 
-  /** {@code [ROWS, DELTA_COLUMNS]}. */
-  final float[] delta = new float[Kernels.ROWS * DELTA_COLUMNS];
+  /** Sums of rows of the block that are to be added to y, {@code [maxBlockSize, DELTA_STRIDE]}. */
+  final float[] delta;
 
   /** Where each row of the block begins in z. */
   final int[] zAt;
@@ -55,9 +53,12 @@ final class Scratch {
     yAt = new long[maxBlockSize];
     weights = new float[maxBlockSize];
     factors = new float[maxBlockSize];
+    int fewRows = Kernels.ROWS * Kernels.IN_STRIDE;
+    in = new float[Math.max(fewRows, maxBlockSize * Kernels.MANY_STRIDE)];
+    delta = new float[maxBlockSize * DELTA_STRIDE];
     product = new Product(in, weightType);
     for (int m = 0; m < maxBlockSize; m++) {
-      deltaAt[m] = m % Kernels.ROWS * DELTA_COLUMNS;
+      deltaAt[m] = m * DELTA_STRIDE;
     }
   }
 
@@ -78,10 +79,15 @@ final class Scratch {
     }
   }
 
-  /** Takes the rows from one on; the product gets as many more as make it faster. */
-  void take(int first, Kernels kernels) {
+  /**
+   * Takes up to {@code most} rows from one on; the product gets as many more as make it faster.
+   *
+   * @param most as {@link Kernels#rowsAtOnce} says, or {@link Kernels#ROWS}
+   */
+  void take(int first, int most, Kernels kernels) {
     row = first;
-    endRow = Math.min(first + Kernels.ROWS, rows);
+    endRow = Math.min(first + most, rows);
+    product.inStride = most > Kernels.ROWS ? Kernels.MANY_STRIDE : Kernels.IN_STRIDE;
     product.row = first;
     product.endRow = first + kernels.paddedRows(endRow - first);
   }

@@ -6,8 +6,8 @@ import java.util.Objects;
 
 /**
  * Shrink: {@code z[p, r] = sum_h a[r, h] * x[row, h]}. A task takes the pairs of one block and one
- * part of the ranks, {@link Kernels#ROWS} rows at a time; for these it widens a chunk of x to
- * float32 in the worker's own memory and multiplies it with the same chunk of A's panels.
+ * part of the ranks, as many rows at a time as the kernels want; for these it widens a chunk of x
+ * to float32 in the worker's own memory and multiplies it with the same chunk of A's panels.
  */
 final class ShrinkPhase implements WorkerPool.Job {
   /**
@@ -37,13 +37,18 @@ final class ShrinkPhase implements WorkerPool.Job {
     return blocks * parts;
   }
 
+  /** The block of a task. */
+  int block(int task) {
+    return task / parts;
+  }
+
   /**
    * Task: z of one block and one part of its ranks. Pairs of panels are dealt round robin: parts of
    * a small rank stay empty.
    */
   @Override
   public void run(int task, int worker) {
-    int block = task / parts;
+    int block = block(task);
     int part = task - block * parts;
     PackedAdapter adapter = Objects.requireNonNull(run.adapter(block), "shrink of idle pairs");
     PackedAdapter.Slice[] slices = run.slices(adapter, block);
@@ -57,12 +62,14 @@ final class ShrinkPhase implements WorkerPool.Job {
     Scratch mine = scratch[worker];
     Product product = prepare(mine, adapter, block);
     int width = run.inputWidth();
-    int chunk = chunkColumns(kernels.paddedRows(mine.rows));
+    // the rows of one panel alone gain nothing from widening it once
+    int most = panels == 1 ? Kernels.ROWS : kernels.rowsAtOnce(mine.rows);
+    int chunk = chunkColumns(kernels.paddedRows(mine.rows), most);
     for (int first = 0; first < width; first += chunk) {
       product.depth = Math.min(chunk, width - first);
       product.add = first > 0;
-      for (int row = 0; row < mine.rows; row += Kernels.ROWS) {
-        mine.take(row, kernels);
+      for (int row = 0; row < mine.rows; row += most) {
+        mine.take(row, most, kernels);
         widenRows(mine, first);
         for (int panel = 2 * part; panel < panels; panel += 2 * parts) {
           multiplyPanels(product, slices, panel, Math.min(2, panels - panel), first);
@@ -82,7 +89,10 @@ final class ShrinkPhase implements WorkerPool.Job {
   }
 
   /** Columns of x that are widened at a time; products begin at the first of the stripes. */
-  private static int chunkColumns(int rows) {
+  private static int chunkColumns(int rows, int most) {
+    if (most > Kernels.ROWS) {
+      return Kernels.MANY_COLUMNS;
+    }
     int columns = Math.min(X_ELEMENTS / Math.min(rows, Kernels.ROWS), Kernels.IN_COLUMNS);
     return columns - columns % Kernels.STRIPES;
   }
@@ -92,7 +102,7 @@ final class ShrinkPhase implements WorkerPool.Job {
     int columns = mine.product.depth;
     for (int m = mine.row; m < mine.endRow; m++) {
       int xRow = run.xRow(mine.pairs[m]);
-      int at = (m - mine.row) * Kernels.IN_STRIDE;
+      int at = (m - mine.row) * mine.product.inStride;
       kernels.widenRow(run.xMemory, x.index(xRow, firstColumn), columns, mine.in, at);
     }
   }
