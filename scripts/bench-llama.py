@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Times llama.cpp on the CPU with and without adapters, for scripts/bench-cpu-peer.
 
-    scripts/bench-llama.py FOLDER MODEL --adapters FILE ... --tokens T ... --threads N [--passes N]
+    scripts/bench-llama.py FOLDER MODEL --adapters FILE ... --tokens T ... --threads N
 
 FOLDER holds llama.cpp's shared libraries: libllama, libggml, libggml-base and those of the CPU. Prints a JSON line for each batch size and
-adapter (null for none): the median microseconds of a llama_decode of that many tokens in an empty context. Runs with and without adapters
-take turns, so that a change of the clock reaches all.
+adapter (null for none): "micros", the median microseconds of a llama_decode of that many tokens in an empty context, and for adapters "cost", lower quartile, median and
+upper quartile of what each turn took longer with the adapter than without. Runs with and without adapters take turns, so that a change of the clock reaches
+all; few tokens, of which an adapter costs little beside what a batch varies by, take more turns.
 
 Structures of parameters are passed as they come from llama.cpp, in room for more than they have: nothing here depends on their fields.
 """
@@ -13,6 +14,7 @@ import argparse
 import ctypes
 import json
 import pathlib
+import statistics
 import sys
 import time
 
@@ -128,7 +130,6 @@ def main():
     parser.add_argument("--adapters", nargs="+", type=pathlib.Path, required=True)
     parser.add_argument("--tokens", nargs="+", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--passes", type=int, default=5, help="turns of each (default %(default)s)")
     options = parser.parse_args()
     if max(options.tokens) > ALLOCATED:
         sys.exit(f"--tokens must be at most {ALLOCATED}")
@@ -138,18 +139,22 @@ def main():
     decoder = Decoder(llama, options.model, options.threads)
     adapters = {None: None} | {file: decoder.adapter(file) for file in options.adapters}
     for tokens in options.tokens:
-        runs = 3 if tokens >= 256 else 8 if tokens >= 32 else 20
-        samples = {file: [] for file in adapters}
-        for turn in range(options.passes + 1):
+        turns, runs = (6, 3) if tokens >= 256 else (8, 8) if tokens >= 32 else (40, 10)
+        samples, medians = {file: [] for file in adapters}, {file: [] for file in adapters}
+        for turn in range(turns + 1):
             for file, adapter in adapters.items():
                 decoder.use(adapter)
                 decoder.micros(tokens, 0)
                 taken = [decoder.micros(tokens, run) for run in range(runs)]
                 # the first turn warms up
                 samples[file] += taken if turn else []
+                medians[file] += [statistics.median(taken)] if turn else []
         for file, taken in samples.items():
-            median = sorted(taken)[len(taken) // 2]
-            print(json.dumps({"adapter": file and file.name, "tokens": tokens, "micros": round(median, 1)}), flush=True)
+            line = {"adapter": file and file.name, "tokens": tokens, "micros": round(statistics.median(taken), 1)}
+            if file:
+                costs = [with_it - without for with_it, without in zip(medians[file], medians[None])]
+                line["cost"] = [round(cost, 1) for cost in statistics.quantiles(costs, n=4, method="inclusive")]
+            print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

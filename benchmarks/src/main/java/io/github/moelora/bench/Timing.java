@@ -3,7 +3,8 @@ package io.github.moelora.bench;
 import java.util.Arrays;
 
 /**
- * Times a short action: warms it up until the compiler has done its work, then takes the median.
+ * Times a short action: warms it up until the compiler has done its work, then takes the median, or
+ * the quartiles, too.
  */
 public final class Timing {
   private static final long WINDOW_NANOS = 50_000_000;
@@ -14,6 +15,20 @@ public final class Timing {
   private static final int QUIET_WINDOWS = 3;
   private static final int LEAST_RUNS = 5;
   private static final int MOST_RUNS = 1000;
+
+  /**
+   * Three of many sorted numbers.
+   *
+   * @param low a quarter is less than this
+   * @param median half are less than this
+   * @param high a quarter is more than this
+   */
+  public record Quartiles(double low, double median, double high) {
+    /** Each of them over a positive number. */
+    public Quartiles over(double divisor) {
+      return new Quartiles(low / divisor, median / divisor, high / divisor);
+    }
+  }
 
   private Timing() {}
 
@@ -40,6 +55,15 @@ public final class Timing {
    * @param budgetNanos about how long to go on; a few runs are made in any case
    */
   public static double medianNanos(Runnable action, long budgetNanos) {
+    return quartileNanos(action, budgetNanos).median();
+  }
+
+  /**
+   * Quartiles of the time of a run.
+   *
+   * @param budgetNanos about how long to go on; a few runs are made in any case
+   */
+  public static Quartiles quartileNanos(Runnable action, long budgetNanos) {
     long[] nanos = new long[MOST_RUNS];
     int runs = 0;
     long end = System.nanoTime() + budgetNanos;
@@ -49,6 +73,6 @@ public final class Timing {
       nanos[runs++] = System.nanoTime() - begin;
     }
     Arrays.sort(nanos, 0, runs);
-    return nanos[runs / 2];
+    return new Quartiles(nanos[runs / 4], nanos[runs / 2], nanos[3 * runs / 4]);
   }
 }

@@ -21,7 +21,8 @@ final class Product {
 
   /**
    * From one row of scalars to the next: {@link Kernels#IN_STRIDE} for up to {@link Kernels#ROWS}
-   * rows, {@link Kernels#MANY_STRIDE} for more, which {@link Kernels#rowsAtOnce} must have allowed.
+   * rows, {@link Kernels#MANY_STRIDE} for more, which {@link Kernels#rowsAtOnce} must have allowed;
+   * their number is then one that {@link Kernels#paddedRows} returns.
    */
   int inStride = Kernels.IN_STRIDE;
 

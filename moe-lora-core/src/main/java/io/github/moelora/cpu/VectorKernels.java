@@ -22,7 +22,7 @@ import jdk.incubator.vector.VectorSpecies;
  * long. Where the next rows of the four stripes begin goes round in {@code r0} to {@code r3}, which
  * costs less than {@link #rowOffset}.
  *
- * <p>So there are eight near-copies of one loop, kept by hand: a generator of them would be longer
+ * <p>So there are twelve near-copies of one loop, kept by hand: a generator of them would be longer
  * than what it saves, and whatever is changed in one belongs into all. Each takes the columns of
  * one vector from {@code column} on and copies what it needs of the {@link Product} to local
  * variables, which the loop then keeps in registers:
@@ -34,10 +34,14 @@ import jdk.incubator.vector.VectorSpecies;
  *   <tr><td>multiply2<td>2<td>1<td>2<td>1<td>for two rows that are left
  *   <tr><td>multiply4<td>4<td>1<td>4<td>1<td>for four rows that are left
  *   <tr><td>multiply8<td>8<td>1<td>8<td>1<td>on vectors of 512 bits
+ *   <tr><td>multiplyWidened4<td>4<td>1<td>4<td>1<td>for up to four rows that are left of many
+ *   <tr><td>multiplyWidened8<td>8<td>1<td>8<td>1<td>for eight of many rows
  *   <tr><td>multiplyTwo1<td>1<td>2<td>2<td>2<td>for the row that is left
  *   <tr><td>multiplyTwo2<td>2<td>2<td>4<td>2<td>for two rows that are left
  *   <tr><td>multiplyTwo4<td>4<td>2<td>8<td>2<td>for four rows that are left
  *   <tr><td>multiplyTwo8<td>8<td>2<td>16<td>2<td>on vectors of 512 bits
+ *   <tr><td>multiplyWidenedTwo4<td>4<td>2<td>8<td>2<td>for up to four rows that are left of many
+ *   <tr><td>multiplyWidenedTwo8<td>8<td>2<td>16<td>2<td>for eight of many rows
  * </table>
  */
 final class VectorKernels extends Kernels {
@@ -74,13 +78,13 @@ final class VectorKernels extends Kernels {
   }
 
   /**
-   * There are products of one, two, four and eight rows: rows of padding that make one product of
-   * what would be two or three cost less.
+   * There are products of one, two, four and eight rows, and where weights are widened once, of
+   * four and eight: rows of padding that make one product of what would be two or three cost less.
    */
   @Override
   int paddedRows(int rows) {
     int rest = rows % ROWS;
-    if (rest <= 2) {
+    if (rest == 0 || (rest <= 2 && rows < ROWS)) {
       return rows;
     }
     return rows - rest + (rest <= 4 ? 4 : ROWS);
@@ -164,8 +168,12 @@ final class VectorKernels extends Kernels {
   void multiply(Product p) {
     if (p.inStride == MANY_STRIDE) {
       widenOne(p);
-      for (int m = p.row; m < p.endRow; m += 8) {
+      int m = p.row;
+      for (; m + 8 <= p.endRow; m += 8) {
         multiplyWidened8(p, m);
+      }
+      if (m < p.endRow) {
+        multiplyWidened4(p, m);
       }
       return;
     }
@@ -191,7 +199,7 @@ final class VectorKernels extends Kernels {
     if (p.inStride == MANY_STRIDE) {
       widenTwo(p);
       int m = p.row;
-      for (; m + 4 < p.endRow; m += 8) {
+      for (; m + 8 <= p.endRow; m += 8) {
         multiplyWidenedTwo8(p, m);
       }
       if (m < p.endRow) {
@@ -673,6 +681,35 @@ final class VectorKernels extends Kernels {
       r2 = r3;
       r3 = next;
     }
+  }
+
+  private static void multiplyWidened4(Product p, int m) {
+    float[] in = p.in;
+    MemorySegment panel = p.widened;
+    float[] out = p.out;
+    int[] outAt = p.outAt;
+    int outFrom = p.outFrom;
+    int o0 = outAt[m] + outFrom;
+    int o1 = outAt[m + 1] + outFrom;
+    int o2 = outAt[m + 2] + outFrom;
+    int o3 = outAt[m + 3] + outFrom;
+    FloatVector s0 = start(out, o0, p.add);
+    FloatVector s1 = start(out, o1, p.add);
+    FloatVector s2 = start(out, o2, p.add);
+    FloatVector s3 = start(out, o3, p.add);
+    int first = (m - p.row) * MANY_STRIDE;
+    int depth = p.depth;
+    for (int k = 0; k < depth; k++) {
+      FloatVector v = loadF32(panel, 1L * LANES * k);
+      s0 = v.fma(FloatVector.broadcast(F, in[first + k]), s0);
+      s1 = v.fma(FloatVector.broadcast(F, in[first + k + MANY_STRIDE]), s1);
+      s2 = v.fma(FloatVector.broadcast(F, in[first + k + 2 * MANY_STRIDE]), s2);
+      s3 = v.fma(FloatVector.broadcast(F, in[first + k + 3 * MANY_STRIDE]), s3);
+    }
+    s0.intoArray(out, o0);
+    s1.intoArray(out, o1);
+    s2.intoArray(out, o2);
+    s3.intoArray(out, o3);
   }
 
   private static void multiplyWidened8(Product p, int m) {

@@ -155,23 +155,57 @@ class KernelsTest {
         for (int depth : new int[] {1, 2, 3, 7, 16, 129}) {
           for (int rows = 1; rows <= 19; rows++) {
             width = width % Kernels.LANES + 1;
-            checkMultiply(kernels, type, panels, depth, width, rows, rows / 4, rows % 2 == 0);
-            checkMultiply(kernels, type, panels, depth, Kernels.LANES, rows, 0, false);
+            Shape narrow = new Shape(type, panels, depth, width, Kernels.IN_STRIDE);
+            Shape whole = new Shape(type, panels, depth, Kernels.LANES, Kernels.IN_STRIDE);
+            checkMultiply(kernels, narrow, rows, rows / 4, rows % 2 == 0);
+            checkMultiply(kernels, whole, rows, 0, false);
           }
         }
       }
     }
   }
 
-  private void checkMultiply(
-      Kernels kernels,
-      DType type,
-      int panels,
-      int depth,
-      int width,
-      int endRow,
-      int row,
-      boolean add) {
+  /** Rows that have their weights widened once: whole groups of eight, and what is left of one. */
+  @ParameterizedTest
+  @MethodSource("kernels")
+  void manyRowsAreMultipliedAtOnce(Kernels kernels) {
+    int width = 0;
+    for (DType type : DType.values()) {
+      for (int panels = 1; panels <= 2; panels++) {
+        for (int depth : new int[] {1, 3, 16, 129, Kernels.MANY_COLUMNS}) {
+          for (int rows : new int[] {9, 12, 13, 17, 29, 64}) {
+            width = width % Kernels.LANES + 1;
+            if (kernels.rowsAtOnce(rows) == rows) {
+              int end = kernels.paddedRows(rows);
+              Shape narrow = new Shape(type, panels, depth, width, Kernels.MANY_STRIDE);
+              Shape whole = new Shape(type, panels, depth, Kernels.LANES, Kernels.MANY_STRIDE);
+              checkMultiply(kernels, narrow, end + 3, 3, rows % 2 == 0);
+              checkMultiply(kernels, whole, end, 0, false);
+            }
+          }
+        }
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @MethodSource("kernels")
+  void eightRowsAtOnceOrAll(Kernels kernels) {
+    for (int rows = 1; rows <= 64; rows++) {
+      assertThat(kernels.rowsAtOnce(rows)).isIn(Kernels.ROWS, Math.max(rows, Kernels.ROWS));
+    }
+    boolean wide = kernels.description().endsWith(" 512 bits");
+    assertThat(kernels.rowsAtOnce(64)).isEqualTo(wide ? 64 : Kernels.ROWS);
+  }
+
+  /** Panels, and how far apart the rows of scalars are. */
+  private record Shape(DType type, int panels, int depth, int width, int inStride) {}
+
+  private void checkMultiply(Kernels kernels, Shape shape, int endRow, int row, boolean add) {
+    DType type = shape.type();
+    int depth = shape.depth();
+    int width = shape.width();
+    int inStride = shape.inStride();
     int outFrom = 2;
     int outStride = 2 * Kernels.LANES + 5;
     int at = 16;
@@ -182,9 +216,9 @@ class KernelsTest {
     for (int i = 0; i < weights.length; i++) {
       weights[i] = (float) rounded(weights[i], type);
     }
-    float[] in = nans((endRow - row) * Kernels.IN_STRIDE);
+    float[] in = nans((endRow - row) * inStride);
     for (int m = 0; m < endRow - row; m++) {
-      System.arraycopy(gaussians(depth), 0, in, m * Kernels.IN_STRIDE, depth);
+      System.arraycopy(gaussians(depth), 0, in, m * inStride, depth);
     }
     float[] out = add ? gaussians(endRow * outStride) : nans(endRow * outStride);
     float[] before = out.clone();
@@ -193,6 +227,7 @@ class KernelsTest {
       outAt[m] = (endRow - 1 - m) * outStride;
     }
     Product product = new Product(in, type);
+    product.inStride = inStride;
     product.row = row;
     product.endRow = endRow;
     product.depth = depth;
@@ -205,7 +240,7 @@ class KernelsTest {
     product.outAt = outAt;
     product.outFrom = outFrom;
     product.add = add;
-    if (panels == 1) {
+    if (shape.panels() == 1) {
       kernels.multiply(product);
     } else {
       kernels.multiplyTwo(product);
@@ -215,15 +250,14 @@ class KernelsTest {
     assertThat(product.outFrom).isEqualTo(outFrom);
     boolean[] written = new boolean[out.length];
     for (int m = row; m < endRow; m++) {
-      for (int c = 0; c < panels * Kernels.LANES; c++) {
+      for (int c = 0; c < shape.panels() * Kernels.LANES; c++) {
         int to = outAt[m] + outFrom + c;
         written[to] = true;
         double sum = add ? before[to] : 0;
         double magnitude = Math.abs(sum);
         for (int k = 0; k < depth; k++) {
           int from = (c < Kernels.LANES ? at : at2) + k / 4 * width + k % 4 * stripe;
-          double term =
-              (double) in[(m - row) * Kernels.IN_STRIDE + k] * weights[from + c % Kernels.LANES];
+          double term = (double) in[(m - row) * inStride + k] * weights[from + c % Kernels.LANES];
           sum += term;
           magnitude += Math.abs(term);
         }

@@ -28,7 +28,8 @@ import picocli.CommandLine.Parameters;
 /**
  * What one adapter on all experts of a layer costs on the CPU, beside llama.cpp: for us a step of a
  * layer (plan, gate and up, down), for llama.cpp a batch with the adapter less one without, by
- * layer. Shape: Qwen3-30B-A3B, weights of F16, x and y of F32, the same threads. Command: {@code
+ * layer. It is lost in noise if the lower quartile of that difference is not positive. Shape:
+ * Qwen3-30B-A3B, weights of F16, x and y of F32, the same threads. Command: {@code
  * scripts/bench-cpu-peer FOLDER}.
  */
 @Command(
@@ -68,12 +69,17 @@ final class PeerBench implements Callable<Integer> {
    * A line of the table.
    *
    * @param micros of our step of a layer
-   * @param peerMicros what the adapter costs llama.cpp in a layer
+   * @param peerMicros what the adapter costs llama.cpp in a layer; quartiles over the turns
    */
-  record Cell(int rank, int tokens, double micros, double peerMicros) {
-    /** Ours over theirs; NaN where their difference drowned in noise. */
+  record Cell(int rank, int tokens, Timing.Quartiles micros, Timing.Quartiles peerMicros) {
+    /** Whether a quarter of the turns say that the adapter costs llama.cpp nothing. */
+    boolean lostInNoise() {
+      return !(peerMicros.low() > 0);
+    }
+
+    /** Ours over theirs, medians. */
     double ratio() {
-      return peerMicros > 0 ? micros / peerMicros : Double.NaN;
+      return micros.median() / peerMicros.median();
     }
   }
 
@@ -103,21 +109,22 @@ final class PeerBench implements Callable<Integer> {
             ? Files.createTempDirectory("bench-cpu-peer")
             : Files.createDirectories(files);
     try {
-      Map<String, Double> theirs = measurePeer(folder);
+      Map<String, Timing.Quartiles> theirs = measurePeer(folder);
       List<Cell> cells = new ArrayList<>();
       for (int rank : ranks) {
         for (int count : tokens) {
-          double with = theirs.getOrDefault(adapterName(rank) + count, Double.NaN);
-          double without = theirs.getOrDefault("" + count, Double.NaN);
-          cells.add(
-              new Cell(rank, count, micros(rank, count), (with - without) / PeerFiles.LAYERS));
+          Timing.Quartiles cost = theirs.get(adapterName(rank) + count);
+          if (cost == null) {
+            throw new IOException("bench-llama.py gave no cost of rank " + rank);
+          }
+          cells.add(new Cell(rank, count, micros(rank, count), cost.over(PeerFiles.LAYERS)));
         }
       }
       System.out.print(table(cells));
       if (json != null) {
         Output.writeJson(json, Map.of("threads", threads, "preset", PRESET, "cells", cells));
       }
-      return cells.stream().anyMatch(cell -> Double.isNaN(cell.ratio())) ? 1 : 0;
+      return cells.stream().anyMatch(Cell::lostInNoise) ? 1 : 0;
     } finally {
       if (files == null) {
         for (String name : names()) {
@@ -138,8 +145,9 @@ final class PeerBench implements Callable<Integer> {
     return "rank%d.gguf".formatted(rank);
   }
 
-  /** Median microseconds of llama.cpp's batches, by the adapter's name and the tokens. */
-  private Map<String, Double> measurePeer(Path folder) throws IOException, InterruptedException {
+  /** Microseconds that adapters cost llama.cpp's batches, by the adapter's name and the tokens. */
+  private Map<String, Timing.Quartiles> measurePeer(Path folder)
+      throws IOException, InterruptedException {
     PeerFiles made = new PeerFiles(Preset.of(PRESET));
     if (!Files.exists(folder.resolve("model.gguf"))) {
       made.writeModel(folder.resolve("model.gguf"));
@@ -163,15 +171,20 @@ final class PeerBench implements Callable<Integer> {
     command.addAll(List.of("--threads", Integer.toString(threads)));
     Process process =
         new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.INHERIT).start();
-    Map<String, Double> micros = new HashMap<>();
+    Map<String, Timing.Quartiles> costs = new HashMap<>();
     try (BufferedReader lines =
         new BufferedReader(
             new InputStreamReader(process.getInputStream(), StandardCharsets.UTF_8))) {
       for (String line = lines.readLine(); line != null; line = lines.readLine()) {
         System.err.println("llama.cpp: " + line);
         JsonNode node = Output.json().readTree(line);
-        String adapter = node.path("adapter").isNull() ? "" : node.path("adapter").asText();
-        micros.put(adapter + node.path("tokens").asInt(), node.path("micros").asDouble());
+        JsonNode cost = node.path("cost");
+        if (cost.size() == 3) {
+          costs.put(
+              node.path("adapter").asText() + node.path("tokens").asInt(),
+              new Timing.Quartiles(
+                  cost.get(0).asDouble(), cost.get(1).asDouble(), cost.get(2).asDouble()));
+        }
       }
     } finally {
       process.destroy();
@@ -180,30 +193,39 @@ final class PeerBench implements Callable<Integer> {
     if (code != 0) {
       throw new IOException("bench-llama.py ended with code " + code);
     }
-    return micros;
+    return costs;
   }
 
-  private static double micros(int rank, int tokens) {
+  private static Timing.Quartiles micros(int rank, int tokens) {
     Workload.Sizes sizes =
         new Workload.Sizes(
             Preset.of(PRESET), PeerFiles.LAYERS, 1, rank, tokens, DType.F16, DType.F32);
     try (LayerSteps steps = new LayerSteps(sizes, 1, "cpu")) {
       Timing.warmUp(steps::run, 3 * NANOS);
-      return Timing.medianNanos(steps::run, NANOS) / 1e3;
+      return Timing.quartileNanos(steps::run, NANOS).over(1e3);
     }
   }
 
-  private static String table(List<Cell> cells) {
+  static String table(List<Cell> cells) {
     StringBuilder text =
         new StringBuilder(
             Output.format(
-                "%4s %6s %10s %13s %9s%n", "rank", "tokens", "ours us", "llama.cpp us", "ratio"));
+                "%4s %6s %20s %24s %6s%n",
+                "rank", "tokens", "ours us (quartiles)", "llama.cpp us (quartiles)", "ratio"));
     for (Cell cell : cells) {
       text.append(
           Output.format(
-              "%4d %6d %10.1f %13.1f %9.2f%n",
-              cell.rank(), cell.tokens(), cell.micros(), cell.peerMicros(), cell.ratio()));
+              "%4d %6d %20s %24s %6s%n",
+              cell.rank(),
+              cell.tokens(),
+              text(cell.micros()),
+              text(cell.peerMicros()),
+              cell.lostInNoise() ? "noise" : Output.format("%.2f", cell.ratio())));
     }
     return text.toString();
+  }
+
+  private static String text(Timing.Quartiles micros) {
+    return Output.format("%.0f (%.0f to %.0f)", micros.median(), micros.low(), micros.high());
   }
 }
