@@ -10,9 +10,9 @@ import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
 /**
- * One step on the CPU: two phases, {@link ShrinkPhase} and {@link ExpandPhase}, in one job of the
- * worker pool: first all tasks of the one, then those of the other, each of which waits for its own
- * block's z only. So threads meet once a run, at its end, where the tasks are smaller.
+ * One step on the CPU: two phases, {@link ShrinkPhase} and {@link ExpandPhase}, each spread over
+ * the worker pool. Where a block has more than {@link Kernels#ROWS} rows, the first ones read the
+ * weights from memory and the others from the second-level cache.
  */
 final class CpuStep implements BackendStep {
   /** Rows of a block where experts see many pairs: weights read from memory serve so many rows. */
@@ -27,11 +27,6 @@ final class CpuStep implements BackendStep {
   private final CpuRun run;
   private final ShrinkPhase shrink;
   private final ExpandPhase expand;
-  private final BlockGates gates = new BlockGates();
-  private final WorkerPool.Job job = this::runTask;
-
-  /** Tasks of the second phase, which come below those of the first; the pool begins at the top. */
-  private int expandTasks;
 
   CpuStep(MoeLoraConfig config, Kernels kernels, WorkerPool pool, @Nullable PackedAdapter[] slots) {
     this.pool = pool;
@@ -90,37 +85,15 @@ final class CpuStep implements BackendStep {
     requireAccess("y", y);
     run.begin(call, x, y);
     int wanted = TASKS_PER_THREAD * pool.threads();
-    int blocks = run.plan().activeBlocks();
-    int shrinkTasks = shrink.divide(wanted);
-    if (blocks > 0) {
-      gates.close(blocks, shrinkTasks / blocks);
-    }
-    // halves where there are enough tasks, but not many: threads end closer to each other
-    expandTasks = expand.divide(Math.max(wanted, Math.min(2 * blocks, 3 * wanted)));
-    pool.run(expandTasks + shrinkTasks, job);
+    runTasks(shrink.divide(wanted), shrink);
+    runTasks(expand.divide(wanted), expand);
     run.end();
   }
 
-  private void runTask(int task, int worker) {
-    boolean done = false;
-    try {
-      if (task >= expandTasks) {
-        shrink.run(task - expandTasks, worker);
-        gates.pass(shrink.block(task - expandTasks));
-      } else if (isReady(expand.block(task))) {
-        expand.run(task, worker);
-      }
-      done = true;
-    } finally {
-      if (!done) {
-        gates.fail();
-      }
+  private void runTasks(int tasks, WorkerPool.Job job) {
+    if (tasks > 0) {
+      pool.run(tasks, job);
     }
-  }
-
-  /** A block without work has no z to wait for. */
-  private boolean isReady(int block) {
-    return block >= run.plan().activeBlocks() || gates.await(block);
   }
 
   private void requireAccess(String name, Matrix matrix) {

@@ -45,15 +45,10 @@ final class ExpandPhase implements WorkerPool.Job {
     return blocks * parts;
   }
 
-  /** The block of a task. */
-  int block(int task) {
-    return task / parts;
-  }
-
   /** Task: y of one block and one part of its columns. */
   @Override
   public void run(int task, int worker) {
-    int block = block(task);
+    int block = task / parts;
     int part = task - block * parts;
     Scratch mine = scratch[worker];
     mine.gather(run.plan(), block, run.zStride);

@@ -37,18 +37,13 @@ final class ShrinkPhase implements WorkerPool.Job {
     return blocks * parts;
   }
 
-  /** The block of a task. */
-  int block(int task) {
-    return task / parts;
-  }
-
   /**
    * Task: z of one block and one part of its ranks. Pairs of panels are dealt round robin: parts of
    * a small rank stay empty.
    */
   @Override
   public void run(int task, int worker) {
-    int block = block(task);
+    int block = task / parts;
     int part = task - block * parts;
     PackedAdapter adapter = Objects.requireNonNull(run.adapter(block), "shrink of idle pairs");
     PackedAdapter.Slice[] slices = run.slices(adapter, block);

@@ -74,7 +74,7 @@ final class VectorKernels extends Kernels {
 
   @Override
   int rowsAtOnce(int rows) {
-    return EIGHT_ROWS ? Math.max(rows, ROWS) : ROWS;
+    return EIGHT_ROWS && rows > 2 * ROWS ? rows : ROWS;
   }
 
   /**

@@ -1,7 +1,8 @@
 package io.github.moelora.cpu;
 
 import java.lang.foreign.MemorySegment;
-import java.util.concurrent.atomic.AtomicLongArray;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 
@@ -21,16 +22,7 @@ final class WorkerPool implements AutoCloseable {
    */
   private static final int SPINS = 10_000;
 
-  /**
-   * Elements of {@link #counters} that lie two cache lines apart and away from the array's length:
-   * threads that look for work read the one, those that have done some change the other.
-   */
-  private static final int TICKET = 16;
-
-  private static final int DONE = 32;
-  private static final int COUNTERS = 48;
-
-  /** Tasks {@code 0 .. n-1}, each run once by some thread, the last one first. */
+  /** Tasks {@code 0 .. n-1}, each run once by some thread. */
   interface Job {
 
     /**
@@ -44,12 +36,13 @@ final class WorkerPool implements AutoCloseable {
   private final Thread[] workers;
 
   /**
-   * At {@link #TICKET} the number of the call in the upper half, tasks that nobody has taken yet in
-   * the lower one. Who counts it down owns tasks, and the call cannot end before those are done; so
-   * the {@link #job} read in between is that of the call. At {@link #DONE} the tasks that are done.
+   * Number of the call in the upper half, tasks that nobody has taken yet in the lower one. Who
+   * counts it down owns a task, and the call cannot end before that task is done; so the {@link
+   * #job} read in between is that of the call.
    */
-  private final AtomicLongArray counters = new AtomicLongArray(COUNTERS);
+  private final AtomicLong ticket = new AtomicLong();
 
+  private final AtomicInteger done = new AtomicInteger();
   private volatile @Nullable Job job;
   private volatile boolean closed;
   private volatile @Nullable Throwable failure;
@@ -85,16 +78,16 @@ final class WorkerPool implements AutoCloseable {
       throw new IllegalStateException("WorkerPool is closed");
     }
     if (count <= 1 || workers.length == 0) {
-      for (int task = count - 1; task >= 0; task--) {
+      for (int task = 0; task < count; task++) {
         newJob.run(task, 0);
       }
       return;
     }
     job = newJob;
     failure = null;
-    counters.set(DONE, 0);
+    done.set(0);
     calls++;
-    counters.set(TICKET, ((long) calls << 32) | count);
+    ticket.set(((long) calls << 32) | count);
     for (int i = 0; i < Math.min(workers.length, count - 1); i++) {
       LockSupport.unpark(workers[i]);
     }
@@ -112,7 +105,7 @@ final class WorkerPool implements AutoCloseable {
 
   @SuppressWarnings("ThreadPriorityCheck") // a worker may be waiting for this very processor
   private void awaitTasks(int count) {
-    for (int spins = 0; counters.get(DONE) < count; spins++) {
+    for (int spins = 0; done.get() < count; spins++) {
       if (spins < SPINS) {
         Thread.onSpinWait();
       } else {
@@ -121,20 +114,12 @@ final class WorkerPool implements AutoCloseable {
     }
   }
 
-  /**
-   * Takes tasks, the last first, until none is left: several at a time while there are many, as
-   * each time the counters move from processor to processor.
-   */
+  /** Takes tasks, the last first, until none is left. */
   private void takeTasks(int worker) {
-    for (long seen = counters.get(TICKET); (int) seen > 0; seen = counters.get(TICKET)) {
+    for (long seen = ticket.get(); (int) seen > 0; seen = ticket.get()) {
       Job current = job;
-      int end = (int) seen;
-      int count = Math.max(1, end / (2 * threads()));
-      if (counters.compareAndSet(TICKET, seen, seen - count) && current != null) {
-        for (int task = end - 1; task >= end - count; task--) {
-          runTask(current, task, worker);
-        }
-        counters.getAndAdd(DONE, count);
+      if (ticket.compareAndSet(seen, seen - 1) && current != null) {
+        runTask(current, (int) seen - 1, worker);
       }
     }
   }
@@ -146,13 +131,15 @@ final class WorkerPool implements AutoCloseable {
       }
     } catch (RuntimeException | Error e) {
       failure = e;
+    } finally {
+      done.incrementAndGet();
     }
   }
 
   private void work(int worker) {
     int spins = 0;
     while (!closed) {
-      if ((int) counters.get(TICKET) > 0) {
+      if ((int) ticket.get() > 0) {
         takeTasks(worker);
         spins = 0;
       } else if (spins < SPINS) {
