@@ -152,7 +152,7 @@ public final class BlockChoice {
   }
 
   /** How many of the groups are met by so many pairs, in the mean. */
-  private static int expectedGroups(int pairs, int groups) {
+  static int expectedGroups(int pairs, int groups) {
     double missed = Math.pow(1 - 1.0 / Math.max(1, groups), pairs);
     return Math.max(1, (int) Math.round(groups * (1 - missed)));
   }

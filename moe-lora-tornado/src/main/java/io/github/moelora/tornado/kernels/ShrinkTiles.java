@@ -48,7 +48,7 @@ final class ShrinkTiles {
 
   /** Longs from one half of a tile of x to the next: those that 16 lanes store differ in banks. */
   private static int xHalf(int steps) {
-    return X_HALF + 8 / steps;
+    return X_HALF + Math.max(2, 8 / steps);
   }
 
   /** Long of a stage of x where a long of a row belongs. */
@@ -162,7 +162,7 @@ final class ShrinkTiles {
   }
 
   /** Where in a stage the long belongs that a thread copies as number {@code i}. */
-  private static int to(int i, int aCopies, int aLongs, int tid, int threads, int steps) {
+  static int to(int i, int aCopies, int aLongs, int tid, int threads, int steps) {
     if (i < aCopies) {
       return tid + i * threads;
     }

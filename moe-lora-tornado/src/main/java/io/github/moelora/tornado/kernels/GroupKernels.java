@@ -1,0 +1,418 @@
+package io.github.moelora.tornado.kernels;
+
+import io.github.moelora.tornado.device.LocalTile;
+import io.github.moelora.tornado.layout.GroupNumbers;
+import io.github.moelora.tornado.layout.PackedLayout;
+import io.github.moelora.tornado.layout.Sizes;
+import io.github.moelora.tornado.layout.SliceTable;
+import uk.ac.manchester.tornado.api.KernelContext;
+import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
+import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
+import uk.ac.manchester.tornado.api.types.arrays.IntArray;
+import uk.ac.manchester.tornado.api.types.arrays.LongArray;
+import uk.ac.manchester.tornado.api.types.vectors.Half2;
+
+/**
+ * Shrink and expand in one launch on tensor cores, for 16-bit types, with the router's arrays for a
+ * plan: {@code y[p, offset + c] += scale * w[p]? * sum_r b[c, r] * z[p, r]} with {@code z[p, r] =
+ * sum_h a[r, h] * x[row of p, h]}. Elements of y without a delta are not touched.
+ *
+ * <p>Grid: a work-group of {@link MmaExpand#THREADS} threads for each local expert, class of slots,
+ * slice and share of the slice's columns. It looks at the ids of all pairs of the step, which is
+ * why there must be few, lists those of its expert and of one of its slots after the other, and
+ * computes 16 at a time: z as {@link MmaShrink} does, which stays on chip, then the columns as
+ * {@link MmaExpand} does. Shares of a slice compute the same z, their A comes from the L2 cache. A
+ * work-group without pairs ends after the look.
+ *
+ * <p>That saves the launches of the plan and of expand, and z's way through memory: what a launch
+ * of few tokens waits for is mostly what it must load before it knows what to load. So the first
+ * stage of A is under way while the pairs are looked for, and of all that follows the next stage or
+ * chunk before the last one is needed.
+ */
+public final class GroupKernels {
+  /** Most pairs of a step. */
+  public static final int MOST_PAIRS = 1024;
+
+  /** Most ranks of a slice: numbers of z that a thread has at hand. */
+  public static final int RANK_LIMIT = 64;
+
+  private GroupKernels() {}
+
+  /**
+   * Bytes of local memory of a work-group.
+   *
+   * @param tiles see {@link GroupNumbers}
+   */
+  public static int localBytes(int maxPairs, int tiles) {
+    int chunk = GroupNumbers.chunk(tiles);
+    int rankSteps = GroupNumbers.rankSteps(tiles);
+    return Long.BYTES * GroupShrink.longs(tiles)
+        + Float.BYTES * sums(tiles)
+        + Float.BYTES * GroupShrink.zFloats(tiles)
+        + Integer.BYTES * 2 * ZRows.ints(GroupShrink.ROWS, rankSteps)
+        + Long.BYTES * chunk / 8 * rankSteps * BTiles.TILE
+        + Integer.BYTES * maxPairs
+        + Integer.BYTES * 4 * GroupShrink.ROWS;
+  }
+
+  /** Floats of the sums on chip, first those of shrink and then those of expand. */
+  private static int sums(int tiles) {
+    return Math.max(
+        GroupShrink.floats(tiles), MmaTiles.floats(GroupShrink.ROWS, GroupNumbers.chunk(tiles)));
+  }
+
+  /**
+   * Bfloat16.
+   *
+   * @param step in, see {@link io.github.moelora.tornado.layout.StepWords}
+   * @param adapterIds in, int32 {@code [T]}
+   * @param expertMap in, int32 {@code [E]}: the local expert or -1; read if the step says so
+   * @param expertIds in, int32 {@code [T, K]}
+   * @param errors in and out, int32: to the first is added how many pairs have an id out of range
+   * @param sizes in, see {@link Sizes}
+   * @param slices in, see {@link SliceTable}
+   * @param scales in, see {@link SliceTable}
+   * @param poolA in, bfloat16, A as {@link PackedLayout} says, and {@link MmaShrink#SPARE} longs of
+   *     anything
+   * @param poolB in, bfloat16, B as {@link PackedLayout} says, and {@link MmaExpand#SPARE} longs of
+   *     anything
+   * @param routingWeights in, float32 {@code [P]}
+   * @param x in, bfloat16 {@code [T, H]} or {@code [P, H]} in longs of four
+   * @param y in and out, bfloat16 {@code [P, yWidth]} in longs of four
+   * @param inputWidth H, a multiple of 4
+   * @param maxPairs of a step, at most {@link #MOST_PAIRS}; a larger step has none
+   * @param perToken K
+   * @param sites see {@link GroupNumbers}, like {@code cut} and {@code tiles}
+   */
+  public static void bfloat16(
+      KernelContext ctx,
+      IntArray step,
+      IntArray adapterIds,
+      IntArray expertMap,
+      IntArray expertIds,
+      IntArray errors,
+      IntArray sizes,
+      IntArray slices,
+      FloatArray scales,
+      LongArray poolA,
+      LongArray poolB,
+      FloatArray routingWeights,
+      LongArray x,
+      LongArray y,
+      int inputWidth,
+      int maxPairs,
+      int perToken,
+      int sites,
+      int cut,
+      int tiles) {
+    int chunk = GroupNumbers.chunk(tiles);
+    int rankSteps = GroupNumbers.rankSteps(tiles);
+    float[] sums = ctx.allocateFloatLocalArray(sums(tiles));
+    FloatArray allSums = LocalTile.floats(sums);
+    float[] z = ctx.allocateFloatLocalArray(GroupShrink.zFloats(tiles));
+    int[] list = ctx.allocateIntLocalArray(maxPairs);
+    int[] yFrom = ctx.allocateIntLocalArray(GroupShrink.ROWS);
+    float[] ofWarps = ctx.allocateFloatLocalArray(MmaExpand.THREADS / 32);
+    int tid = ctx.localIdx;
+    int group = ctx.groupIdx;
+    int targets = YTargets.count(GroupShrink.ROWS, chunk);
+    int[] slots = new int[GroupScan.MOST];
+    int expert = GroupItem.expert(group, cut);
+    int found =
+        GroupScan.find(
+            step, adapterIds, expertMap, expertIds, slots, expert, tid, maxPairs, perToken, sites);
+    int wrong = group == 0 ? GroupNumbers.countErrors(cut) * found : 0;
+    for (int turn = 0; turn < GroupItem.slots(sites, cut); turn++) {
+      int[] item = new int[GroupItem.INTS];
+      int slot = GroupItem.firstSlot(group, cut) + turn * GroupNumbers.classes(cut);
+      GroupItem.find(item, slices, group, slot, sites, cut, tiles);
+      long[] next = new long[ShrinkTiles.MAX_LONGS];
+      GroupShrink.readA(poolA, next, item, item[GroupItem.FIRST_TILE], 0, tid, inputWidth, tiles);
+      int wanted = GroupScan.wanted(step, slot, sites);
+      float own = GroupScan.own(slots, wanted, wrong, maxPairs);
+      float withBehind = GroupScan.withBehind(ctx, own, tid);
+      if ((tid & 31) == 0) {
+        ofWarps[tid >> 5] = withBehind;
+      }
+      ctx.localBarrier();
+      float all = 0.0f;
+      float before = withBehind - own;
+      for (int w = 0; w < MmaExpand.THREADS / 32; w++) {
+        all += ofWarps[w];
+        before += w > tid >> 5 ? ofWarps[w] : 0.0f;
+      }
+      int to = GroupScan.pairsOf(before);
+      for (int i = 0; i < GroupScan.count(maxPairs); i++) {
+        if (slots[i] == wanted) {
+          list[to] = GroupScan.pair(tid, i);
+          to++;
+        }
+      }
+      ctx.localBarrier();
+      if (tid == 0) {
+        PlanKernels.addErrors(errors, 0, GroupScan.wrongOf(all));
+      }
+      wrong = 0;
+      int work = GroupItem.work(item, GroupScan.pairsOf(all));
+      for (int from = 0; from < work; from += GroupShrink.ROWS) {
+        int usedRows = Math.min(GroupShrink.ROWS, work - from);
+        GroupItem.setRows(item, usedRows, maxPairs);
+        int row = ZRows.row(item, tid, GroupShrink.ROWS);
+        int pair = list[from + row];
+        float factor = ExpandItem.factor(item, sizes, scales, routingWeights, pair);
+        if (ZRows.isFirst(item, tid, GroupShrink.ROWS)) {
+          yFrom[row] = YTargets.at(item, sizes, slices, pair);
+        }
+        int[] xFrom = new int[ShrinkTiles.MAX_X];
+        for (int i = 0; i < GroupShrink.xCopies(tiles); i++) {
+          int xPair = list[from + Math.min(GroupShrink.row(tid, i, tiles), usedRows - 1)];
+          xFrom[i] = GroupItem.x(xPair, perToken, inputWidth, cut);
+        }
+        for (int tile = item[GroupItem.FIRST_TILE];
+            tile < item[GroupItem.END_TILE];
+            tile += GroupNumbers.rankTiles(tiles)) {
+          if (from + tile > item[GroupItem.FIRST_TILE]) {
+            // that of the first pass is there
+            GroupShrink.readA(poolA, next, item, tile, 0, tid, inputWidth, tiles);
+          }
+          GroupShrink.pass(
+              ctx, poolA, x, next, xFrom, allSums, item, tile, tid, inputWidth, tiles, 1);
+          ctx.localBarrier();
+          for (int i = 0; i < GroupShrink.sumCount(tiles); i++) {
+            float sum = 0.0f;
+            for (int w = 0; w < GroupShrink.sumWarps(tiles); w++) {
+              sum += sums[GroupShrink.sumAt(tid, i, tiles) + w * GroupShrink.warpStride(tiles)];
+            }
+            int at = GroupShrink.zAt(item, tile, tid, i, tiles);
+            if (at >= 0) {
+              z[at] = sum;
+            }
+          }
+          ctx.localBarrier();
+        }
+        int first = item[ExpandItem.FIRST];
+        int end = item[ExpandItem.END];
+        BTiles.read(poolB, next, item, first, tid, chunk, rankSteps);
+        int[] yAt = new int[YTargets.MOST];
+        for (int i = 0; i < targets; i++) {
+          yAt[i] = yFrom[YTargets.used(tid, i, chunk, usedRows)];
+        }
+        long[] old = new long[YTargets.MOST];
+        YLongs.clear(old, GroupShrink.ROWS, chunk);
+        int start = YTargets.within(item, first, tid, chunk);
+        YLongs.read(y, old, 0, targets, yAt, start, usedRows, chunk);
+        float[] numbers = new float[GroupZ.MOST];
+        for (int i = 0; i < GroupZ.count(tiles); i++) {
+          numbers[i] = z[GroupZ.at(item, tid, i, tiles)];
+        }
+        int[] zTiles = GroupZ.bfloat16(ctx, item, numbers, factor, tid, tiles);
+        for (int c = first; c < end; c++) {
+          int[] bTiles = BTiles.store(ctx, next, item, tid, chunk, rankSteps);
+          BTiles.read(poolB, next, item, Math.min(c + 1, end - 1), tid, chunk, rankSteps);
+          ctx.localBarrier();
+          MmaTiles.bfloat16(
+              ctx, zTiles, bTiles, allSums, item, tid, rankSteps, GroupShrink.ROWS, chunk);
+          ctx.localBarrier();
+          int column = YTargets.column(c, tid, chunk);
+          int following = YTargets.within(item, Math.min(c + 1, end - 1), tid, chunk);
+          int lastRow = YTargets.rows(item, c, tid, chunk, usedRows);
+          long[] words = new long[YLongs.BATCH];
+          for (int i = 0; i < targets; i++) {
+            if (i * YTargets.step(chunk) < usedRows) {
+              int s = YTargets.sums(tid, i, chunk);
+              words[i] =
+                  YLongs.add(old[i], sums[s], sums[s + 8], sums[s + 16], sums[s + 24], work >> 31);
+            }
+          }
+          YLongs.read(y, old, 0, targets, yAt, following, usedRows, chunk);
+          YLongs.write(y, words, 0, targets, yAt, column, tid, lastRow, chunk);
+        }
+        ctx.localBarrier();
+      }
+    }
+  }
+
+  /**
+   * Float16.
+   *
+   * @param step in, see {@link io.github.moelora.tornado.layout.StepWords}
+   * @param adapterIds in, int32 {@code [T]}
+   * @param expertMap in, int32 {@code [E]}: the local expert or -1; read if the step says so
+   * @param expertIds in, int32 {@code [T, K]}
+   * @param errors in and out, int32: to the first is added how many pairs have an id out of range
+   * @param sizes in, see {@link Sizes}
+   * @param slices in, see {@link SliceTable}
+   * @param scales in, see {@link SliceTable}
+   * @param poolA in, float16, A as {@link PackedLayout} says, and {@link MmaShrink#SPARE} longs of
+   *     anything
+   * @param poolB in, float16, B as {@link PackedLayout} says, and {@link MmaExpand#SPARE} longs of
+   *     anything
+   * @param routingWeights in, float32 {@code [P]}
+   * @param x in, float16 {@code [T, H]} or {@code [P, H]} in longs of four
+   * @param y in and out, float16 {@code [P, yWidth]}
+   * @param inputWidth H, a multiple of 4
+   * @param maxPairs of a step, at most {@link #MOST_PAIRS}; a larger step has none
+   * @param perToken K
+   * @param sites see {@link GroupNumbers}, like {@code cut} and {@code tiles}
+   */
+  public static void float16(
+      KernelContext ctx,
+      IntArray step,
+      IntArray adapterIds,
+      IntArray expertMap,
+      IntArray expertIds,
+      IntArray errors,
+      IntArray sizes,
+      IntArray slices,
+      FloatArray scales,
+      LongArray poolA,
+      LongArray poolB,
+      FloatArray routingWeights,
+      LongArray x,
+      HalfFloatArray y,
+      int inputWidth,
+      int maxPairs,
+      int perToken,
+      int sites,
+      int cut,
+      int tiles) {
+    int chunk = GroupNumbers.chunk(tiles);
+    int rankSteps = GroupNumbers.rankSteps(tiles);
+    float[] sums = ctx.allocateFloatLocalArray(sums(tiles));
+    FloatArray allSums = LocalTile.floats(sums);
+    float[] z = ctx.allocateFloatLocalArray(GroupShrink.zFloats(tiles));
+    int[] list = ctx.allocateIntLocalArray(maxPairs);
+    int[] yFrom = ctx.allocateIntLocalArray(GroupShrink.ROWS);
+    float[] factors = ctx.allocateFloatLocalArray(GroupShrink.ROWS);
+    float[] ofWarps = ctx.allocateFloatLocalArray(MmaExpand.THREADS / 32);
+    int tid = ctx.localIdx;
+    int group = ctx.groupIdx;
+    int targets = YTargets.count(GroupShrink.ROWS, chunk);
+    int[] slots = new int[GroupScan.MOST];
+    int expert = GroupItem.expert(group, cut);
+    int found =
+        GroupScan.find(
+            step, adapterIds, expertMap, expertIds, slots, expert, tid, maxPairs, perToken, sites);
+    int wrong = group == 0 ? GroupNumbers.countErrors(cut) * found : 0;
+    for (int turn = 0; turn < GroupItem.slots(sites, cut); turn++) {
+      int[] item = new int[GroupItem.INTS];
+      int slot = GroupItem.firstSlot(group, cut) + turn * GroupNumbers.classes(cut);
+      GroupItem.find(item, slices, group, slot, sites, cut, tiles);
+      long[] next = new long[ShrinkTiles.MAX_LONGS];
+      GroupShrink.readA(poolA, next, item, item[GroupItem.FIRST_TILE], 0, tid, inputWidth, tiles);
+      int wanted = GroupScan.wanted(step, slot, sites);
+      float own = GroupScan.own(slots, wanted, wrong, maxPairs);
+      float withBehind = GroupScan.withBehind(ctx, own, tid);
+      if ((tid & 31) == 0) {
+        ofWarps[tid >> 5] = withBehind;
+      }
+      ctx.localBarrier();
+      float all = 0.0f;
+      float before = withBehind - own;
+      for (int w = 0; w < MmaExpand.THREADS / 32; w++) {
+        all += ofWarps[w];
+        before += w > tid >> 5 ? ofWarps[w] : 0.0f;
+      }
+      int to = GroupScan.pairsOf(before);
+      for (int i = 0; i < GroupScan.count(maxPairs); i++) {
+        if (slots[i] == wanted) {
+          list[to] = GroupScan.pair(tid, i);
+          to++;
+        }
+      }
+      ctx.localBarrier();
+      if (tid == 0) {
+        PlanKernels.addErrors(errors, 0, GroupScan.wrongOf(all));
+      }
+      wrong = 0;
+      int work = GroupItem.work(item, GroupScan.pairsOf(all));
+      for (int from = 0; from < work; from += GroupShrink.ROWS) {
+        int usedRows = Math.min(GroupShrink.ROWS, work - from);
+        GroupItem.setRows(item, usedRows, maxPairs);
+        int row = ZRows.row(item, tid, GroupShrink.ROWS);
+        int pair = list[from + row];
+        float factor = ExpandItem.factor(item, sizes, scales, routingWeights, pair);
+        if (ZRows.isFirst(item, tid, GroupShrink.ROWS)) {
+          yFrom[row] = YTargets.at(item, sizes, slices, pair);
+        }
+        int[] xFrom = new int[ShrinkTiles.MAX_X];
+        for (int i = 0; i < GroupShrink.xCopies(tiles); i++) {
+          int xPair = list[from + Math.min(GroupShrink.row(tid, i, tiles), usedRows - 1)];
+          xFrom[i] = GroupItem.x(xPair, perToken, inputWidth, cut);
+        }
+        for (int tile = item[GroupItem.FIRST_TILE];
+            tile < item[GroupItem.END_TILE];
+            tile += GroupNumbers.rankTiles(tiles)) {
+          if (from + tile > item[GroupItem.FIRST_TILE]) {
+            // that of the first pass is there
+            GroupShrink.readA(poolA, next, item, tile, 0, tid, inputWidth, tiles);
+          }
+          GroupShrink.pass(
+              ctx, poolA, x, next, xFrom, allSums, item, tile, tid, inputWidth, tiles, 0);
+          ctx.localBarrier();
+          for (int i = 0; i < GroupShrink.sumCount(tiles); i++) {
+            float sum = 0.0f;
+            for (int w = 0; w < GroupShrink.sumWarps(tiles); w++) {
+              sum += sums[GroupShrink.sumAt(tid, i, tiles) + w * GroupShrink.warpStride(tiles)];
+            }
+            int at = GroupShrink.zAt(item, tile, tid, i, tiles);
+            if (at >= 0) {
+              z[at] = sum;
+            }
+          }
+          ctx.localBarrier();
+        }
+        int first = item[ExpandItem.FIRST];
+        int end = item[ExpandItem.END];
+        BTiles.read(poolB, next, item, first, tid, chunk, rankSteps);
+        int[] yAt = new int[YTargets.MOST];
+        for (int i = 0; i < targets; i++) {
+          yAt[i] = yFrom[YTargets.used(tid, i, chunk, usedRows)];
+        }
+        float[] numbers = new float[GroupZ.MOST];
+        for (int i = 0; i < GroupZ.count(tiles); i++) {
+          numbers[i] = z[GroupZ.at(item, tid, i, tiles)];
+        }
+        float up = ZRows.up(ctx, GroupZ.largest(numbers, tiles), tid, GroupShrink.ROWS);
+        int[] zTiles = GroupZ.float16(ctx, item, numbers, up, tid, tiles);
+        if (ZRows.isFirst(item, tid, GroupShrink.ROWS)) {
+          factors[row] = factor / up;
+        }
+        for (int c = first; c < end; c++) {
+          int[] bTiles = BTiles.store(ctx, next, item, tid, chunk, rankSteps);
+          int column = YTargets.column(c, tid, chunk);
+          int readColumn = YTargets.within(item, c, tid, chunk);
+          Half2 y0 = YHalves.get(y, item, yAt, 0, 0, readColumn, targets);
+          Half2 w0 = YHalves.get(y, item, yAt, 0, 1, readColumn, targets);
+          Half2 y1 = YHalves.get(y, item, yAt, 1, 0, readColumn, targets);
+          Half2 w1 = YHalves.get(y, item, yAt, 1, 1, readColumn, targets);
+          Half2 y2 = YHalves.get(y, item, yAt, 2, 0, readColumn, targets);
+          Half2 w2 = YHalves.get(y, item, yAt, 2, 1, readColumn, targets);
+          Half2 y3 = YHalves.get(y, item, yAt, 3, 0, readColumn, targets);
+          Half2 w3 = YHalves.get(y, item, yAt, 3, 1, readColumn, targets);
+          BTiles.read(poolB, next, item, Math.min(c + 1, end - 1), tid, chunk, rankSteps);
+          ctx.localBarrier();
+          MmaTiles.float16(
+              ctx, zTiles, bTiles, allSums, item, tid, rankSteps, GroupShrink.ROWS, chunk);
+          ctx.localBarrier();
+          int lastRow = YTargets.rows(item, c, tid, chunk, usedRows);
+          // all sums before the first store, which keeps loads from being moved up
+          float[] values = new float[4 * YTargets.MOST];
+          for (int i = 0; i < targets; i++) {
+            if (i * YTargets.step(chunk) < usedRows) {
+              int s = YTargets.sums(tid, i, chunk);
+              float scale = factors[YTargets.row(tid, i, chunk)];
+              YHalves.set(values, i, scale, sums[s], sums[s + 8], sums[s + 16], sums[s + 24]);
+            }
+          }
+          YHalves.add(values, item, 0, y0, w0, targets);
+          YHalves.add(values, item, 1, y1, w1, targets);
+          YHalves.add(values, item, 2, y2, w2, targets);
+          YHalves.add(values, item, 3, y3, w3, targets);
+          YHalves.write(y, values, targets, yAt, column, tid, lastRow, chunk);
+        }
+        ctx.localBarrier();
+      }
+    }
+  }
+}

@@ -1,0 +1,256 @@
+package io.github.moelora.tornado.kernels;
+
+import io.github.moelora.tornado.device.ArrayHeaders;
+import io.github.moelora.tornado.device.LocalTile;
+import io.github.moelora.tornado.layout.GroupNumbers;
+import uk.ac.manchester.tornado.api.KernelContext;
+import uk.ac.manchester.tornado.api.types.HalfFloat;
+import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
+import uk.ac.manchester.tornado.api.types.arrays.LongArray;
+
+/**
+ * Stages of {@link GroupKernels}: z of up to 16 rows, a pass over H for up to 64 ranks.
+ *
+ * <p>A warp has up to two tiles of 8 ranks; where there are fewer tiles than four warps take, the
+ * warps share the steps of a stage, and their sums meet on chip. A stage is on chip once: the next
+ * one waits in registers, because so many of its longs are then under way.
+ */
+final class GroupShrink {
+  /** Rows of a tile. */
+  static final int ROWS = 16;
+
+  /** Tiles of ranks of a warp at most. */
+  private static final int WARP_TILES = 2;
+
+  private static final int WARPS = MmaExpand.THREADS / 32;
+
+  /** Floats that keep the rows of sums in different banks. */
+  private static final int PAD = 8;
+
+  private GroupShrink() {}
+
+  /** Tiles of ranks of a warp. */
+  private static int warpTiles(int tiles) {
+    return Math.min(WARP_TILES, GroupNumbers.rankTiles(tiles));
+  }
+
+  /** Warps that share the steps of a stage. */
+  private static int stepWarps(int tiles) {
+    return WARPS * warpTiles(tiles) / GroupNumbers.rankTiles(tiles);
+  }
+
+  private static int stride(int tiles) {
+    return 8 * GroupNumbers.rankTiles(tiles) + PAD;
+  }
+
+  /** Floats of the sums of a pass on chip. */
+  static int floats(int tiles) {
+    return ArrayHeaders.LOCAL_FLOATS + stepWarps(tiles) * ROWS * stride(tiles);
+  }
+
+  /** Longs of a stage on chip. */
+  static int longs(int tiles) {
+    int steps = GroupNumbers.steps(tiles);
+    return ShrinkTiles.aLongs(GroupNumbers.rankTiles(tiles), steps)
+        + ShrinkTiles.xLongs(ROWS, steps);
+  }
+
+  /** Steps of 16 elements that H takes in packed A. */
+  private static int allSteps(int inputWidth) {
+    return (inputWidth + 63) / 64 * 4;
+  }
+
+  /** Whether H ends where a stage does. */
+  private static boolean isWhole(int inputWidth, int tiles) {
+    return inputWidth % (16 * GroupNumbers.steps(tiles)) == 0;
+  }
+
+  /** Where the longs of x begin that a thread copies as number {@code i}: in which row. */
+  static int row(int tid, int i, int tiles) {
+    int rowLongs = 4 * GroupNumbers.steps(tiles);
+    return tid / rowLongs + i * (MmaExpand.THREADS / rowLongs);
+  }
+
+  /** Longs of x of a stage that a thread copies, each of another row. */
+  static int xCopies(int tiles) {
+    return ROWS * 4 * GroupNumbers.steps(tiles) / MmaExpand.THREADS;
+  }
+
+  private static int aCopies(int tiles) {
+    return ShrinkTiles.aLongs(GroupNumbers.rankTiles(tiles), GroupNumbers.steps(tiles))
+        / MmaExpand.THREADS;
+  }
+
+  /**
+   * Reads the longs of A of a stage that a thread copies. Beyond H the last step is read again; x
+   * is 0 there.
+   *
+   * @param next out, from 0
+   * @param tile first of the pass
+   */
+  static void readA(
+      LongArray pool,
+      long[] next,
+      int[] item,
+      int tile,
+      int stage,
+      int tid,
+      int inputWidth,
+      int tiles) {
+    int tileLongs = GroupNumbers.rankTiles(tiles) * ShrinkTiles.A_TILE;
+    int step = stage * GroupNumbers.steps(tiles) + tid / tileLongs;
+    int from = item[GroupItem.A] + tile * ShrinkTiles.A_TILE + (tid & (tileLongs - 1));
+    for (int i = 0; i < aCopies(tiles); i++) {
+      int longs = i * MmaExpand.THREADS;
+      int at = step + longs / tileLongs;
+      if (!isWhole(inputWidth, tiles)) {
+        at = Math.min(at, allSteps(inputWidth) - 1);
+      }
+      next[i] = pool.get(from + at * item[GroupItem.STEP_LONGS] + longs % tileLongs);
+    }
+  }
+
+  /**
+   * Reads the longs of x of a stage that a thread copies, 0 beyond H.
+   *
+   * @param next out, behind those of A
+   * @param xFrom where the rows begin
+   */
+  static void readX(
+      LongArray x, long[] next, int[] xFrom, int stage, int tid, int inputWidth, int tiles) {
+    int rowLongs = 4 * GroupNumbers.steps(tiles);
+    int column = stage * rowLongs + (tid & (rowLongs - 1));
+    int first = aCopies(tiles);
+    if (isWhole(inputWidth, tiles)) {
+      for (int i = 0; i < xCopies(tiles); i++) {
+        next[first + i] = x.get(xFrom[i] + column);
+      }
+    } else {
+      // all bits or none
+      int outside = (column - inputWidth / 4) >> 31;
+      long mask = outside;
+      int within = Math.min(column, inputWidth / 4 - 1);
+      for (int i = 0; i < xCopies(tiles); i++) {
+        next[first + i] = x.get(xFrom[i] + within) & mask;
+      }
+    }
+  }
+
+  /** Stores what was read on chip. */
+  private static int[] store(KernelContext ctx, long[] next, int tid, int tiles) {
+    int steps = GroupNumbers.steps(tiles);
+    long[] longs = ctx.allocateLongLocalArray(longs(tiles));
+    int aLongs = ShrinkTiles.aLongs(GroupNumbers.rankTiles(tiles), steps);
+    int aCopies = aCopies(tiles);
+    for (int i = 0; i < aCopies + xCopies(tiles); i++) {
+      longs[ShrinkTiles.to(i, aCopies, aLongs, tid, MmaExpand.THREADS, steps)] = next[i];
+    }
+    return LocalTile.ints(longs);
+  }
+
+  /**
+   * A pass: sums of 16 rows times the ranks of the pass. All threads meet here, once more before
+   * the sums may be read.
+   *
+   * @param next in, A of the first stage
+   * @param sums out, of each warp that has steps of its own
+   * @param tile first of the pass
+   */
+  static void pass(
+      KernelContext ctx,
+      LongArray pool,
+      LongArray x,
+      long[] next,
+      int[] xFrom,
+      FloatArray sums,
+      int[] item,
+      int tile,
+      int tid,
+      int inputWidth,
+      int tiles,
+      int bf16) {
+    int steps = GroupNumbers.steps(tiles);
+    int rankTiles = GroupNumbers.rankTiles(tiles);
+    int warpTiles = warpTiles(tiles);
+    int rankWarps = rankTiles / warpTiles;
+    int stepWarp = (tid >> 5) / rankWarps;
+    int rankTile = (tid >> 5) % rankWarps * warpTiles;
+    int aLongs = ShrinkTiles.aLongs(rankTiles, steps);
+    int stages = (allSteps(inputWidth) + steps - 1) / steps;
+    readX(x, next, xFrom, 0, tid, inputWidth, tiles);
+    float[] u0 = ctx.mmaFragment(0.0f);
+    float[] u1 = ctx.mmaFragment(0.0f);
+    for (int stage = 0; stage < stages; stage++) {
+      int[] stored = store(ctx, next, tid, tiles);
+      int following = Math.min(stage + 1, stages - 1);
+      readA(pool, next, item, tile, following, tid, inputWidth, tiles);
+      readX(x, next, xFrom, following, tid, inputWidth, tiles);
+      ctx.localBarrier();
+      for (int i = 0; i < steps / stepWarps(tiles); i++) {
+        int k = stepWarp + i * stepWarps(tiles);
+        int aTile = (k * rankTiles + rankTile) * ShrinkTiles.A_TILE;
+        HalfFloat[] x0 = ShrinkTiles.loadX(ctx, stored, aLongs, k, steps, tid);
+        HalfFloat[] a0 = ShrinkTiles.loadA(ctx, stored, aTile, 0, warpTiles, x0);
+        HalfFloat[] a1 = ShrinkTiles.loadA(ctx, stored, aTile, 1, warpTiles, a0);
+        u0 = ShrinkTiles.product(ctx, x0, a0, u0, 0, warpTiles, bf16);
+        u1 = ShrinkTiles.product(ctx, x0, a1, u1, 1, warpTiles, bf16);
+      }
+      ctx.localBarrier();
+    }
+    ctx.mmaStore(u0, sums, stepWarp * ROWS, 8 * rankTile, stride(tiles));
+    if (warpTiles > 1) {
+      ctx.mmaStore(u1, sums, stepWarp * ROWS, 8 * rankTile + 8, stride(tiles));
+    }
+  }
+
+  /** Sums of a pass that a thread adds up over the warps. */
+  static int sumCount(int tiles) {
+    return ROWS * 8 * GroupNumbers.rankTiles(tiles) / MmaExpand.THREADS;
+  }
+
+  /** Row and rank of a sum of a pass: {@code row * ranks + rank}. */
+  private static int index(int tid, int i) {
+    return tid + i * MmaExpand.THREADS;
+  }
+
+  /** Where a sum lies, that of the first of the warps that share the steps. */
+  static int sumAt(int tid, int i, int tiles) {
+    int ranks = 8 * GroupNumbers.rankTiles(tiles);
+    int index = index(tid, i);
+    return ArrayHeaders.LOCAL_FLOATS + index / ranks * stride(tiles) + index % ranks;
+  }
+
+  /** Floats from the sums of a warp to those of the next one that shares its ranks. */
+  static int warpStride(int tiles) {
+    return ROWS * stride(tiles);
+  }
+
+  /** Warps whose sums a sum is added up of. */
+  static int sumWarps(int tiles) {
+    return stepWarps(tiles);
+  }
+
+  /** Floats of a row of z on chip. */
+  static int zStride(int tiles) {
+    return 16 * GroupNumbers.rankSteps(tiles) + PAD;
+  }
+
+  /**
+   * Where a sum belongs in z, whose first rank is that of the slice; -1 if it is of no rank of it.
+   *
+   * @param tile first of the pass
+   */
+  static int zAt(int[] item, int tile, int tid, int i, int tiles) {
+    int ranks = 8 * GroupNumbers.rankTiles(tiles);
+    int index = index(tid, i);
+    int rank = 8 * (tile - item[GroupItem.FIRST_TILE]) + index % ranks - item[GroupItem.SKIPPED];
+    int at = index / ranks * zStride(tiles) + rank;
+    // below 0 for a rank before the slice, or behind it
+    return Math.min(rank, item[ExpandItem.RANK] - 1 - rank) < 0 ? -1 : at;
+  }
+
+  /** Floats of z on chip. */
+  static int zFloats(int tiles) {
+    return ROWS * zStride(tiles);
+  }
+}
