@@ -129,14 +129,14 @@ public final class GroupKernels {
       long[] next = new long[ShrinkTiles.MAX_LONGS];
       GroupShrink.readA(poolA, next, item, item[GroupItem.FIRST_TILE], 0, tid, inputWidth, tiles);
       int wanted = GroupScan.wanted(step, slot, sites);
-      float own = GroupScan.own(slots, wanted, wrong, maxPairs);
-      float withBehind = GroupScan.withBehind(ctx, own, tid);
+      float counted = GroupScan.own(slots, wanted, wrong, maxPairs);
+      float withBehind = GroupScan.withBehind(ctx, counted, tid);
       if ((tid & 31) == 0) {
         ofWarps[tid >> 5] = withBehind;
       }
       ctx.localBarrier();
       float all = 0.0f;
-      float before = withBehind - own;
+      float before = withBehind - counted;
       for (int w = 0; w < MmaExpand.THREADS / 32; w++) {
         all += ofWarps[w];
         before += w > tid >> 5 ? ofWarps[w] : 0.0f;
@@ -157,33 +157,35 @@ public final class GroupKernels {
       for (int from = 0; from < work; from += GroupShrink.ROWS) {
         int usedRows = Math.min(GroupShrink.ROWS, work - from);
         GroupItem.setRows(item, usedRows, maxPairs);
-        int row = ZRows.row(item, tid, GroupShrink.ROWS);
+        int thread = GroupShrink.again(item, tid, from);
+        int row = ZRows.row(item, thread, GroupShrink.ROWS);
         int pair = list[from + row];
         float factor = ExpandItem.factor(item, sizes, scales, routingWeights, pair);
-        if (ZRows.isFirst(item, tid, GroupShrink.ROWS)) {
+        if (ZRows.isFirst(item, thread, GroupShrink.ROWS)) {
           yFrom[row] = YTargets.at(item, sizes, slices, pair);
         }
         int[] xFrom = new int[ShrinkTiles.MAX_X];
-        for (int i = 0; i < GroupShrink.xCopies(tiles); i++) {
-          int xPair = list[from + Math.min(GroupShrink.row(tid, i, tiles), usedRows - 1)];
+        for (int i = 0; i < GroupShrink.rows(tiles); i++) {
+          int xPair = list[from + Math.min(GroupShrink.row(thread, i, tiles), usedRows - 1)];
           xFrom[i] = GroupItem.x(xPair, perToken, inputWidth, cut);
         }
         for (int tile = item[GroupItem.FIRST_TILE];
             tile < item[GroupItem.END_TILE];
             tile += GroupNumbers.rankTiles(tiles)) {
+          int own = GroupShrink.again(item, thread, tile);
           if (from + tile > item[GroupItem.FIRST_TILE]) {
             // that of the first pass is there
-            GroupShrink.readA(poolA, next, item, tile, 0, tid, inputWidth, tiles);
+            GroupShrink.readA(poolA, next, item, tile, 0, own, inputWidth, tiles);
           }
           GroupShrink.pass(
-              ctx, poolA, x, next, xFrom, allSums, item, tile, tid, inputWidth, tiles, 1);
+              ctx, poolA, x, next, xFrom, allSums, item, tile, own, inputWidth, tiles, 1);
           ctx.localBarrier();
           for (int i = 0; i < GroupShrink.sumCount(tiles); i++) {
             float sum = 0.0f;
             for (int w = 0; w < GroupShrink.sumWarps(tiles); w++) {
-              sum += sums[GroupShrink.sumAt(tid, i, tiles) + w * GroupShrink.warpStride(tiles)];
+              sum += sums[GroupShrink.sumAt(own, i, tiles) + w * GroupShrink.warpStride(tiles)];
             }
-            int at = GroupShrink.zAt(item, tile, tid, i, tiles);
+            int at = GroupShrink.zAt(item, tile, own, i, tiles);
             if (at >= 0) {
               z[at] = sum;
             }
@@ -192,40 +194,40 @@ public final class GroupKernels {
         }
         int first = item[ExpandItem.FIRST];
         int end = item[ExpandItem.END];
-        BTiles.read(poolB, next, item, first, tid, chunk, rankSteps);
+        BTiles.read(poolB, next, item, first, thread, chunk, rankSteps);
         int[] yAt = new int[YTargets.MOST];
         for (int i = 0; i < targets; i++) {
-          yAt[i] = yFrom[YTargets.used(tid, i, chunk, usedRows)];
+          yAt[i] = yFrom[YTargets.used(thread, i, chunk, usedRows)];
         }
         long[] old = new long[YTargets.MOST];
         YLongs.clear(old, GroupShrink.ROWS, chunk);
-        int start = YTargets.within(item, first, tid, chunk);
+        int start = YTargets.within(item, first, thread, chunk);
         YLongs.read(y, old, 0, targets, yAt, start, usedRows, chunk);
         float[] numbers = new float[GroupZ.MOST];
         for (int i = 0; i < GroupZ.count(tiles); i++) {
-          numbers[i] = z[GroupZ.at(item, tid, i, tiles)];
+          numbers[i] = z[GroupZ.at(item, thread, i, tiles)];
         }
-        int[] zTiles = GroupZ.bfloat16(ctx, item, numbers, factor, tid, tiles);
+        int[] zTiles = GroupZ.bfloat16(ctx, item, numbers, factor, thread, tiles);
         for (int c = first; c < end; c++) {
-          int[] bTiles = BTiles.store(ctx, next, item, tid, chunk, rankSteps);
-          BTiles.read(poolB, next, item, Math.min(c + 1, end - 1), tid, chunk, rankSteps);
+          int[] bTiles = BTiles.store(ctx, next, item, thread, chunk, rankSteps);
+          BTiles.read(poolB, next, item, Math.min(c + 1, end - 1), thread, chunk, rankSteps);
           ctx.localBarrier();
           MmaTiles.bfloat16(
-              ctx, zTiles, bTiles, allSums, item, tid, rankSteps, GroupShrink.ROWS, chunk);
+              ctx, zTiles, bTiles, allSums, item, thread, rankSteps, GroupShrink.ROWS, chunk);
           ctx.localBarrier();
-          int column = YTargets.column(c, tid, chunk);
-          int following = YTargets.within(item, Math.min(c + 1, end - 1), tid, chunk);
-          int lastRow = YTargets.rows(item, c, tid, chunk, usedRows);
+          int column = YTargets.column(c, thread, chunk);
+          int following = YTargets.within(item, Math.min(c + 1, end - 1), thread, chunk);
+          int lastRow = YTargets.rows(item, c, thread, chunk, usedRows);
           long[] words = new long[YLongs.BATCH];
           for (int i = 0; i < targets; i++) {
             if (i * YTargets.step(chunk) < usedRows) {
-              int s = YTargets.sums(tid, i, chunk);
+              int s = YTargets.sums(thread, i, chunk);
               words[i] =
                   YLongs.add(old[i], sums[s], sums[s + 8], sums[s + 16], sums[s + 24], work >> 31);
             }
           }
           YLongs.read(y, old, 0, targets, yAt, following, usedRows, chunk);
-          YLongs.write(y, words, 0, targets, yAt, column, tid, lastRow, chunk);
+          YLongs.write(y, words, 0, targets, yAt, column, thread, lastRow, chunk);
         }
         ctx.localBarrier();
       }
@@ -301,14 +303,14 @@ public final class GroupKernels {
       long[] next = new long[ShrinkTiles.MAX_LONGS];
       GroupShrink.readA(poolA, next, item, item[GroupItem.FIRST_TILE], 0, tid, inputWidth, tiles);
       int wanted = GroupScan.wanted(step, slot, sites);
-      float own = GroupScan.own(slots, wanted, wrong, maxPairs);
-      float withBehind = GroupScan.withBehind(ctx, own, tid);
+      float counted = GroupScan.own(slots, wanted, wrong, maxPairs);
+      float withBehind = GroupScan.withBehind(ctx, counted, tid);
       if ((tid & 31) == 0) {
         ofWarps[tid >> 5] = withBehind;
       }
       ctx.localBarrier();
       float all = 0.0f;
-      float before = withBehind - own;
+      float before = withBehind - counted;
       for (int w = 0; w < MmaExpand.THREADS / 32; w++) {
         all += ofWarps[w];
         before += w > tid >> 5 ? ofWarps[w] : 0.0f;
@@ -329,33 +331,35 @@ public final class GroupKernels {
       for (int from = 0; from < work; from += GroupShrink.ROWS) {
         int usedRows = Math.min(GroupShrink.ROWS, work - from);
         GroupItem.setRows(item, usedRows, maxPairs);
-        int row = ZRows.row(item, tid, GroupShrink.ROWS);
+        int thread = GroupShrink.again(item, tid, from);
+        int row = ZRows.row(item, thread, GroupShrink.ROWS);
         int pair = list[from + row];
         float factor = ExpandItem.factor(item, sizes, scales, routingWeights, pair);
-        if (ZRows.isFirst(item, tid, GroupShrink.ROWS)) {
+        if (ZRows.isFirst(item, thread, GroupShrink.ROWS)) {
           yFrom[row] = YTargets.at(item, sizes, slices, pair);
         }
         int[] xFrom = new int[ShrinkTiles.MAX_X];
-        for (int i = 0; i < GroupShrink.xCopies(tiles); i++) {
-          int xPair = list[from + Math.min(GroupShrink.row(tid, i, tiles), usedRows - 1)];
+        for (int i = 0; i < GroupShrink.rows(tiles); i++) {
+          int xPair = list[from + Math.min(GroupShrink.row(thread, i, tiles), usedRows - 1)];
           xFrom[i] = GroupItem.x(xPair, perToken, inputWidth, cut);
         }
         for (int tile = item[GroupItem.FIRST_TILE];
             tile < item[GroupItem.END_TILE];
             tile += GroupNumbers.rankTiles(tiles)) {
+          int own = GroupShrink.again(item, thread, tile);
           if (from + tile > item[GroupItem.FIRST_TILE]) {
             // that of the first pass is there
-            GroupShrink.readA(poolA, next, item, tile, 0, tid, inputWidth, tiles);
+            GroupShrink.readA(poolA, next, item, tile, 0, own, inputWidth, tiles);
           }
           GroupShrink.pass(
-              ctx, poolA, x, next, xFrom, allSums, item, tile, tid, inputWidth, tiles, 0);
+              ctx, poolA, x, next, xFrom, allSums, item, tile, own, inputWidth, tiles, 0);
           ctx.localBarrier();
           for (int i = 0; i < GroupShrink.sumCount(tiles); i++) {
             float sum = 0.0f;
             for (int w = 0; w < GroupShrink.sumWarps(tiles); w++) {
-              sum += sums[GroupShrink.sumAt(tid, i, tiles) + w * GroupShrink.warpStride(tiles)];
+              sum += sums[GroupShrink.sumAt(own, i, tiles) + w * GroupShrink.warpStride(tiles)];
             }
-            int at = GroupShrink.zAt(item, tile, tid, i, tiles);
+            int at = GroupShrink.zAt(item, tile, own, i, tiles);
             if (at >= 0) {
               z[at] = sum;
             }
@@ -364,24 +368,24 @@ public final class GroupKernels {
         }
         int first = item[ExpandItem.FIRST];
         int end = item[ExpandItem.END];
-        BTiles.read(poolB, next, item, first, tid, chunk, rankSteps);
+        BTiles.read(poolB, next, item, first, thread, chunk, rankSteps);
         int[] yAt = new int[YTargets.MOST];
         for (int i = 0; i < targets; i++) {
-          yAt[i] = yFrom[YTargets.used(tid, i, chunk, usedRows)];
+          yAt[i] = yFrom[YTargets.used(thread, i, chunk, usedRows)];
         }
         float[] numbers = new float[GroupZ.MOST];
         for (int i = 0; i < GroupZ.count(tiles); i++) {
-          numbers[i] = z[GroupZ.at(item, tid, i, tiles)];
+          numbers[i] = z[GroupZ.at(item, thread, i, tiles)];
         }
-        float up = ZRows.up(ctx, GroupZ.largest(numbers, tiles), tid, GroupShrink.ROWS);
-        int[] zTiles = GroupZ.float16(ctx, item, numbers, up, tid, tiles);
-        if (ZRows.isFirst(item, tid, GroupShrink.ROWS)) {
+        float up = ZRows.up(ctx, GroupZ.largest(numbers, tiles), thread, GroupShrink.ROWS);
+        int[] zTiles = GroupZ.float16(ctx, item, numbers, up, thread, tiles);
+        if (ZRows.isFirst(item, thread, GroupShrink.ROWS)) {
           factors[row] = factor / up;
         }
         for (int c = first; c < end; c++) {
-          int[] bTiles = BTiles.store(ctx, next, item, tid, chunk, rankSteps);
-          int column = YTargets.column(c, tid, chunk);
-          int readColumn = YTargets.within(item, c, tid, chunk);
+          int[] bTiles = BTiles.store(ctx, next, item, thread, chunk, rankSteps);
+          int column = YTargets.column(c, thread, chunk);
+          int readColumn = YTargets.within(item, c, thread, chunk);
           Half2 y0 = YHalves.get(y, item, yAt, 0, 0, readColumn, targets);
           Half2 w0 = YHalves.get(y, item, yAt, 0, 1, readColumn, targets);
           Half2 y1 = YHalves.get(y, item, yAt, 1, 0, readColumn, targets);
@@ -390,18 +394,18 @@ public final class GroupKernels {
           Half2 w2 = YHalves.get(y, item, yAt, 2, 1, readColumn, targets);
           Half2 y3 = YHalves.get(y, item, yAt, 3, 0, readColumn, targets);
           Half2 w3 = YHalves.get(y, item, yAt, 3, 1, readColumn, targets);
-          BTiles.read(poolB, next, item, Math.min(c + 1, end - 1), tid, chunk, rankSteps);
+          BTiles.read(poolB, next, item, Math.min(c + 1, end - 1), thread, chunk, rankSteps);
           ctx.localBarrier();
           MmaTiles.float16(
-              ctx, zTiles, bTiles, allSums, item, tid, rankSteps, GroupShrink.ROWS, chunk);
+              ctx, zTiles, bTiles, allSums, item, thread, rankSteps, GroupShrink.ROWS, chunk);
           ctx.localBarrier();
-          int lastRow = YTargets.rows(item, c, tid, chunk, usedRows);
+          int lastRow = YTargets.rows(item, c, thread, chunk, usedRows);
           // all sums before the first store, which keeps loads from being moved up
           float[] values = new float[4 * YTargets.MOST];
           for (int i = 0; i < targets; i++) {
             if (i * YTargets.step(chunk) < usedRows) {
-              int s = YTargets.sums(tid, i, chunk);
-              float scale = factors[YTargets.row(tid, i, chunk)];
+              int s = YTargets.sums(thread, i, chunk);
+              float scale = factors[YTargets.row(thread, i, chunk)];
               YHalves.set(values, i, scale, sums[s], sums[s + 8], sums[s + 16], sums[s + 24]);
             }
           }
@@ -409,7 +413,7 @@ public final class GroupKernels {
           YHalves.add(values, item, 1, y1, w1, targets);
           YHalves.add(values, item, 2, y2, w2, targets);
           YHalves.add(values, item, 3, y3, w3, targets);
-          YHalves.write(y, values, targets, yAt, column, tid, lastRow, chunk);
+          YHalves.write(y, values, targets, yAt, column, thread, lastRow, chunk);
         }
         ctx.localBarrier();
       }

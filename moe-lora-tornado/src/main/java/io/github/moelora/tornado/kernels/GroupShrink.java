@@ -65,14 +65,8 @@ final class GroupShrink {
     return inputWidth % (16 * GroupNumbers.steps(tiles)) == 0;
   }
 
-  /** Where the longs of x begin that a thread copies as number {@code i}: in which row. */
-  static int row(int tid, int i, int tiles) {
-    int rowLongs = 4 * GroupNumbers.steps(tiles);
-    return tid / rowLongs + i * (MmaExpand.THREADS / rowLongs);
-  }
-
-  /** Longs of x of a stage that a thread copies, each of another row. */
-  static int xCopies(int tiles) {
+  /** Longs of x of a stage that a thread copies. */
+  private static int xCopies(int tiles) {
     return ROWS * 4 * GroupNumbers.steps(tiles) / MmaExpand.THREADS;
   }
 
@@ -81,9 +75,31 @@ final class GroupShrink {
         / MmaExpand.THREADS;
   }
 
+  /** Longs of a row of a stage of x that a load of a warp takes. */
+  private static int together(int tiles) {
+    return Math.min(32, 4 * GroupNumbers.steps(tiles));
+  }
+
+  /** Rows of which a thread copies longs: four neighbouring ones of a warp. */
+  static int rows(int tiles) {
+    return ROWS / WARPS * together(tiles) / 32;
+  }
+
+  /** Row number {@code i} of a thread. */
+  static int row(int tid, int i, int tiles) {
+    int together = together(tiles);
+    return (tid >> 5) * (ROWS / WARPS) + (tid & 31) / together + i * (32 / together);
+  }
+
+  /** Long of a row of a stage that a thread copies as number {@code i} of the row. */
+  private static int column(int tid, int i, int tiles) {
+    return (tid & (together(tiles) - 1)) + 32 * i;
+  }
+
   /**
-   * Reads the longs of A of a stage that a thread copies. Beyond H the last step is read again; x
-   * is 0 there.
+   * Reads the longs of A of a stage that a thread copies: a warp has whole steps, so a thread's
+   * longs of a step lie at distances that are known when the kernel is compiled. Beyond H the last
+   * step is read again; x is 0 there.
    *
    * @param next out, from 0
    * @param tile first of the pass
@@ -97,16 +113,17 @@ final class GroupShrink {
       int tid,
       int inputWidth,
       int tiles) {
-    int tileLongs = GroupNumbers.rankTiles(tiles) * ShrinkTiles.A_TILE;
-    int step = stage * GroupNumbers.steps(tiles) + tid / tileLongs;
-    int from = item[GroupItem.A] + tile * ShrinkTiles.A_TILE + (tid & (tileLongs - 1));
+    int steps = GroupNumbers.steps(tiles);
+    int rankTiles = GroupNumbers.rankTiles(tiles);
+    int from = item[GroupItem.A] + tile * ShrinkTiles.A_TILE + (tid & 31);
+    int first = stage * steps + (tid >> 5) * (steps / WARPS);
     for (int i = 0; i < aCopies(tiles); i++) {
-      int longs = i * MmaExpand.THREADS;
-      int at = step + longs / tileLongs;
+      int step = first + i / rankTiles;
       if (!isWhole(inputWidth, tiles)) {
-        at = Math.min(at, allSteps(inputWidth) - 1);
+        step = Math.min(step, allSteps(inputWidth) - 1);
       }
-      next[i] = pool.get(from + at * item[GroupItem.STEP_LONGS] + longs % tileLongs);
+      next[i] =
+          pool.get(from + step * item[GroupItem.STEP_LONGS] + i % rankTiles * ShrinkTiles.A_TILE);
     }
   }
 
@@ -114,24 +131,21 @@ final class GroupShrink {
    * Reads the longs of x of a stage that a thread copies, 0 beyond H.
    *
    * @param next out, behind those of A
-   * @param xFrom where the rows begin
+   * @param xFrom where the thread's rows begin
    */
   static void readX(
       LongArray x, long[] next, int[] xFrom, int stage, int tid, int inputWidth, int tiles) {
-    int rowLongs = 4 * GroupNumbers.steps(tiles);
-    int column = stage * rowLongs + (tid & (rowLongs - 1));
+    int perRow = xCopies(tiles) / rows(tiles);
     int first = aCopies(tiles);
-    if (isWhole(inputWidth, tiles)) {
-      for (int i = 0; i < xCopies(tiles); i++) {
-        next[first + i] = x.get(xFrom[i] + column);
-      }
-    } else {
-      // all bits or none
-      int outside = (column - inputWidth / 4) >> 31;
-      long mask = outside;
-      int within = Math.min(column, inputWidth / 4 - 1);
-      for (int i = 0; i < xCopies(tiles); i++) {
-        next[first + i] = x.get(xFrom[i] + within) & mask;
+    for (int i = 0; i < xCopies(tiles); i++) {
+      int column = stage * 4 * GroupNumbers.steps(tiles) + column(tid, i % perRow, tiles);
+      if (isWhole(inputWidth, tiles)) {
+        next[first + i] = x.get(xFrom[i / perRow] + column);
+      } else {
+        // all bits or none
+        int within = (column - inputWidth / 4) >> 31;
+        long mask = within;
+        next[first + i] = x.get(xFrom[i / perRow] + Math.min(column, inputWidth / 4 - 1)) & mask;
       }
     }
   }
@@ -142,10 +156,28 @@ final class GroupShrink {
     long[] longs = ctx.allocateLongLocalArray(longs(tiles));
     int aLongs = ShrinkTiles.aLongs(GroupNumbers.rankTiles(tiles), steps);
     int aCopies = aCopies(tiles);
-    for (int i = 0; i < aCopies + xCopies(tiles); i++) {
-      longs[ShrinkTiles.to(i, aCopies, aLongs, tid, MmaExpand.THREADS, steps)] = next[i];
+    int perRow = xCopies(tiles) / rows(tiles);
+    int aAt = (tid >> 5) * (aLongs / WARPS) + (tid & 31);
+    for (int i = 0; i < aCopies; i++) {
+      longs[aAt + i * ShrinkTiles.A_TILE] = next[i];
+    }
+    int xAt = aLongs + ShrinkTiles.xAt(row(tid, 0, tiles), column(tid, 0, tiles), steps);
+    for (int i = 0; i < xCopies(tiles); i++) {
+      int rowsOn = row(0, i / perRow, tiles);
+      longs[xAt + ShrinkTiles.xAt(rowsOn, 32 * (i % perRow), steps)] = next[aCopies + i];
     }
     return LocalTile.ints(longs);
+  }
+
+  /**
+   * A number from 0 on itself, in a way that hides from the compiler that it is the same in each
+   * iteration. Otherwise it would compute the addresses of all that a loop has from that number
+   * before the loop, and hold them: here, 40 registers of 128.
+   *
+   * @param iteration from 0 on
+   */
+  static int again(int[] item, int number, int iteration) {
+    return number + ((iteration + item[ExpandItem.ROWS]) >> 31);
   }
 
   /**
@@ -173,10 +205,11 @@ final class GroupShrink {
     int rankTiles = GroupNumbers.rankTiles(tiles);
     int warpTiles = warpTiles(tiles);
     int rankWarps = rankTiles / warpTiles;
-    int stepWarp = (tid >> 5) / rankWarps;
-    int rankTile = (tid >> 5) % rankWarps * warpTiles;
+    int stepWarp = stepWarps(tiles) == 1 ? 0 : (tid >> 5) / rankWarps;
+    int rankTile = ((tid >> 5) & (rankWarps - 1)) * warpTiles;
     int aLongs = ShrinkTiles.aLongs(rankTiles, steps);
-    int stages = (allSteps(inputWidth) + steps - 1) / steps;
+    // not unrolled, whatever the number
+    int stages = again(item, (allSteps(inputWidth) + steps - 1) / steps, 0);
     readX(x, next, xFrom, 0, tid, inputWidth, tiles);
     float[] u0 = ctx.mmaFragment(0.0f);
     float[] u1 = ctx.mmaFragment(0.0f);
@@ -186,10 +219,11 @@ final class GroupShrink {
       readA(pool, next, item, tile, following, tid, inputWidth, tiles);
       readX(x, next, xFrom, following, tid, inputWidth, tiles);
       ctx.localBarrier();
+      int zero = again(item, 0, stage);
       for (int i = 0; i < steps / stepWarps(tiles); i++) {
         int k = stepWarp + i * stepWarps(tiles);
-        int aTile = (k * rankTiles + rankTile) * ShrinkTiles.A_TILE;
-        HalfFloat[] x0 = ShrinkTiles.loadX(ctx, stored, aLongs, k, steps, tid);
+        int aTile = zero + (k * rankTiles + rankTile) * ShrinkTiles.A_TILE;
+        HalfFloat[] x0 = ShrinkTiles.loadX(ctx, stored, zero + aLongs, k, steps, tid);
         HalfFloat[] a0 = ShrinkTiles.loadA(ctx, stored, aTile, 0, warpTiles, x0);
         HalfFloat[] a1 = ShrinkTiles.loadA(ctx, stored, aTile, 1, warpTiles, a0);
         u0 = ShrinkTiles.product(ctx, x0, a0, u0, 0, warpTiles, bf16);
@@ -217,7 +251,7 @@ final class GroupShrink {
   static int sumAt(int tid, int i, int tiles) {
     int ranks = 8 * GroupNumbers.rankTiles(tiles);
     int index = index(tid, i);
-    return ArrayHeaders.LOCAL_FLOATS + index / ranks * stride(tiles) + index % ranks;
+    return ArrayHeaders.LOCAL_FLOATS + index / ranks * stride(tiles) + (index & (ranks - 1));
   }
 
   /** Floats from the sums of a warp to those of the next one that shares its ranks. */
@@ -243,7 +277,8 @@ final class GroupShrink {
   static int zAt(int[] item, int tile, int tid, int i, int tiles) {
     int ranks = 8 * GroupNumbers.rankTiles(tiles);
     int index = index(tid, i);
-    int rank = 8 * (tile - item[GroupItem.FIRST_TILE]) + index % ranks - item[GroupItem.SKIPPED];
+    int rank =
+        8 * (tile - item[GroupItem.FIRST_TILE]) + (index & (ranks - 1)) - item[GroupItem.SKIPPED];
     int at = index / ranks * zStride(tiles) + rank;
     // below 0 for a rank before the slice, or behind it
     return Math.min(rank, item[ExpandItem.RANK] - 1 - rank) < 0 ? -1 : at;

@@ -52,7 +52,7 @@ final class ShrinkTiles {
   }
 
   /** Long of a stage of x where a long of a row belongs. */
-  private static int xAt(int row, int column, int steps) {
+  static int xAt(int row, int column, int steps) {
     int half = ((row >> 4) * steps + (column >> 2)) * 2 + ((column >> 1) & 1);
     return half * xHalf(steps) + (row & 15) * 2 + (column & 1);
   }
@@ -162,7 +162,7 @@ final class ShrinkTiles {
   }
 
   /** Where in a stage the long belongs that a thread copies as number {@code i}. */
-  static int to(int i, int aCopies, int aLongs, int tid, int threads, int steps) {
+  private static int to(int i, int aCopies, int aLongs, int tid, int threads, int steps) {
     if (i < aCopies) {
       return tid + i * threads;
     }
