@@ -26,8 +26,14 @@ final class GroupItem {
   /** Where A of the site begins. */
   static final int A = ExpandItem.INTS + 4;
 
+  /** Slot of the pairs at hand. */
+  static final int SLOT = ExpandItem.INTS + 5;
+
+  /** Position of the first row at hand among these pairs. */
+  static final int FROM = ExpandItem.INTS + 6;
+
   /** Numbers of an item. */
-  static final int INTS = ExpandItem.INTS + 5;
+  static final int INTS = ExpandItem.INTS + 7;
 
   private GroupItem() {}
 
@@ -88,14 +94,22 @@ final class GroupItem {
     return item[ExpandItem.FIRST] < item[ExpandItem.END] ? pairs : 0;
   }
 
-  /** Where the row of x of a pair begins, in longs. */
-  static int x(int pair, int perToken, int inputWidth, int cut) {
-    return (GroupNumbers.pairRows(cut) ? pair : pair / perToken) * (inputWidth / 4);
+  /** Pairs that share a row of x. */
+  static int pairsPerRow(int perToken, int cut) {
+    return GroupNumbers.pairRows(cut) ? 1 : perToken;
   }
 
-  /** Gives the item its rows. */
-  static void setRows(int[] item, int rows, int maxPairs) {
+  /**
+   * Gives the item its rows.
+   *
+   * @param from position of the first among the pairs of the slot
+   * @param rows how many
+   * @param slot that the pairs have
+   */
+  static void setRows(int[] item, int from, int rows, int slot, int maxPairs) {
     item[ExpandItem.PAIRS] = maxPairs;
     item[ExpandItem.ROWS] = rows;
+    item[FROM] = from;
+    item[SLOT] = slot;
   }
 }

@@ -47,18 +47,12 @@ public final class GroupKernels {
     int chunk = GroupNumbers.chunk(tiles);
     int rankSteps = GroupNumbers.rankSteps(tiles);
     return Long.BYTES * GroupShrink.longs(tiles)
-        + Float.BYTES * sums(tiles)
-        + Float.BYTES * GroupShrink.zFloats(tiles)
+        + Float.BYTES * GroupShrink.floats(tiles)
+        + Float.BYTES * MmaTiles.floats(GroupShrink.ROWS, chunk)
         + Integer.BYTES * 2 * ZRows.ints(GroupShrink.ROWS, rankSteps)
         + Long.BYTES * chunk / 8 * rankSteps * BTiles.TILE
         + Integer.BYTES * maxPairs
         + Integer.BYTES * 4 * GroupShrink.ROWS;
-  }
-
-  /** Floats of the sums on chip, first those of shrink and then those of expand. */
-  private static int sums(int tiles) {
-    return Math.max(
-        GroupShrink.floats(tiles), MmaTiles.floats(GroupShrink.ROWS, GroupNumbers.chunk(tiles)));
   }
 
   /**
@@ -107,17 +101,15 @@ public final class GroupKernels {
       int tiles) {
     int chunk = GroupNumbers.chunk(tiles);
     int rankSteps = GroupNumbers.rankSteps(tiles);
-    float[] sums = ctx.allocateFloatLocalArray(sums(tiles));
+    float[] sums = ctx.allocateFloatLocalArray(MmaTiles.floats(GroupShrink.ROWS, chunk));
     FloatArray allSums = LocalTile.floats(sums);
-    float[] z = ctx.allocateFloatLocalArray(GroupShrink.zFloats(tiles));
-    int[] list = ctx.allocateIntLocalArray(maxPairs);
     int[] yFrom = ctx.allocateIntLocalArray(GroupShrink.ROWS);
-    float[] ofWarps = ctx.allocateFloatLocalArray(MmaExpand.THREADS / 32);
     int tid = ctx.localIdx;
     int group = ctx.groupIdx;
     int targets = YTargets.count(GroupShrink.ROWS, chunk);
     int[] slots = new int[GroupScan.MOST];
     int expert = GroupItem.expert(group, cut);
+    int perRow = GroupItem.pairsPerRow(perToken, cut);
     int found =
         GroupScan.find(
             step, adapterIds, expertMap, expertIds, slots, expert, tid, maxPairs, perToken, sites);
@@ -129,72 +121,34 @@ public final class GroupKernels {
       long[] next = new long[ShrinkTiles.MAX_LONGS];
       GroupShrink.readA(poolA, next, item, item[GroupItem.FIRST_TILE], 0, tid, inputWidth, tiles);
       int wanted = GroupScan.wanted(step, slot, sites);
-      float counted = GroupScan.own(slots, wanted, wrong, maxPairs);
-      float withBehind = GroupScan.withBehind(ctx, counted, tid);
-      if ((tid & 31) == 0) {
-        ofWarps[tid >> 5] = withBehind;
-      }
-      ctx.localBarrier();
-      float all = 0.0f;
-      float before = withBehind - counted;
-      for (int w = 0; w < MmaExpand.THREADS / 32; w++) {
-        all += ofWarps[w];
-        before += w > tid >> 5 ? ofWarps[w] : 0.0f;
-      }
-      int to = GroupScan.pairsOf(before);
-      for (int i = 0; i < GroupScan.count(maxPairs); i++) {
-        if (slots[i] == wanted) {
-          list[to] = GroupScan.pair(tid, i);
-          to++;
-        }
-      }
-      ctx.localBarrier();
-      if (tid == 0) {
-        PlanKernels.addErrors(errors, 0, GroupScan.wrongOf(all));
-      }
+      int[] before = new int[1];
+      int pairs = GroupScan.meet(ctx, errors, slots, wanted, wrong, before, tid, maxPairs);
       wrong = 0;
-      int work = GroupItem.work(item, GroupScan.pairsOf(all));
+      int work = GroupItem.work(item, pairs);
       for (int from = 0; from < work; from += GroupShrink.ROWS) {
         int usedRows = Math.min(GroupShrink.ROWS, work - from);
-        GroupItem.setRows(item, usedRows, maxPairs);
+        GroupItem.setRows(item, from, usedRows, wanted, maxPairs);
         int thread = GroupShrink.again(item, tid, from);
         int row = ZRows.row(item, thread, GroupShrink.ROWS);
-        int pair = list[from + row];
+        int[] xFrom = new int[ShrinkTiles.MAX_X];
+        int pair =
+            GroupScan.rows(
+                ctx, slots, before, item, xFrom, thread, maxPairs, perRow, inputWidth, tiles);
         float factor = ExpandItem.factor(item, sizes, scales, routingWeights, pair);
         if (ZRows.isFirst(item, thread, GroupShrink.ROWS)) {
           yFrom[row] = YTargets.at(item, sizes, slices, pair);
         }
-        int[] xFrom = new int[ShrinkTiles.MAX_X];
-        for (int i = 0; i < GroupShrink.rows(tiles); i++) {
-          int xPair = list[from + Math.min(GroupShrink.row(thread, i, tiles), usedRows - 1)];
-          xFrom[i] = GroupItem.x(xPair, perToken, inputWidth, cut);
-        }
+        float[] numbers = new float[GroupZ.MOST];
         for (int tile = item[GroupItem.FIRST_TILE];
             tile < item[GroupItem.END_TILE];
             tile += GroupNumbers.rankTiles(tiles)) {
           int own = GroupShrink.again(item, thread, tile);
-          if (from + tile > item[GroupItem.FIRST_TILE]) {
-            // that of the first pass is there
-            GroupShrink.readA(poolA, next, item, tile, 0, own, inputWidth, tiles);
-          }
+          GroupShrink.beginPass(poolA, x, next, xFrom, item, from, tile, own, inputWidth, tiles);
           GroupShrink.pass(
-              ctx, poolA, x, next, xFrom, allSums, item, tile, own, inputWidth, tiles, 1);
-          ctx.localBarrier();
-          for (int i = 0; i < GroupShrink.sumCount(tiles); i++) {
-            float sum = 0.0f;
-            for (int w = 0; w < GroupShrink.sumWarps(tiles); w++) {
-              sum += sums[GroupShrink.sumAt(own, i, tiles) + w * GroupShrink.warpStride(tiles)];
-            }
-            int at = GroupShrink.zAt(item, tile, own, i, tiles);
-            if (at >= 0) {
-              z[at] = sum;
-            }
-          }
-          ctx.localBarrier();
+              ctx, poolA, poolB, x, next, xFrom, numbers, item, tile, own, inputWidth, tiles, 1);
         }
         int first = item[ExpandItem.FIRST];
         int end = item[ExpandItem.END];
-        BTiles.read(poolB, next, item, first, thread, chunk, rankSteps);
         int[] yAt = new int[YTargets.MOST];
         for (int i = 0; i < targets; i++) {
           yAt[i] = yFrom[YTargets.used(thread, i, chunk, usedRows)];
@@ -203,10 +157,6 @@ public final class GroupKernels {
         YLongs.clear(old, GroupShrink.ROWS, chunk);
         int start = YTargets.within(item, first, thread, chunk);
         YLongs.read(y, old, 0, targets, yAt, start, usedRows, chunk);
-        float[] numbers = new float[GroupZ.MOST];
-        for (int i = 0; i < GroupZ.count(tiles); i++) {
-          numbers[i] = z[GroupZ.at(item, thread, i, tiles)];
-        }
         int[] zTiles = GroupZ.bfloat16(ctx, item, numbers, factor, thread, tiles);
         for (int c = first; c < end; c++) {
           int[] bTiles = BTiles.store(ctx, next, item, thread, chunk, rankSteps);
@@ -229,8 +179,8 @@ public final class GroupKernels {
           YLongs.read(y, old, 0, targets, yAt, following, usedRows, chunk);
           YLongs.write(y, words, 0, targets, yAt, column, thread, lastRow, chunk);
         }
-        ctx.localBarrier();
       }
+      ctx.localBarrier();
     }
   }
 
@@ -280,18 +230,16 @@ public final class GroupKernels {
       int tiles) {
     int chunk = GroupNumbers.chunk(tiles);
     int rankSteps = GroupNumbers.rankSteps(tiles);
-    float[] sums = ctx.allocateFloatLocalArray(sums(tiles));
+    float[] sums = ctx.allocateFloatLocalArray(MmaTiles.floats(GroupShrink.ROWS, chunk));
     FloatArray allSums = LocalTile.floats(sums);
-    float[] z = ctx.allocateFloatLocalArray(GroupShrink.zFloats(tiles));
-    int[] list = ctx.allocateIntLocalArray(maxPairs);
     int[] yFrom = ctx.allocateIntLocalArray(GroupShrink.ROWS);
     float[] factors = ctx.allocateFloatLocalArray(GroupShrink.ROWS);
-    float[] ofWarps = ctx.allocateFloatLocalArray(MmaExpand.THREADS / 32);
     int tid = ctx.localIdx;
     int group = ctx.groupIdx;
     int targets = YTargets.count(GroupShrink.ROWS, chunk);
     int[] slots = new int[GroupScan.MOST];
     int expert = GroupItem.expert(group, cut);
+    int perRow = GroupItem.pairsPerRow(perToken, cut);
     int found =
         GroupScan.find(
             step, adapterIds, expertMap, expertIds, slots, expert, tid, maxPairs, perToken, sites);
@@ -303,79 +251,37 @@ public final class GroupKernels {
       long[] next = new long[ShrinkTiles.MAX_LONGS];
       GroupShrink.readA(poolA, next, item, item[GroupItem.FIRST_TILE], 0, tid, inputWidth, tiles);
       int wanted = GroupScan.wanted(step, slot, sites);
-      float counted = GroupScan.own(slots, wanted, wrong, maxPairs);
-      float withBehind = GroupScan.withBehind(ctx, counted, tid);
-      if ((tid & 31) == 0) {
-        ofWarps[tid >> 5] = withBehind;
-      }
-      ctx.localBarrier();
-      float all = 0.0f;
-      float before = withBehind - counted;
-      for (int w = 0; w < MmaExpand.THREADS / 32; w++) {
-        all += ofWarps[w];
-        before += w > tid >> 5 ? ofWarps[w] : 0.0f;
-      }
-      int to = GroupScan.pairsOf(before);
-      for (int i = 0; i < GroupScan.count(maxPairs); i++) {
-        if (slots[i] == wanted) {
-          list[to] = GroupScan.pair(tid, i);
-          to++;
-        }
-      }
-      ctx.localBarrier();
-      if (tid == 0) {
-        PlanKernels.addErrors(errors, 0, GroupScan.wrongOf(all));
-      }
+      int[] before = new int[1];
+      int pairs = GroupScan.meet(ctx, errors, slots, wanted, wrong, before, tid, maxPairs);
       wrong = 0;
-      int work = GroupItem.work(item, GroupScan.pairsOf(all));
+      int work = GroupItem.work(item, pairs);
       for (int from = 0; from < work; from += GroupShrink.ROWS) {
         int usedRows = Math.min(GroupShrink.ROWS, work - from);
-        GroupItem.setRows(item, usedRows, maxPairs);
+        GroupItem.setRows(item, from, usedRows, wanted, maxPairs);
         int thread = GroupShrink.again(item, tid, from);
         int row = ZRows.row(item, thread, GroupShrink.ROWS);
-        int pair = list[from + row];
+        int[] xFrom = new int[ShrinkTiles.MAX_X];
+        int pair =
+            GroupScan.rows(
+                ctx, slots, before, item, xFrom, thread, maxPairs, perRow, inputWidth, tiles);
         float factor = ExpandItem.factor(item, sizes, scales, routingWeights, pair);
         if (ZRows.isFirst(item, thread, GroupShrink.ROWS)) {
           yFrom[row] = YTargets.at(item, sizes, slices, pair);
         }
-        int[] xFrom = new int[ShrinkTiles.MAX_X];
-        for (int i = 0; i < GroupShrink.rows(tiles); i++) {
-          int xPair = list[from + Math.min(GroupShrink.row(thread, i, tiles), usedRows - 1)];
-          xFrom[i] = GroupItem.x(xPair, perToken, inputWidth, cut);
-        }
+        float[] numbers = new float[GroupZ.MOST];
         for (int tile = item[GroupItem.FIRST_TILE];
             tile < item[GroupItem.END_TILE];
             tile += GroupNumbers.rankTiles(tiles)) {
           int own = GroupShrink.again(item, thread, tile);
-          if (from + tile > item[GroupItem.FIRST_TILE]) {
-            // that of the first pass is there
-            GroupShrink.readA(poolA, next, item, tile, 0, own, inputWidth, tiles);
-          }
+          GroupShrink.beginPass(poolA, x, next, xFrom, item, from, tile, own, inputWidth, tiles);
           GroupShrink.pass(
-              ctx, poolA, x, next, xFrom, allSums, item, tile, own, inputWidth, tiles, 0);
-          ctx.localBarrier();
-          for (int i = 0; i < GroupShrink.sumCount(tiles); i++) {
-            float sum = 0.0f;
-            for (int w = 0; w < GroupShrink.sumWarps(tiles); w++) {
-              sum += sums[GroupShrink.sumAt(own, i, tiles) + w * GroupShrink.warpStride(tiles)];
-            }
-            int at = GroupShrink.zAt(item, tile, own, i, tiles);
-            if (at >= 0) {
-              z[at] = sum;
-            }
-          }
-          ctx.localBarrier();
+              ctx, poolA, poolB, x, next, xFrom, numbers, item, tile, own, inputWidth, tiles, 0);
         }
         int first = item[ExpandItem.FIRST];
         int end = item[ExpandItem.END];
-        BTiles.read(poolB, next, item, first, thread, chunk, rankSteps);
         int[] yAt = new int[YTargets.MOST];
         for (int i = 0; i < targets; i++) {
           yAt[i] = yFrom[YTargets.used(thread, i, chunk, usedRows)];
-        }
-        float[] numbers = new float[GroupZ.MOST];
-        for (int i = 0; i < GroupZ.count(tiles); i++) {
-          numbers[i] = z[GroupZ.at(item, thread, i, tiles)];
         }
         float up = ZRows.up(ctx, GroupZ.largest(numbers, tiles), thread, GroupShrink.ROWS);
         int[] zTiles = GroupZ.float16(ctx, item, numbers, up, thread, tiles);
@@ -415,8 +321,8 @@ public final class GroupKernels {
           YHalves.add(values, item, 3, y3, w3, targets);
           YHalves.write(y, values, targets, yAt, column, thread, lastRow, chunk);
         }
-        ctx.localBarrier();
       }
+      ctx.localBarrier();
     }
   }
 }

@@ -22,15 +22,17 @@ final class GroupScan {
   /** A count of pairs with an id out of range stands above one of pairs. */
   private static final int WRONG = 11;
 
+  private static final int PAIRS = (1 << WRONG) - 1;
+
   private GroupScan() {}
 
   /** Pairs that a thread looks at. */
-  static int count(int maxPairs) {
+  private static int count(int maxPairs) {
     return (maxPairs + MmaExpand.THREADS - 1) / MmaExpand.THREADS;
   }
 
   /** Pair number {@code i} of a thread. */
-  static int pair(int tid, int i) {
+  private static int pair(int tid, int i) {
     return tid + i * MmaExpand.THREADS;
   }
 
@@ -91,7 +93,7 @@ final class GroupScan {
   }
 
   /** Pairs of a slot that a thread has, and above them what it found wrong, as a float. */
-  static float own(int[] slots, int slot, int wrong, int maxPairs) {
+  private static float own(int[] slots, int slot, int wrong, int maxPairs) {
     int own = wrong << WRONG;
     for (int i = 0; i < count(maxPairs); i++) {
       own += slots[i] == slot ? 1 : 0;
@@ -100,7 +102,7 @@ final class GroupScan {
   }
 
   /** The sum of a lane's number and those of the lanes behind it. */
-  static float withBehind(KernelContext ctx, float own, int tid) {
+  private static float withBehind(KernelContext ctx, float own, int tid) {
     int lane = tid & 31;
     float sum = own;
     for (int d = 1; d < 32; d *= 2) {
@@ -110,13 +112,75 @@ final class GroupScan {
     return sum;
   }
 
-  /** Pairs of a sum. */
-  static int pairsOf(float sum) {
-    return (int) sum & (1 << WRONG) - 1;
+  /**
+   * Counts the pairs of a slot, and those with an id out of range. All threads meet here.
+   *
+   * @param wrong pairs of the thread with an id out of range
+   * @param before out, pairs of the threads before this one, in an order that nobody else knows
+   * @return pairs of all threads
+   */
+  static int meet(
+      KernelContext ctx,
+      IntArray errors,
+      int[] slots,
+      int slot,
+      int wrong,
+      int[] before,
+      int tid,
+      int maxPairs) {
+    float[] ofWarps = ctx.allocateFloatLocalArray(MmaExpand.THREADS / 32);
+    float own = own(slots, slot, wrong, maxPairs);
+    float withBehind = withBehind(ctx, own, tid);
+    if ((tid & 31) == 0) {
+      ofWarps[tid >> 5] = withBehind;
+    }
+    ctx.localBarrier();
+    float all = 0.0f;
+    float others = withBehind - own;
+    for (int w = 0; w < MmaExpand.THREADS / 32; w++) {
+      all += ofWarps[w];
+      others += w > tid >> 5 ? ofWarps[w] : 0.0f;
+    }
+    if (tid == 0) {
+      PlanKernels.addErrors(errors, 0, (int) all >> WRONG);
+    }
+    before[0] = (int) others & PAIRS;
+    return (int) all & PAIRS;
   }
 
-  /** Pairs of a sum that have an id out of range. */
-  static int wrongOf(float sum) {
-    return (int) sum >> WRONG;
+  /**
+   * Lists the pairs of a slot, and finds those that a thread has to do with. All threads meet here.
+   *
+   * @param before pairs of the threads before this one
+   * @param xFrom out, where the thread's rows of x begin, in longs
+   * @param perRow pairs that share a row of x
+   * @return the pair of the thread's row of z
+   */
+  static int rows(
+      KernelContext ctx,
+      int[] slots,
+      int[] before,
+      int[] item,
+      int[] xFrom,
+      int tid,
+      int maxPairs,
+      int perRow,
+      int inputWidth,
+      int tiles) {
+    int[] list = ctx.allocateIntLocalArray(maxPairs);
+    int next = before[0];
+    int from = item[GroupItem.FROM];
+    for (int i = 0; i < count(maxPairs); i++) {
+      if (slots[i] == item[GroupItem.SLOT]) {
+        list[next] = pair(tid, i);
+        next++;
+      }
+    }
+    ctx.localBarrier();
+    for (int i = 0; i < GroupShrink.rows(tiles); i++) {
+      int row = Math.min(GroupShrink.row(tid, i, tiles), item[ExpandItem.ROWS] - 1);
+      xFrom[i] = list[from + row] / perRow * (inputWidth / 4);
+    }
+    return list[from + ZRows.row(item, tid, GroupShrink.ROWS)];
   }
 }

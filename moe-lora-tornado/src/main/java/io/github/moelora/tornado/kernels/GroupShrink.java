@@ -2,6 +2,7 @@ package io.github.moelora.tornado.kernels;
 
 import io.github.moelora.tornado.device.ArrayHeaders;
 import io.github.moelora.tornado.device.LocalTile;
+import io.github.moelora.tornado.device.Mma;
 import io.github.moelora.tornado.layout.GroupNumbers;
 import uk.ac.manchester.tornado.api.KernelContext;
 import uk.ac.manchester.tornado.api.types.HalfFloat;
@@ -180,27 +181,56 @@ final class GroupShrink {
     return number + ((iteration + item[ExpandItem.ROWS]) >> 31);
   }
 
-  /**
-   * A pass: sums of 16 rows times the ranks of the pass. All threads meet here, once more before
-   * the sums may be read.
-   *
-   * @param next in, A of the first stage
-   * @param sums out, of each warp that has steps of its own
-   * @param tile first of the pass
-   */
-  static void pass(
-      KernelContext ctx,
+  /** Reads the first stage of a pass: x, and A but for the first pass, whose A is there. */
+  static void beginPass(
       LongArray pool,
       LongArray x,
       long[] next,
       int[] xFrom,
-      FloatArray sums,
+      int[] item,
+      int from,
+      int tile,
+      int tid,
+      int inputWidth,
+      int tiles) {
+    if (from + tile > item[GroupItem.FIRST_TILE]) {
+      readA(pool, next, item, tile, 0, tid, inputWidth, tiles);
+    }
+    readX(x, next, xFrom, 0, tid, inputWidth, tiles);
+  }
+
+  /**
+   * Where the sum of a rank of a pass lies that a thread needs, of the first warp that has some.
+   */
+  private static int sumAt(int row, int rank, int tiles) {
+    int ranks = 8 * GroupNumbers.rankTiles(tiles);
+    return ArrayHeaders.LOCAL_FLOATS + row * stride(tiles) + Math.max(0, Math.min(rank, ranks - 1));
+  }
+
+  /**
+   * A pass: z of up to 16 rows, of the ranks of the pass. All threads meet here.
+   *
+   * @param next in, A and x of the first stage; out, B of the first chunk
+   * @param numbers in and out, the thread's, see {@link GroupZ}: those of the pass are set
+   * @param tile first of the pass
+   * @param bf16 1 for bfloat16, 0 for float16
+   */
+  static void pass(
+      KernelContext ctx,
+      LongArray poolA,
+      LongArray poolB,
+      LongArray x,
+      long[] next,
+      int[] xFrom,
+      float[] numbers,
       int[] item,
       int tile,
       int tid,
       int inputWidth,
       int tiles,
       int bf16) {
+    float[] sums = ctx.allocateFloatLocalArray(floats(tiles));
+    FloatArray allSums = LocalTile.floats(sums);
     int steps = GroupNumbers.steps(tiles);
     int rankTiles = GroupNumbers.rankTiles(tiles);
     int warpTiles = warpTiles(tiles);
@@ -210,13 +240,12 @@ final class GroupShrink {
     int aLongs = ShrinkTiles.aLongs(rankTiles, steps);
     // not unrolled, whatever the number
     int stages = again(item, (allSteps(inputWidth) + steps - 1) / steps, 0);
-    readX(x, next, xFrom, 0, tid, inputWidth, tiles);
     float[] u0 = ctx.mmaFragment(0.0f);
     float[] u1 = ctx.mmaFragment(0.0f);
     for (int stage = 0; stage < stages; stage++) {
       int[] stored = store(ctx, next, tid, tiles);
       int following = Math.min(stage + 1, stages - 1);
-      readA(pool, next, item, tile, following, tid, inputWidth, tiles);
+      readA(poolA, next, item, tile, following, tid, inputWidth, tiles);
       readX(x, next, xFrom, following, tid, inputWidth, tiles);
       ctx.localBarrier();
       int zero = again(item, 0, stage);
@@ -224,68 +253,32 @@ final class GroupShrink {
         int k = stepWarp + i * stepWarps(tiles);
         int aTile = zero + (k * rankTiles + rankTile) * ShrinkTiles.A_TILE;
         HalfFloat[] x0 = ShrinkTiles.loadX(ctx, stored, zero + aLongs, k, steps, tid);
-        HalfFloat[] a0 = ShrinkTiles.loadA(ctx, stored, aTile, 0, warpTiles, x0);
+        HalfFloat[] a0 = ctx.mmaLoadB(stored, 16, Long.BYTES * aTile);
         HalfFloat[] a1 = ShrinkTiles.loadA(ctx, stored, aTile, 1, warpTiles, a0);
-        u0 = ShrinkTiles.product(ctx, x0, a0, u0, 0, warpTiles, bf16);
+        u0 = Mma.product(ctx, x0, a0, u0, bf16);
         u1 = ShrinkTiles.product(ctx, x0, a1, u1, 1, warpTiles, bf16);
       }
       ctx.localBarrier();
     }
-    ctx.mmaStore(u0, sums, stepWarp * ROWS, 8 * rankTile, stride(tiles));
+    // on its way while the sums meet
+    int chunk = GroupNumbers.chunk(tiles);
+    BTiles.read(
+        poolB, next, item, item[ExpandItem.FIRST], tid, chunk, GroupNumbers.rankSteps(tiles));
+    ctx.mmaStore(u0, allSums, stepWarp * ROWS, 8 * rankTile, stride(tiles));
     if (warpTiles > 1) {
-      ctx.mmaStore(u1, sums, stepWarp * ROWS, 8 * rankTile + 8, stride(tiles));
+      ctx.mmaStore(u1, allSums, stepWarp * ROWS, 8 * rankTile + 8, stride(tiles));
     }
-  }
-
-  /** Sums of a pass that a thread adds up over the warps. */
-  static int sumCount(int tiles) {
-    return ROWS * 8 * GroupNumbers.rankTiles(tiles) / MmaExpand.THREADS;
-  }
-
-  /** Row and rank of a sum of a pass: {@code row * ranks + rank}. */
-  private static int index(int tid, int i) {
-    return tid + i * MmaExpand.THREADS;
-  }
-
-  /** Where a sum lies, that of the first of the warps that share the steps. */
-  static int sumAt(int tid, int i, int tiles) {
-    int ranks = 8 * GroupNumbers.rankTiles(tiles);
-    int index = index(tid, i);
-    return ArrayHeaders.LOCAL_FLOATS + index / ranks * stride(tiles) + (index & (ranks - 1));
-  }
-
-  /** Floats from the sums of a warp to those of the next one that shares its ranks. */
-  static int warpStride(int tiles) {
-    return ROWS * stride(tiles);
-  }
-
-  /** Warps whose sums a sum is added up of. */
-  static int sumWarps(int tiles) {
-    return stepWarps(tiles);
-  }
-
-  /** Floats of a row of z on chip. */
-  static int zStride(int tiles) {
-    return 16 * GroupNumbers.rankSteps(tiles) + PAD;
-  }
-
-  /**
-   * Where a sum belongs in z, whose first rank is that of the slice; -1 if it is of no rank of it.
-   *
-   * @param tile first of the pass
-   */
-  static int zAt(int[] item, int tile, int tid, int i, int tiles) {
-    int ranks = 8 * GroupNumbers.rankTiles(tiles);
-    int index = index(tid, i);
-    int rank =
-        8 * (tile - item[GroupItem.FIRST_TILE]) + (index & (ranks - 1)) - item[GroupItem.SKIPPED];
-    int at = index / ranks * zStride(tiles) + rank;
-    // below 0 for a rank before the slice, or behind it
-    return Math.min(rank, item[ExpandItem.RANK] - 1 - rank) < 0 ? -1 : at;
-  }
-
-  /** Floats of z on chip. */
-  static int zFloats(int tiles) {
-    return ROWS * zStride(tiles);
+    ctx.localBarrier();
+    int first = 8 * (tile - item[GroupItem.FIRST_TILE]) - item[GroupItem.SKIPPED];
+    for (int i = 0; i < GroupZ.count(tiles); i++) {
+      int rank = GroupZ.rank(item, tid, i) - first;
+      float sum = 0.0f;
+      for (int w = 0; w < stepWarps(tiles); w++) {
+        sum += sums[sumAt(ZRows.row(item, tid, ROWS), rank, tiles) + w * ROWS * stride(tiles)];
+      }
+      // another pass has the ranks before and behind
+      int has = Math.min(rank, 8 * rankTiles - 1 - rank);
+      numbers[i] = has < 0 ? numbers[i] : sum;
+    }
   }
 }

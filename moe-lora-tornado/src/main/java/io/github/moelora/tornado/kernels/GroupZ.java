@@ -20,11 +20,12 @@ final class GroupZ {
     return 2 * GroupNumbers.rankSteps(tiles);
   }
 
-  /** Where number {@code i} of a thread lies in z on chip; the last rank's if there is none. */
-  static int at(int[] item, int tid, int i, int tiles) {
-    int row = ZRows.row(item, tid, GroupShrink.ROWS);
+  /**
+   * Rank of number {@code i} of a thread, among those of the slice; the last one's if it has none.
+   */
+  static int rank(int[] item, int tid, int i) {
     int rank = 2 * ZRows.q(tid, i >> 1, GroupShrink.ROWS) + (i & 1);
-    return row * GroupShrink.zStride(tiles) + Math.min(rank, item[ExpandItem.RANK] - 1);
+    return Math.min(rank, item[ExpandItem.RANK] - 1);
   }
 
   /** Largest magnitude of a thread's numbers. */
