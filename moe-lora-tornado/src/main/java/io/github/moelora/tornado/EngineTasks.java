@@ -159,8 +159,9 @@ public final class EngineTasks {
    * on. Without it they read the plan of {@link #begin(Step)}.
    *
    * <p>Calls read the router's arrays as they are, but those on a 16-bit y in graphs of more tokens
-   * than the one-shot kernel takes: before the first of them come tasks that sort the pairs, one
-   * for up to 1024 pairs, else two, or three where slots times local experts are some thousand.
+   * than the kernels on pairs and on groups take: before the first of them come tasks that sort the
+   * pairs, one for up to 1024 pairs, else two, or three where slots times local experts are some
+   * thousand.
    *
    * @throws IllegalArgumentException if an array is too short for {@code layer.maxTokens()} tokens
    * @throws IllegalStateException after {@link #graphs}
