@@ -31,6 +31,9 @@
  *       printer may leave out the jump to the next iteration where both are false, and the body
  *       runs. Let one comparison decide.
  *   <li>Fragments of {@code mma} survive only straight-line code.
+ *   <li>NVRTC computes the 64-bit addresses of all that a loop loads or stores from the thread's
+ *       number before the loop, and holds them in registers. A number that seems to change with the
+ *       iteration, see {@code GroupShrink.again}, stops it.
  * </ol>
  */
 @NullMarked
