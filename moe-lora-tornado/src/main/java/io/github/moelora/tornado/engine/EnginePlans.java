@@ -62,7 +62,7 @@ public final class EnginePlans {
     }
 
     /** Whether the next task counts ids out of range: the first of a layer does. */
-    public boolean takeErrors() {
+    boolean takeErrors() {
       boolean take = !errorsTaken;
       errorsTaken = true;
       return take;
@@ -221,6 +221,35 @@ public final class EnginePlans {
             maxTokens,
             most -> new HostPlan("lora_plan_", config, most, backend.largeEngineBlock()));
     return new Source(host, graph, null, null);
+  }
+
+  /**
+   * Whether the next task counts ids out of range: the first of a layer does, if there can be any.
+   * Ids of the host are checked in {@link #requireStep}, and a choice of our own is in range.
+   *
+   * @param chosen whether the task makes the choice
+   */
+  public boolean takeErrors(Source source, boolean chosen) {
+    boolean ofEngine = !chosen && source.input != denseStep;
+    return source.takeErrors() && (idsOnDevice || ofEngine);
+  }
+
+  /** Whether the tokens' adapters come from the host, with the other words of a step. */
+  public boolean hasHostIds() {
+    return !idsOnDevice;
+  }
+
+  /** Lets tasks read pairs of which they need the words of the step alone. */
+  public void useWords(Source source, TaskGraph graph) {
+    StepInput input = source.input;
+    if (input == null || input == denseStep) {
+      use(source, graph);
+    } else if (!transfers.contains(source.graph)) {
+      Object[] handle = {input.wordsHandle()};
+      if (memory.map(source.graph, handle, new Object[] {input.words()}, input.name())) {
+        graph.transferToDevice(DataTransferMode.UNDER_DEMAND, handle);
+      }
+    }
   }
 
   /** Lets tasks read pairs. */

@@ -31,7 +31,7 @@ final class PairRouter {
   static int expert(
       KernelContext ctx,
       IntArray step,
-      IntArray sizes,
+      int[] sizes,
       IntArray expertIds,
       FloatArray routingWeights,
       FloatArray logits,
@@ -83,7 +83,7 @@ final class PairRouter {
           // the same from each pair of the token
           float score = logits.get(from + experts);
           routingWeights.set(
-              sizes.get(Sizes.MAX_PAIRS) + token, 1.0f / (1.0f + TornadoMath.exp(-score)));
+              sizes[Sizes.MAX_PAIRS] + token, 1.0f / (1.0f + TornadoMath.exp(-score)));
         }
       }
     } else {

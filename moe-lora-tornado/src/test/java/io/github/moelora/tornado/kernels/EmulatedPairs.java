@@ -27,6 +27,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 import java.util.List;
+import java.util.function.Consumer;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.GridScheduler;
@@ -60,7 +61,12 @@ final class EmulatedPairs implements EmulatedRun {
   private final @Nullable Matrix side;
   private final MemorySegment before;
   private final StepArrays step;
+
+  /** By {@link PairKernels}. */
   private final List<Launch> launches;
+
+  /** By {@link WidePairs}; empty where they cannot do it. */
+  private final List<Launch> wide;
 
   /**
    * @param problem routed; narrow x and y are of the type of the weights
@@ -106,19 +112,13 @@ final class EmulatedPairs implements EmulatedRun {
     deviceOut = out == null ? null : device(out);
     before = MemorySegment.ofArray(deviceY.getSegment().toArray(ValueLayout.JAVA_BYTE));
     step = step(problem, config);
-    RecordedGraph graph = new RecordedGraph("pairs");
-    GridScheduler grids = new GridScheduler();
-    IntArray sizes = new IntArray(Sizes.COUNT);
     PairLaunch.Call numbers =
         new PairLaunch.Call(
             config.maxPairs(), perItem, SliceTable.maxStack(config), columns, this.mode);
+    IntArray sizes = new IntArray(Sizes.COUNT);
     Sizes.write(sizes, config, call, yWidth);
     PairLaunch.writeSizes(sizes, numbers, units);
-    PairLaunch.append(
-        new Target(graph, "pairs", grids),
-        "pairs",
-        weights(),
-        numbers,
+    PairLaunch.Arrays arrays =
         new PairLaunch.Arrays(
             step,
             expertIds,
@@ -128,8 +128,32 @@ final class EmulatedPairs implements EmulatedRun {
             deviceY,
             deviceOut,
             side == null ? null : (FloatArray) device(side),
-            Stream.generate(() -> new FloatArray(1)).limit(PairLaunch.MOST_SPARE).toList()));
-    launches = graph.launches(grids);
+            Stream.generate(() -> new FloatArray(1)).limit(PairLaunch.MOST_SPARE).toList());
+    ProjectionWeights weights = weights();
+    launches = record(target -> PairLaunch.append(target, "pairs", weights, numbers, arrays));
+    PairLaunch.Call uncounted =
+        new PairLaunch.Call(
+            config.maxPairs(),
+            perItem,
+            SliceTable.maxStack(config),
+            columns,
+            this.mode & ~PairMode.COUNT_ERRORS);
+    wide =
+        PairLaunch.isWide(uncounted, true) && wrong() == 0
+            ? record(target -> PairLaunch.appendWide(target, "pairs", weights, uncounted, arrays))
+            : List.of();
+  }
+
+  private static List<Launch> record(Consumer<Target> append) {
+    RecordedGraph graph = new RecordedGraph("pairs");
+    GridScheduler grids = new GridScheduler();
+    append.accept(new Target(graph, "pairs", grids));
+    return graph.launches(grids);
+  }
+
+  /** Whether {@link WidePairs} can do it. */
+  boolean isWide() {
+    return !wide.isEmpty();
   }
 
   /**
@@ -213,25 +237,40 @@ final class EmulatedPairs implements EmulatedRun {
     }
     for (int t = 0; t < problem.tokens(); t++) {
       arrays.adapterIds().set(t, problem.adapterIds()[t]);
+      arrays.step().set(StepWords.firstId(config.slots()) + t, problem.adapterIds()[t]);
     }
     return arrays;
   }
 
-  /** Runs the kernel on y and out as they were at first, and checks them. */
+  /** Runs the kernels on y and out as they were at first, and checks them. */
   @Override
   public void run(long seed) {
+    run(launches, seed);
+    if (isWide()) {
+      runWide(seed);
+    }
+  }
+
+  /** The same with {@link WidePairs} alone. */
+  void runWide(long seed) {
+    run(wide, seed);
+  }
+
+  private void run(List<Launch> way, long seed) {
     reset();
-    launches.forEach(launch -> launch.run(seed));
+    way.forEach(launch -> launch.run(seed));
     check();
   }
 
   /** The same with the kernel that a loader has mutated. */
   @Override
   public void runMutated(KernelLoader loader, long seed) {
-    if (launches.stream().anyMatch(launch -> loader.mutates(launch.kernel()))) {
-      reset();
-      launches.forEach(launch -> launch.run(loader, seed));
-      check();
+    for (List<Launch> way : List.of(launches, wide)) {
+      if (way.stream().anyMatch(launch -> loader.mutates(launch.kernel()))) {
+        reset();
+        way.forEach(launch -> launch.run(loader, seed));
+        check();
+      }
     }
   }
 
