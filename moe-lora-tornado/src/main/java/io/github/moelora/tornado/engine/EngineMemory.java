@@ -41,6 +41,10 @@ public final class EngineMemory implements EngineChanges.Device {
   private final Map<String, ProjectionWeights> weights = new LinkedHashMap<>();
 
   private final Set<Mapping> mappings = new LinkedHashSet<>();
+
+  /** Arrays of our graphs that are on the device whether any task of the engine's has them. */
+  private final List<Object> kept = new ArrayList<>();
+
   private final FloatArray scratchHandle = new FloatArray(1);
   private FloatArray scratch = scratchHandle;
   private int scratchFloats = 1;
@@ -136,6 +140,11 @@ public final class EngineMemory implements EngineChanges.Device {
       first |= mappings.add(new Mapping(handles[i], engineGraph, arrays[i], owner));
     }
     return first;
+  }
+
+  /** Notes arrays that a graph of ours keeps on the device, also where none is mapped to them. */
+  void keep(Object... arrays) {
+    kept.addAll(List.of(arrays));
   }
 
   /** A number for the tasks of a plan, none twice. */
@@ -235,6 +244,8 @@ public final class EngineMemory implements EngineChanges.Device {
   private DeviceBytes bytes() {
     Set<Object> arrays = Collections.newSetFromMap(new IdentityHashMap<>());
     arrays.add(scratch);
+    arrays.addAll(kept);
+    weights.values().forEach(each -> arrays.add(each.table().floats()));
     for (Mapping mapping : mappings) {
       if (!weights.containsKey(mapping.owner())) {
         arrays.add(array(mapping));

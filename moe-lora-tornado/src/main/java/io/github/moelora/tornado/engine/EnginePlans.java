@@ -298,7 +298,10 @@ public final class EnginePlans {
   /** Our graphs for steps and plans. */
   public List<TaskGraph> graphs() {
     List<TaskGraph> graphs = new ArrayList<>();
-    inputs().forEach(each -> graphs.add(each.graph()));
+    for (StepInput each : inputs()) {
+      graphs.add(each.graph());
+      memory.keep(each.allArrays(false));
+    }
     sortedPlans.values().forEach(each -> graphs.add(each.graph()));
     hostPlans.values().forEach(each -> graphs.add(each.graph()));
     return graphs;

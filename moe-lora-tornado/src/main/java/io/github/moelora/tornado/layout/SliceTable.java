@@ -81,12 +81,11 @@ public final class SliceTable {
     return new SliceTable(localExperts);
   }
 
-  /** What a table takes on the device. */
+  /** What a table takes on the device, but for {@link #floats}. */
   public static DeviceBytes bytes(MoeLoraConfig config) {
     long sites = Math.max(1, (long) config.slots() * config.expertMap().localExperts());
     return DeviceBytes.array(sites * INTS, Integer.BYTES)
-        .plus(DeviceBytes.array(sites * LoraAdapter.MAX_SLICES, Float.BYTES))
-        .plus(DeviceBytes.array(FloatTable.size(sites), Float.BYTES));
+        .plus(DeviceBytes.array(sites * LoraAdapter.MAX_SLICES, Float.BYTES));
   }
 
   /** Most ranks of all slices of an expert. */
