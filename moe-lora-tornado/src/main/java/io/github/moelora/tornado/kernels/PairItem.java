@@ -87,11 +87,8 @@ final class PairItem {
   /** Columns of a part. */
   private static final int PER_PART = 26;
 
-  /** A site of the table that can be read: the pair's, if it has one. */
-  static final int GUESS = 27;
-
   /** Numbers of an item. */
-  static final int INTS = 28;
+  static final int INTS = 27;
 
   /** Columns that a share has a multiple of: those that lie together in packed B. */
   private static final int ALIGNMENT = PackedLayout.GROUP;
@@ -235,12 +232,23 @@ final class PairItem {
   }
 
   /**
-   * Finds a pair's site, as {@link PairSites#ofExpert} does, and one whose entry can be read before
-   * it is known whether it is the pair's.
+   * Looks a pair up: its site, as {@link PairSites#ofExpert} finds it, and an entry of the table
+   * that can be read before it is known whether it is the pair's.
    *
+   * @param ahead out, {@link #SITE}
+   * @param entry out, {@link FloatTable#FLOATS} of {@code table}
    * @param step in, {@link StepWords} with the tokens' adapters and the expert map
+   * @param expert of the pair
    */
-  static void findSite(int[] item, IntArray step, int expert, int pair, int perToken, int slots) {
+  static void look(
+      int[] ahead,
+      float[] entry,
+      IntArray step,
+      FloatArray table,
+      int expert,
+      int pair,
+      int perToken,
+      int slots) {
     // all is read before anything depends on it: a load in a branch waits for what decides that
     int slot = step.get(StepWords.firstId(slots) + pair / perToken);
     int experts = step.get(StepWords.EXPERTS);
@@ -253,42 +261,87 @@ final class PairItem {
       int there = Math.max(0, Math.min(expert, experts - 1));
       local = step.get(step.get(StepWords.EXPERT_MAP) + there);
     }
+    int known = Math.max(0, Math.min(local, localExperts - 1));
+    int from = FloatTable.FIRST + (row * localExperts + known) * FloatTable.FLOATS;
+    for (int i = 0; i < FloatTable.FLOATS; i++) {
+      entry[i] = table.get(from + i);
+    }
     int inRange =
         Math.min(Math.min(slot + 1, slots - 1 - slot), Math.min(expert + 1, experts - 1 - expert));
     int isThere = Math.min(Math.min(slot, expert), Math.min(local, active - 1));
-    item[SITE] = Math.min(inRange, isThere) < 0 ? PairSites.NONE : row * localExperts + local;
-    int known = Math.max(0, Math.min(local, localExperts - 1));
-    item[GUESS] = Math.max(0, row * localExperts + known);
+    ahead[SITE] = Math.min(inRange, isThere) < 0 ? PairSites.NONE : row * localExperts + local;
+  }
+
+  /** The expert of a combined item's second pair, or of its only one; else of no use. */
+  static int second(int[] item, IntArray expertIds, int mode) {
+    return expert(item, expertIds, item[FIRST_PAIR] + 1, mode);
+  }
+
+  /** The expert of a combined item's pair, or behind its last of that. */
+  private static int expert(int[] item, IntArray expertIds, int pair, int mode) {
+    int expert = 0;
+    if (PairMode.has(mode, PairMode.COMBINED)) {
+      expert = expertIds.get(Math.min(pair, item[END_PAIR] - 1));
+    }
+    return expert;
   }
 
   /**
-   * Finds what weights a pair meets, after {@link #findSite}.
+   * Looks a combined item's next pair up, so that all of that is under way while it computes the
+   * one at hand.
    *
-   * @param table in, see {@link FloatTable}
+   * @param next the next pair's expert
+   * @return the expert of the pair after the next
+   */
+  static int lookOn(
+      int[] item,
+      int[] ahead,
+      float[] entry,
+      IntArray step,
+      FloatArray table,
+      IntArray expertIds,
+      int next,
+      int pair,
+      int perToken,
+      int slots,
+      int mode) {
+    if (PairMode.has(mode, PairMode.COMBINED)) {
+      int there = Math.min(pair + 1, item[END_PAIR] - 1);
+      look(ahead, entry, step, table, next, there, perToken, slots);
+    }
+    return expert(item, expertIds, pair + 2, mode);
+  }
+
+  /**
+   * Finds what weights a pair meets.
+   *
+   * @param ahead in, the pair's from {@link #look}
+   * @param entry in, the same
    * @param factors out, the scales of both slices
    */
-  static void meet(int[] item, int[] sizes, FloatArray table, float[] factors, int pair, int mode) {
-    int at = FloatTable.FIRST + item[GUESS] * FloatTable.FLOATS;
-    int next = at + FloatTable.FIELDS;
-    int has = item[SITE] < 0 ? 0 : 1;
-    factors[0] = table.get(at + FloatTable.SCALE);
-    factors[1] = table.get(next + FloatTable.SCALE);
-    item[RANK0] = has * (int) table.get(at + FloatTable.RANK);
-    item[RANK1] = has * (int) table.get(next + FloatTable.RANK);
-    item[A] = offset(table, at + FloatTable.A);
-    item[A1] = offset(table, next + FloatTable.A);
-    item[B0] = offset(table, at + FloatTable.B);
-    item[B1] = offset(table, next + FloatTable.B);
-    item[FIRST0] = (int) table.get(at + FloatTable.FIRST_COLUMN);
-    item[FIRST1] = (int) table.get(next + FloatTable.FIRST_COLUMN);
-    item[END0] = item[FIRST0] + has * (int) table.get(at + FloatTable.COLUMNS);
-    item[END1] = item[FIRST1] + has * (int) table.get(next + FloatTable.COLUMNS);
+  static void meet(
+      int[] item, int[] sizes, int[] ahead, float[] entry, float[] factors, int pair, int mode) {
+    int next = FloatTable.FIELDS;
+    int has = ahead[SITE] < 0 ? 0 : 1;
+    factors[0] = entry[FloatTable.SCALE];
+    factors[1] = entry[next + FloatTable.SCALE];
+    item[SITE] = ahead[SITE];
+    item[RANK0] = has * (int) entry[FloatTable.RANK];
+    item[RANK1] = has * (int) entry[next + FloatTable.RANK];
+    item[A] = offset(entry, FloatTable.A);
+    item[A1] = offset(entry, next + FloatTable.A);
+    item[B0] = offset(entry, FloatTable.B);
+    item[B1] = offset(entry, next + FloatTable.B);
+    item[FIRST0] = (int) entry[FloatTable.FIRST_COLUMN];
+    item[FIRST1] = (int) entry[next + FloatTable.FIRST_COLUMN];
+    item[END0] = item[FIRST0] + has * (int) entry[FloatTable.COLUMNS];
+    item[END1] = item[FIRST1] + has * (int) entry[next + FloatTable.COLUMNS];
     need(item, sizes, pair, mode);
   }
 
-  private static int offset(FloatArray table, int at) {
-    int high = (int) table.get(at);
-    return high * FloatTable.SPLIT + (int) table.get(at + 1);
+  private static int offset(float[] entry, int at) {
+    int high = (int) entry[at];
+    return high * FloatTable.SPLIT + (int) entry[at + 1];
   }
 
   /** Finds which ranks an item's columns need, and the pair's row of x. */

@@ -92,6 +92,21 @@ final class PairRouter {
     return expert;
   }
 
+  /** {@link #expert} of an item's first pair. */
+  static int first(
+      KernelContext ctx,
+      IntArray step,
+      int[] sizes,
+      IntArray expertIds,
+      FloatArray routingWeights,
+      FloatArray logits,
+      int[] item,
+      int tid,
+      int mode) {
+    int pair = item[PairItem.FIRST_PAIR];
+    return expert(ctx, step, sizes, expertIds, routingWeights, logits, item, pair, tid, mode);
+  }
+
   /** How many experts have larger logits, or the same and a smaller number. */
   private static int rank(FloatArray logits, int from, int experts, int e) {
     float own = logits.get(from + e);

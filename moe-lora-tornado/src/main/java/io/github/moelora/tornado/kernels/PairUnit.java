@@ -179,6 +179,20 @@ final class PairUnit {
     }
   }
 
+  /** Copies a batch that was read. */
+  static void copy(long[] from, long[] to) {
+    for (int i = 0; i < BATCH; i++) {
+      to[i] = from[i];
+    }
+  }
+
+  /** Copies a batch of float16 that was read. */
+  static void copyHalves(float[] from, float[] to) {
+    for (int i = 0; i < 4 * BATCH; i++) {
+      to[i] = from[i];
+    }
+  }
+
   /** Reads a lane's batch of float16, each long as four floats. */
   static void readHalves(HalfFloatArray pool, float[] numbers, int[] unit) {
     for (int i = 0; i < BATCH; i++) {

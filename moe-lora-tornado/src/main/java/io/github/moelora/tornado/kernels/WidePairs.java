@@ -12,10 +12,13 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 import uk.ac.manchester.tornado.api.types.arrays.LongArray;
 
 /**
- * {@link PairKernels} with as few arrays as can be, for float32 x and y without an activation,
- * where no id can be out of range: an engine's decode. TornadoVM spends time of the host on each
- * array of a graph whenever the graph runs, more than on a task, so what others have in arrays of
- * its own stands in one here, and the sizes of a call are constants.
+ * {@link PairKernels} with as few arrays as can be, for float32 x and y without an activation, the
+ * tokens' adapters from the host and no count of ids out of range: an engine's decode. TornadoVM
+ * spends time of the host on each array of a graph whenever the graph runs, so what others have in
+ * arrays of its own stands in one here, and the sizes of a call are constants.
+ *
+ * <p>A combined item has the pairs of a token one after the other. While it computes one, the ids
+ * and the entry of the next are under way.
  *
  * <p>Parameters that kernels share: {@code step} in, {@link StepWords} with the tokens' adapters
  * and the expert map; {@code table} in, see {@link FloatTable}; {@code expertIds}, {@code
@@ -26,6 +29,9 @@ import uk.ac.manchester.tornado.api.types.arrays.LongArray;
  * are multiprocessors and {@code groups} work-groups.
  */
 public final class WidePairs {
+  private static final int THREADS = PairKernels.THREADS;
+  private static final int FLOAT_THREADS = PairKernels.FLOAT_THREADS;
+
   private WidePairs() {}
 
   /**
@@ -58,23 +64,26 @@ public final class WidePairs {
     float[] chip = ctx.allocateFloatLocalArray(PairB.FLOATS);
     int tid = ctx.localIdx;
     int lane = tid & (PairB.LANES - 1);
-    int threads = PairKernels.FLOAT_THREADS;
-    int group = ctx.groupIdx;
     int[] item = new int[PairItem.INTS];
     int[] sizes = new int[Sizes.COUNT];
     PairItem.setSizes(sizes, perToken, width, yWidth, columnOffset, outputs, maxPairs, units, mode);
     int mostSlices = (int) table.get(FloatTable.MOST_SLICES);
     int items = PairItem.count(item, sizes, step, mostSlices, mode);
     z[zStride] = 0.0f;
-    for (int index = group; index < items; index += groups) {
+    for (int index = ctx.groupIdx; index < items; index += groups) {
       PairItem.find(item, sizes, index);
+      int expert =
+          PairRouter.first(ctx, step, sizes, expertIds, routingWeights, side, item, tid, mode);
+      int[] ahead = new int[PairItem.INTS];
+      float[] entry = new float[FloatTable.FLOATS];
+      PairItem.look(ahead, entry, step, table, expert, item[PairItem.FIRST_PAIR], perToken, slots);
+      int next = PairItem.second(item, expertIds, mode);
       for (int pair = item[PairItem.FIRST_PAIR]; pair < item[PairItem.END_PAIR]; pair++) {
-        int expert =
-            PairRouter.expert(
-                ctx, step, sizes, expertIds, routingWeights, side, item, pair, tid, mode);
-        PairItem.findSite(item, step, expert, pair, perToken, slots);
         float[] factors = new float[2];
-        PairItem.meet(item, sizes, table, factors, pair, mode);
+        PairItem.meet(item, sizes, ahead, entry, factors, pair, mode);
+        next =
+            PairItem.lookOn(
+                item, ahead, entry, step, table, expertIds, next, pair, perToken, slots, mode);
         if (PairItem.hasWork(item, pair, mode)) {
           float weight = PairY.weight(routingWeights, pair, mode);
           int endRank = item[PairItem.END_RANK];
@@ -95,9 +104,9 @@ public final class WidePairs {
               first += PairB.step(mode)) {
             int columns = Math.min(PairB.step(mode), item[PairItem.END] - first);
             float[] old = new float[4];
-            PairY.read(sizes, y, old, pair, first, columns, tid, threads, mode);
+            PairY.read(sizes, y, old, pair, first, columns, tid, FLOAT_THREADS, mode);
             PairY.addShared(
-                item, sizes, routingWeights, side, old, pair, first, columns, tid, threads, mode);
+                item, sizes, routingWeights, side, old, pair, first, columns, tid, FLOAT_THREADS, mode);
             for (int number = tid / PairB.LANES;
                 number < PairMode.ways(mode) * columns;
                 number += PairB.stepOfTeams()) {
@@ -125,8 +134,8 @@ public final class WidePairs {
             float[] values = new float[4];
             for (int i = 0; i < 4; i++) {
               values[i] = 0.0f;
-              if (PairY.has(i, columns, tid, threads, mode)) {
-                int column = PairY.column(i, tid, threads, mode) + (i >> 1) * columns;
+              if (PairY.has(i, columns, tid, FLOAT_THREADS, mode)) {
+                int column = PairY.column(i, tid, FLOAT_THREADS, mode) + (i >> 1) * columns;
                 float sum = 0.0f;
                 for (int j = 0; j < PairB.LANES; j++) {
                   sum += chip[PairB.at(column, j)];
@@ -134,7 +143,7 @@ public final class WidePairs {
                 values[i] = old[i] + weight * sum;
               }
             }
-            PairY.write(item, sizes, y, y, values, pair, first, columns, tid, threads, mode);
+            PairY.write(item, sizes, y, y, values, pair, first, columns, tid, FLOAT_THREADS, mode);
             ctx.localBarrier();
           }
         }
@@ -173,22 +182,26 @@ public final class WidePairs {
     float[] z = ctx.allocateFloatLocalArray(zStride + 1);
     float[] chip = ctx.allocateFloatLocalArray(PairUnit.FLOATS);
     int tid = ctx.localIdx;
-    int group = ctx.groupIdx;
     int[] item = new int[PairItem.INTS];
     int[] sizes = new int[Sizes.COUNT];
     PairItem.setSizes(sizes, perToken, width, yWidth, columnOffset, outputs, maxPairs, units, mode);
     int mostSlices = (int) table.get(FloatTable.MOST_SLICES);
     int items = PairItem.count(item, sizes, step, mostSlices, mode);
     z[zStride] = 0.0f;
-    for (int index = group; index < items; index += groups) {
+    for (int index = ctx.groupIdx; index < items; index += groups) {
       PairItem.find(item, sizes, index);
+      int expert =
+          PairRouter.first(ctx, step, sizes, expertIds, routingWeights, side, item, tid, mode);
+      int[] ahead = new int[PairItem.INTS];
+      float[] entry = new float[FloatTable.FLOATS];
+      PairItem.look(ahead, entry, step, table, expert, item[PairItem.FIRST_PAIR], perToken, slots);
+      int next = PairItem.second(item, expertIds, mode);
       for (int pair = item[PairItem.FIRST_PAIR]; pair < item[PairItem.END_PAIR]; pair++) {
-        int expert =
-            PairRouter.expert(
-                ctx, step, sizes, expertIds, routingWeights, side, item, pair, tid, mode);
-        PairItem.findSite(item, step, expert, pair, perToken, slots);
         float[] factors = new float[2];
-        PairItem.meet(item, sizes, table, factors, pair, mode);
+        PairItem.meet(item, sizes, ahead, entry, factors, pair, mode);
+        next =
+            PairItem.lookOn(
+                item, ahead, entry, step, table, expertIds, next, pair, perToken, slots, mode);
         if (PairItem.hasWork(item, pair, mode)) {
           PairItem.findTiles(item);
           int passes = PairItem.passes(item);
@@ -212,16 +225,14 @@ public final class WidePairs {
             PairUnit.read(poolB, bNext, unit);
             int atHand = unit[PairUnit.COLUMNS];
             float[] old = new float[4];
-            PairY.read(sizes, y, old, pair, first, atHand, tid, PairKernels.THREADS, mode);
+            PairY.read(sizes, y, old, pair, first, atHand, tid, THREADS, mode);
             PairY.addShared(item, sizes, routingWeights, side, old, pair, first, atHand, tid, mode);
             float[] sums = new float[4];
             OneShotSums.clear(sums, 1);
             int ofUnits = unit[PairUnit.ALL_BATCHES];
             for (int i = 0; i < ofUnits; i++) {
               long[] now = new long[PairUnit.BATCH];
-              for (int j = 0; j < PairUnit.BATCH; j++) {
-                now[j] = bNext[j];
-              }
+              PairUnit.copy(bNext, now);
               int[] zAt = new int[PairUnit.BATCH];
               PairUnit.findZ(unit, zAt, zStride);
               int[] targets = new int[4];
@@ -246,8 +257,8 @@ public final class WidePairs {
             ctx.localBarrier();
             float[] values = new float[4];
             for (int i = 0; i < 4; i++) {
-              if (PairY.has(i, atHand, tid, PairKernels.THREADS, mode)) {
-                int column = PairY.column(i, tid, PairKernels.THREADS, mode);
+              if (PairY.has(i, atHand, tid, THREADS, mode)) {
+                int column = PairY.column(i, tid, THREADS, mode);
                 int end = PairUnit.end(unit, mode);
                 int stride = PairUnit.stride(unit, mode);
                 float sum = 0.0f;
@@ -259,7 +270,7 @@ public final class WidePairs {
               }
             }
             PairY.write(
-                item, sizes, y, y, values, pair, first, atHand, tid, PairKernels.THREADS, mode);
+                item, sizes, y, y, values, pair, first, atHand, tid, THREADS, mode);
             ctx.localBarrier();
           }
         }
@@ -298,22 +309,26 @@ public final class WidePairs {
     float[] z = ctx.allocateFloatLocalArray(zStride + 1);
     float[] chip = ctx.allocateFloatLocalArray(PairUnit.FLOATS);
     int tid = ctx.localIdx;
-    int group = ctx.groupIdx;
     int[] item = new int[PairItem.INTS];
     int[] sizes = new int[Sizes.COUNT];
     PairItem.setSizes(sizes, perToken, width, yWidth, columnOffset, outputs, maxPairs, units, mode);
     int mostSlices = (int) table.get(FloatTable.MOST_SLICES);
     int items = PairItem.count(item, sizes, step, mostSlices, mode);
     z[zStride] = 0.0f;
-    for (int index = group; index < items; index += groups) {
+    for (int index = ctx.groupIdx; index < items; index += groups) {
       PairItem.find(item, sizes, index);
+      int expert =
+          PairRouter.first(ctx, step, sizes, expertIds, routingWeights, side, item, tid, mode);
+      int[] ahead = new int[PairItem.INTS];
+      float[] entry = new float[FloatTable.FLOATS];
+      PairItem.look(ahead, entry, step, table, expert, item[PairItem.FIRST_PAIR], perToken, slots);
+      int next = PairItem.second(item, expertIds, mode);
       for (int pair = item[PairItem.FIRST_PAIR]; pair < item[PairItem.END_PAIR]; pair++) {
-        int expert =
-            PairRouter.expert(
-                ctx, step, sizes, expertIds, routingWeights, side, item, pair, tid, mode);
-        PairItem.findSite(item, step, expert, pair, perToken, slots);
         float[] factors = new float[2];
-        PairItem.meet(item, sizes, table, factors, pair, mode);
+        PairItem.meet(item, sizes, ahead, entry, factors, pair, mode);
+        next =
+            PairItem.lookOn(
+                item, ahead, entry, step, table, expertIds, next, pair, perToken, slots, mode);
         if (PairItem.hasWork(item, pair, mode)) {
           PairItem.findTiles(item);
           int passes = PairItem.passes(item);
@@ -337,16 +352,14 @@ public final class WidePairs {
             PairUnit.readHalves(poolB, bNext, unit);
             int atHand = unit[PairUnit.COLUMNS];
             float[] old = new float[4];
-            PairY.read(sizes, y, old, pair, first, atHand, tid, PairKernels.THREADS, mode);
+            PairY.read(sizes, y, old, pair, first, atHand, tid, THREADS, mode);
             PairY.addShared(item, sizes, routingWeights, side, old, pair, first, atHand, tid, mode);
             float[] sums = new float[4];
             OneShotSums.clear(sums, 1);
             int ofUnits = unit[PairUnit.ALL_BATCHES];
             for (int i = 0; i < ofUnits; i++) {
               float[] now = new float[4 * PairUnit.BATCH];
-              for (int j = 0; j < 4 * PairUnit.BATCH; j++) {
-                now[j] = bNext[j];
-              }
+              PairUnit.copyHalves(bNext, now);
               int[] zAt = new int[PairUnit.BATCH];
               PairUnit.findZ(unit, zAt, zStride);
               int[] targets = new int[4];
@@ -371,8 +384,8 @@ public final class WidePairs {
             ctx.localBarrier();
             float[] values = new float[4];
             for (int i = 0; i < 4; i++) {
-              if (PairY.has(i, atHand, tid, PairKernels.THREADS, mode)) {
-                int column = PairY.column(i, tid, PairKernels.THREADS, mode);
+              if (PairY.has(i, atHand, tid, THREADS, mode)) {
+                int column = PairY.column(i, tid, THREADS, mode);
                 int end = PairUnit.end(unit, mode);
                 int stride = PairUnit.stride(unit, mode);
                 float sum = 0.0f;
@@ -384,7 +397,7 @@ public final class WidePairs {
               }
             }
             PairY.write(
-                item, sizes, y, y, values, pair, first, atHand, tid, PairKernels.THREADS, mode);
+                item, sizes, y, y, values, pair, first, atHand, tid, THREADS, mode);
             ctx.localBarrier();
           }
         }
