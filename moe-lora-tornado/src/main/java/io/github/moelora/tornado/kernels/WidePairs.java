@@ -106,10 +106,18 @@ public final class WidePairs {
             float[] old = new float[4];
             PairY.read(sizes, y, old, pair, first, columns, tid, FLOAT_THREADS, mode);
             PairY.addShared(
-                item, sizes, routingWeights, side, old, pair, first, columns, tid, FLOAT_THREADS, mode);
-            for (int number = tid / PairB.LANES;
-                number < PairMode.ways(mode) * columns;
-                number += PairB.stepOfTeams()) {
+                item,
+                sizes,
+                routingWeights,
+                side,
+                old,
+                pair,
+                first,
+                columns,
+                tid,
+                FLOAT_THREADS,
+                mode);
+            for (int number = tid / PairB.LANES; number < columns; number += PairB.stepOfTeams()) {
               int[] b = new int[PairB.BATCH];
               int[] zFrom = new int[PairB.BATCH];
               int[] ranks = new int[PairB.BATCH];
@@ -269,8 +277,7 @@ public final class WidePairs {
                     old[i] + weight * PairY.covered(item, sizes, sum, first + column, i, mode);
               }
             }
-            PairY.write(
-                item, sizes, y, y, values, pair, first, atHand, tid, THREADS, mode);
+            PairY.write(item, sizes, y, y, values, pair, first, atHand, tid, THREADS, mode);
             ctx.localBarrier();
           }
         }
@@ -396,8 +403,7 @@ public final class WidePairs {
                     old[i] + weight * PairY.covered(item, sizes, sum, first + column, i, mode);
               }
             }
-            PairY.write(
-                item, sizes, y, y, values, pair, first, atHand, tid, THREADS, mode);
+            PairY.write(item, sizes, y, y, values, pair, first, atHand, tid, THREADS, mode);
             ctx.localBarrier();
           }
         }
