@@ -8,6 +8,7 @@ import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
 import io.github.moelora.Step;
 import io.github.moelora.tornado.choice.BlockChoice;
+import io.github.moelora.tornado.choice.GroupTiling;
 import io.github.moelora.tornado.choice.OneShotTiling;
 import io.github.moelora.tornado.choice.SplitTiling;
 import io.github.moelora.tornado.choice.Tiling;
@@ -17,6 +18,7 @@ import io.github.moelora.tornado.engine.EnginePlans;
 import io.github.moelora.tornado.kernels.PairKernels;
 import io.github.moelora.tornado.kernels.SmallKernels;
 import io.github.moelora.tornado.launch.FinishLaunch;
+import io.github.moelora.tornado.launch.GroupLaunch;
 import io.github.moelora.tornado.launch.LoopLaunch;
 import io.github.moelora.tornado.launch.NarrowArrays;
 import io.github.moelora.tornado.launch.NarrowLaunch;
@@ -38,6 +40,7 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -156,8 +159,9 @@ public final class EngineTasks {
    * on. Without it they read the plan of {@link #begin(Step)}.
    *
    * <p>Calls read the router's arrays as they are, but those on a 16-bit y in graphs of more tokens
-   * than the one-shot kernel takes: before the first of them come tasks that sort the pairs, one
-   * for up to 1024 pairs, else two, or three where slots times local experts are some thousand.
+   * than the kernels on pairs and on groups take: before the first of them come tasks that sort the
+   * pairs, one for up to 1024 pairs, else two, or three where slots times local experts are some
+   * thousand.
    *
    * @throws IllegalArgumentException if an array is too short for {@code layer.maxTokens()} tokens
    * @throws IllegalStateException after {@link #graphs}
@@ -229,10 +233,13 @@ public final class EngineTasks {
         to.maxTokens() <= BlockChoice.FEW_TOKENS
             && tiling(to, call, owner.config(), source) instanceof OneShotTiling;
     boolean asTheyCome = !arrays.isNarrowY() || fewPairs;
+    Optional<GroupTiling> groups = grouped(to, call, arrays, source);
     if (!asTheyCome || call.routedWeight()) {
       source.requireChosen();
     }
-    if (source.plan() instanceof PairPlan pairs && asTheyCome) {
+    if (groups.isPresent()) {
+      appendGroups(to, call, (PackedWeights) map(to, owner), groups.get(), source, arrays);
+    } else if (source.plan() instanceof PairPlan pairs && asTheyCome) {
       PairCall what = new PairCall(call, arrays, 1, mode(call), null, null);
       appendPairs(to, owner, source, pairs, what);
     } else if (arrays.isNarrowY()) {
@@ -241,6 +248,47 @@ public final class EngineTasks {
       HostPlan host = (HostPlan) source.plan();
       appendLoops(to, call, map(to, owner), new Reads(source, sizes(to), arrays), host);
     }
+  }
+
+  /** How the kernel on groups cuts a call, if it suits that: it adds, and makes no choice. */
+  private Optional<GroupTiling> grouped(
+      EngineGraph to, ProjectionCall call, EngineArrays arrays, EnginePlans.Source source) {
+    boolean can =
+        arrays.isNarrowY()
+            && call.add()
+            && !call.isDense()
+            && source.plan() instanceof PairPlan
+            && !source.awaitsChoice();
+    int units = backend.chosenDevice().computeUnits();
+    return can
+        ? backend.choice().ofGroups(to.maxTokens(), call.projection(), units)
+        : Optional.empty();
+  }
+
+  private void appendGroups(
+      EngineGraph to,
+      ProjectionCall call,
+      PackedWeights handles,
+      GroupTiling tiling,
+      EnginePlans.Source source,
+      EngineArrays arrays) {
+    PairPlan pairs = (PairPlan) source.plan();
+    IntArray sizes = sizes(to);
+    plans.use(source, to.graph());
+    Sizes.write(sizes, handles.config(), call, arrays.yWidth());
+    GroupLaunch.append(
+        target(to),
+        nextName(call),
+        handles,
+        tiling,
+        new GroupLaunch.Call(pairs.maxPairs(), call.pairRows(), plans.takeErrors(source, false)),
+        new GroupLaunch.Arrays(
+            pairs.step(),
+            pairs.expertIds(),
+            pairs.routingWeights(),
+            sizes,
+            (HalfFloatArray) arrays.x(),
+            arrays.y()));
   }
 
   /** Which narrow kernel suits a call. */

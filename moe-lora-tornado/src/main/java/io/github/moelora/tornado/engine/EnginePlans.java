@@ -68,6 +68,11 @@ public final class EnginePlans {
       return take;
     }
 
+    /** Whether the next task must make a choice. */
+    public boolean awaitsChoice() {
+      return choice != null;
+    }
+
     /** The choice that the next task must make, if any: the first of a layer does. */
     public @Nullable Choice takeChoice() {
       Choice take = choice;

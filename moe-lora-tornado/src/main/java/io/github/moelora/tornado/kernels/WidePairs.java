@@ -67,8 +67,7 @@ public final class WidePairs {
     int[] item = new int[PairItem.INTS];
     int[] sizes = new int[Sizes.COUNT];
     PairItem.setSizes(sizes, perToken, width, yWidth, columnOffset, outputs, maxPairs, units, mode);
-    int mostSlices = (int) table.get(FloatTable.MOST_SLICES);
-    int items = PairItem.count(item, sizes, step, mostSlices, mode);
+    int items = PairItem.count(item, sizes, step, (int) table.get(FloatTable.MOST_SLICES), mode);
     z[zStride] = 0.0f;
     for (int index = ctx.groupIdx; index < items; index += groups) {
       PairItem.find(item, sizes, index);

@@ -12,9 +12,11 @@ import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.testkit.Problem;
+import io.github.moelora.tornado.choice.GroupTiling;
 import io.github.moelora.tornado.emulator.KernelLoader;
 import io.github.moelora.tornado.emulator.Launch;
 import io.github.moelora.tornado.emulator.RecordedGraph;
+import io.github.moelora.tornado.launch.GroupLaunch;
 import io.github.moelora.tornado.launch.PairLaunch;
 import io.github.moelora.tornado.launch.Target;
 import io.github.moelora.tornado.layout.PairMode;
@@ -37,9 +39,9 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 
 /**
- * One projection of a random batch by {@link PairKernels} on the emulated device, beside float64
- * loops over the adapters. Whatever must not be read is NaN, and whatever must not be written keeps
- * its bits.
+ * One projection of a random batch by {@link PairKernels} or {@link GroupKernels} on the emulated
+ * device, beside float64 loops over the adapters. Whatever must not be read is NaN, and whatever
+ * must not be written keeps its bits.
  */
 final class EmulatedPairs implements EmulatedRun {
   /** What the last columns of a row of y hold, behind the projection's. */
@@ -51,6 +53,10 @@ final class EmulatedPairs implements EmulatedRun {
   private final int mode;
   private final int perItem;
   private final int yWidth;
+
+  /** Of a number of z, what two numbers of 16 bits may leave out. */
+  private final double splitting;
+
   private final Matrix x;
   private final Matrix y;
   private final @Nullable Matrix out;
@@ -75,6 +81,22 @@ final class EmulatedPairs implements EmulatedRun {
    * @param units multiprocessors
    */
   EmulatedPairs(Problem problem, ProjectionCall call, int mode, boolean combined, int units) {
+    this(problem, call, mode, combined, units, null);
+  }
+
+  /** The same call by {@link GroupKernels}. */
+  EmulatedPairs(Problem problem, ProjectionCall call, GroupTiling tiling) {
+    this(problem, call, 0, false, 1, tiling);
+  }
+
+  private EmulatedPairs(
+      Problem problem,
+      ProjectionCall call,
+      int mode,
+      boolean combined,
+      int units,
+      @Nullable GroupTiling tiling) {
+    splitting = tiling == null ? 0 : 0x1p-17;
     this.problem = problem;
     this.call = call;
     config = problem.config();
@@ -112,36 +134,58 @@ final class EmulatedPairs implements EmulatedRun {
     deviceOut = out == null ? null : device(out);
     before = MemorySegment.ofArray(deviceY.getSegment().toArray(ValueLayout.JAVA_BYTE));
     step = step(problem, config);
-    PairLaunch.Call numbers =
-        new PairLaunch.Call(
-            config.maxPairs(), perItem, SliceTable.maxStack(config), columns, this.mode);
+    if (tiling == null) {
+      PairLaunch.Arrays arrays = arrays(deviceX);
+      ProjectionWeights weights = weights();
+      PairLaunch.Call numbers = numbers(this.mode);
+      PairLaunch.writeSizes(arrays.sizes(), numbers, units);
+      launches = record(target -> PairLaunch.append(target, "pairs", weights, numbers, arrays));
+      PairLaunch.Call uncounted = numbers(this.mode & ~PairMode.COUNT_ERRORS);
+      wide =
+          PairLaunch.isWide(uncounted, true)
+              ? record(target -> PairLaunch.appendWide(target, "pairs", weights, uncounted, arrays))
+              : List.of();
+    } else {
+      launches = record(target -> appendGroups(target, deviceX, tiling));
+      wide = List.of();
+    }
+  }
+
+  private IntArray sizes() {
     IntArray sizes = new IntArray(Sizes.COUNT);
     Sizes.write(sizes, config, call, yWidth);
-    PairLaunch.writeSizes(sizes, numbers, units);
-    PairLaunch.Arrays arrays =
-        new PairLaunch.Arrays(
-            step,
-            expertIds,
-            routingWeights,
-            sizes,
-            deviceX,
-            deviceY,
-            deviceOut,
-            side == null ? null : (FloatArray) device(side),
-            Stream.generate(() -> new FloatArray(1)).limit(PairLaunch.MOST_SPARE).toList());
-    ProjectionWeights weights = weights();
-    launches = record(target -> PairLaunch.append(target, "pairs", weights, numbers, arrays));
-    PairLaunch.Call uncounted =
-        new PairLaunch.Call(
-            config.maxPairs(),
-            perItem,
-            SliceTable.maxStack(config),
-            columns,
-            this.mode & ~PairMode.COUNT_ERRORS);
-    wide =
-        PairLaunch.isWide(uncounted, true)
-            ? record(target -> PairLaunch.appendWide(target, "pairs", weights, uncounted, arrays))
-            : List.of();
+    return sizes;
+  }
+
+  private void appendGroups(Target target, TornadoNativeArray deviceX, GroupTiling tiling) {
+    HalfFloatArray halves = new HalfFloatArray(x.rows() * x.columns());
+    halves.getSegment().copyFrom(deviceX.getSegment());
+    GroupLaunch.append(
+        target,
+        "groups",
+        SlotWeights.packed(problem, config, call),
+        tiling,
+        new GroupLaunch.Call(config.maxPairs(), call.pairRows(), true),
+        new GroupLaunch.Arrays(step, expertIds, routingWeights, sizes(), halves, deviceY));
+  }
+
+  private PairLaunch.Call numbers(int ofMode) {
+    int columns = config.model().outputWidth(call.projection());
+    return new PairLaunch.Call(
+        config.maxPairs(), perItem, SliceTable.maxStack(config), columns, ofMode);
+  }
+
+  private PairLaunch.Arrays arrays(TornadoNativeArray deviceX) {
+    return new PairLaunch.Arrays(
+        step,
+        expertIds,
+        routingWeights,
+        sizes(),
+        deviceX,
+        deviceY,
+        deviceOut,
+        side == null ? null : (FloatArray) device(side),
+        Stream.generate(() -> new FloatArray(1)).limit(PairLaunch.MOST_SPARE).toList());
   }
 
   private static List<Launch> record(Consumer<Target> append) {
@@ -464,7 +508,9 @@ final class EmulatedPairs implements EmulatedRun {
           double factor = weight * slice.scale() * slice.b().get(c, r);
           sums[slice.firstColumn() + c] += factor * z;
           bounds[slice.firstColumn() + c] +=
-              0x1p-24 * (slice.a().columns() + slice.rank() + 8) * Math.abs(factor) * size;
+              (splitting + 0x1p-24 * (slice.a().columns() + slice.rank() + 8))
+                  * Math.abs(factor)
+                  * size;
         }
       }
     }
