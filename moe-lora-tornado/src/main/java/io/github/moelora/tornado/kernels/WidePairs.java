@@ -116,9 +116,7 @@ public final class WidePairs {
                 tid,
                 FLOAT_THREADS,
                 mode);
-            for (int number = tid / PairB.LANES;
-                number < PairMode.ways(mode) * columns;
-                number += PairB.stepOfTeams()) {
+            for (int number = tid / PairB.LANES; number < columns; number += PairB.stepOfTeams()) {
               int[] b = new int[PairB.BATCH];
               int[] zFrom = new int[PairB.BATCH];
               int[] ranks = new int[PairB.BATCH];

@@ -34,7 +34,7 @@ public final class FloatTable {
   public static final int FLOATS = LoraAdapter.MAX_SLICES * FIELDS;
 
   /** What an offset is split by. */
-  public static final int SPLIT = 1 << 16;
+  public static final int SPLIT = 1 << 10;
 
   private FloatTable() {}
 

@@ -353,8 +353,11 @@ final class EmulatedPairs implements EmulatedRun {
     } else if (side != null) {
       for (int t = 0; t < problem.tokens(); t++) {
         for (int c = 0; c < columns; c++) {
+          double shared = (0.25 + t) * side.get(t, call.columnOffset() + c);
           touched[t][c] = true;
-          sums[t][c] += (0.25 + t) * side.get(t, call.columnOffset() + c);
+          sums[t][c] += shared;
+          // what the pairs are added to, one after the other
+          bounds[t][c] += 0x1p-24 * (perItem + 1) * Math.abs(shared);
         }
       }
     }
@@ -366,7 +369,8 @@ final class EmulatedPairs implements EmulatedRun {
         boolean mine = row < problem.pairs() / perItem && c >= 0 && c < columns;
         if (writes && mine && (!add || touched[row][c])) {
           double base = add ? old.get(row, j) : 0;
-          close(result.get(row, j), base + sums[row][c], bounds[row][c], "y", row, j);
+          double bound = bounds[row][c] + 0x1p-24 * (perItem - 1) * Math.abs(base);
+          close(result.get(row, j), base + sums[row][c], bound, "y", row, j);
         } else {
           assertThat(Float.floatToRawIntBits(result.get(row, j)))
               .as("bits of y[%d, %d]", row, j)
