@@ -18,9 +18,17 @@ import java.util.Optional;
  * @param steps tiles of 16 elements of H in a stage: 4, 8 or 16
  * @param rankSteps most steps of 16 ranks of a slice
  * @param chunk columns of a chunk of expand
+ * @param together chunks of B that are on chip together
  */
 public record GroupTiling(
-    int classes, int slices, int shares, int rankTiles, int steps, int rankSteps, int chunk) {
+    int classes,
+    int slices,
+    int shares,
+    int rankTiles,
+    int steps,
+    int rankSteps,
+    int chunk,
+    int together) {
 
   /** Work-groups that the registers of a multiprocessor hold. */
   private static final int RESIDENT = 4;
@@ -86,7 +94,14 @@ public record GroupTiling(
     int steps = Math.min(MOST_STEPS, STAGE_TILES / rankTiles);
     int chunk = Math.clamp(CHUNK_RANKS / (16 * rankSteps), 32, 128);
     return new GroupTiling(
-        classes, slices, shares, rankTiles, steps, rankSteps, Integer.highestOneBit(chunk));
+        classes,
+        slices,
+        shares,
+        rankTiles,
+        steps,
+        rankSteps,
+        Integer.highestOneBit(chunk),
+        rankSteps == 1 ? 2 : 1);
   }
 
   private static int slices(MoeLoraConfig config, Projection projection) {
@@ -95,7 +110,7 @@ public record GroupTiling(
 
   /** The tiles as the kernel takes them. */
   public int tiles() {
-    return GroupNumbers.tiles(rankTiles, steps, rankSteps, chunk);
+    return GroupNumbers.tiles(rankTiles, steps, rankSteps, chunk, together);
   }
 
   /** The cut as the kernel takes it. */

@@ -70,8 +70,8 @@ final class GroupItem {
     int stack = ShrinkItem.ranks(slices, at);
     int rank = slices.get(slice + SliceTable.RANK);
     int columns = slices.get(slice + SliceTable.COLUMNS);
-    int chunk = GroupNumbers.chunk(tiles);
-    int chunks = (columns + chunk - 1) / chunk;
+    int together = GroupNumbers.columns(tiles);
+    int chunks = (columns + together - 1) / together;
     int perShare = (chunks + shares - 1) / shares;
     item[ExpandItem.ADD] = 1;
     item[ExpandItem.SCALE] = 2 * site + second;

@@ -50,7 +50,7 @@ public final class GroupKernels {
         + Float.BYTES * GroupShrink.floats(tiles)
         + Float.BYTES * MmaTiles.floats(GroupShrink.ROWS, chunk)
         + Integer.BYTES * 2 * ZRows.ints(GroupShrink.ROWS, rankSteps)
-        + Long.BYTES * chunk / 8 * rankSteps * BTiles.TILE
+        + Long.BYTES * GroupNumbers.columns(tiles) / 8 * rankSteps * BTiles.TILE
         + Integer.BYTES * maxPairs
         + Integer.BYTES * 4 * GroupShrink.ROWS;
   }
@@ -100,6 +100,7 @@ public final class GroupKernels {
       int cut,
       int tiles) {
     int chunk = GroupNumbers.chunk(tiles);
+    int together = GroupNumbers.together(tiles);
     int rankSteps = GroupNumbers.rankSteps(tiles);
     float[] sums = ctx.allocateFloatLocalArray(MmaTiles.floats(GroupShrink.ROWS, chunk));
     FloatArray allSums = LocalTile.floats(sums);
@@ -155,29 +156,44 @@ public final class GroupKernels {
         }
         long[] old = new long[YTargets.MOST];
         YLongs.clear(old, GroupShrink.ROWS, chunk);
-        int start = YTargets.within(item, first, thread, chunk);
+        int start = YTargets.within(item, first * together, thread, chunk);
         YLongs.read(y, old, 0, targets, yAt, start, usedRows, chunk);
         int[] zTiles = GroupZ.bfloat16(ctx, item, numbers, factor, thread, tiles);
         for (int c = first; c < end; c++) {
-          int[] bTiles = BTiles.store(ctx, next, item, thread, chunk, rankSteps);
-          BTiles.read(poolB, next, item, Math.min(c + 1, end - 1), thread, chunk, rankSteps);
-          ctx.localBarrier();
-          MmaTiles.bfloat16(
-              ctx, zTiles, bTiles, allSums, item, thread, rankSteps, GroupShrink.ROWS, chunk);
-          ctx.localBarrier();
-          int column = YTargets.column(c, thread, chunk);
-          int following = YTargets.within(item, Math.min(c + 1, end - 1), thread, chunk);
-          int lastRow = YTargets.rows(item, c, thread, chunk, usedRows);
-          long[] words = new long[YLongs.BATCH];
-          for (int i = 0; i < targets; i++) {
-            if (i * YTargets.step(chunk) < usedRows) {
-              int s = YTargets.sums(thread, i, chunk);
-              words[i] =
-                  YLongs.add(old[i], sums[s], sums[s + 8], sums[s + 16], sums[s + 24], work >> 31);
+          int[] bTiles = BTiles.store(ctx, next, item, thread, together * chunk, rankSteps);
+          BTiles.read(
+              poolB, next, item, Math.min(c + 1, end - 1), thread, together * chunk, rankSteps);
+          int endPart = GroupShrink.again(item, (c + 1) * together, c);
+          for (int part = c * together; part < endPart; part++) {
+            int own = GroupShrink.again(item, thread, part);
+            ctx.localBarrier();
+            MmaTiles.bfloat16(
+                ctx,
+                zTiles,
+                bTiles,
+                allSums,
+                item,
+                own,
+                rankSteps,
+                GroupShrink.ROWS,
+                chunk,
+                (part - c * together) * (chunk / 8));
+            ctx.localBarrier();
+            int column = YTargets.column(part, own, chunk);
+            int following = YTargets.within(item, part + 1, own, chunk);
+            int lastRow = YTargets.rows(item, part, own, chunk, usedRows);
+            long[] words = new long[YLongs.BATCH];
+            for (int i = 0; i < targets; i++) {
+              if (i * YTargets.step(chunk) < usedRows) {
+                int s = YTargets.sums(own, i, chunk);
+                words[i] =
+                    YLongs.add(
+                        old[i], sums[s], sums[s + 8], sums[s + 16], sums[s + 24], work >> 31);
+              }
             }
+            YLongs.read(y, old, 0, targets, yAt, following, usedRows, chunk);
+            YLongs.write(y, words, 0, targets, yAt, column, own, lastRow, chunk);
           }
-          YLongs.read(y, old, 0, targets, yAt, following, usedRows, chunk);
-          YLongs.write(y, words, 0, targets, yAt, column, thread, lastRow, chunk);
         }
       }
       ctx.localBarrier();
@@ -229,6 +245,7 @@ public final class GroupKernels {
       int cut,
       int tiles) {
     int chunk = GroupNumbers.chunk(tiles);
+    int together = GroupNumbers.together(tiles);
     int rankSteps = GroupNumbers.rankSteps(tiles);
     float[] sums = ctx.allocateFloatLocalArray(MmaTiles.floats(GroupShrink.ROWS, chunk));
     FloatArray allSums = LocalTile.floats(sums);
@@ -289,37 +306,51 @@ public final class GroupKernels {
           factors[row] = factor / up;
         }
         for (int c = first; c < end; c++) {
-          int[] bTiles = BTiles.store(ctx, next, item, thread, chunk, rankSteps);
-          int column = YTargets.column(c, thread, chunk);
-          int readColumn = YTargets.within(item, c, thread, chunk);
-          Half2 y0 = YHalves.get(y, item, yAt, 0, 0, readColumn, targets);
-          Half2 w0 = YHalves.get(y, item, yAt, 0, 1, readColumn, targets);
-          Half2 y1 = YHalves.get(y, item, yAt, 1, 0, readColumn, targets);
-          Half2 w1 = YHalves.get(y, item, yAt, 1, 1, readColumn, targets);
-          Half2 y2 = YHalves.get(y, item, yAt, 2, 0, readColumn, targets);
-          Half2 w2 = YHalves.get(y, item, yAt, 2, 1, readColumn, targets);
-          Half2 y3 = YHalves.get(y, item, yAt, 3, 0, readColumn, targets);
-          Half2 w3 = YHalves.get(y, item, yAt, 3, 1, readColumn, targets);
-          BTiles.read(poolB, next, item, Math.min(c + 1, end - 1), thread, chunk, rankSteps);
-          ctx.localBarrier();
-          MmaTiles.float16(
-              ctx, zTiles, bTiles, allSums, item, thread, rankSteps, GroupShrink.ROWS, chunk);
-          ctx.localBarrier();
-          int lastRow = YTargets.rows(item, c, thread, chunk, usedRows);
-          // all sums before the first store, which keeps loads from being moved up
-          float[] values = new float[4 * YTargets.MOST];
-          for (int i = 0; i < targets; i++) {
-            if (i * YTargets.step(chunk) < usedRows) {
-              int s = YTargets.sums(thread, i, chunk);
-              float scale = factors[YTargets.row(thread, i, chunk)];
-              YHalves.set(values, i, scale, sums[s], sums[s + 8], sums[s + 16], sums[s + 24]);
+          int[] bTiles = BTiles.store(ctx, next, item, thread, together * chunk, rankSteps);
+          BTiles.read(
+              poolB, next, item, Math.min(c + 1, end - 1), thread, together * chunk, rankSteps);
+          int endPart = GroupShrink.again(item, (c + 1) * together, c);
+          for (int part = c * together; part < endPart; part++) {
+            int own = GroupShrink.again(item, thread, part);
+            int column = YTargets.column(part, own, chunk);
+            int readColumn = YTargets.within(item, part, own, chunk);
+            Half2 y0 = YHalves.get(y, item, yAt, 0, 0, readColumn, targets);
+            Half2 w0 = YHalves.get(y, item, yAt, 0, 1, readColumn, targets);
+            Half2 y1 = YHalves.get(y, item, yAt, 1, 0, readColumn, targets);
+            Half2 w1 = YHalves.get(y, item, yAt, 1, 1, readColumn, targets);
+            Half2 y2 = YHalves.get(y, item, yAt, 2, 0, readColumn, targets);
+            Half2 w2 = YHalves.get(y, item, yAt, 2, 1, readColumn, targets);
+            Half2 y3 = YHalves.get(y, item, yAt, 3, 0, readColumn, targets);
+            Half2 w3 = YHalves.get(y, item, yAt, 3, 1, readColumn, targets);
+            ctx.localBarrier();
+            MmaTiles.float16(
+                ctx,
+                zTiles,
+                bTiles,
+                allSums,
+                item,
+                own,
+                rankSteps,
+                GroupShrink.ROWS,
+                chunk,
+                (part - c * together) * (chunk / 8));
+            ctx.localBarrier();
+            int lastRow = YTargets.rows(item, part, own, chunk, usedRows);
+            // all sums before the first store, which keeps loads from being moved up
+            float[] values = new float[4 * YTargets.MOST];
+            for (int i = 0; i < targets; i++) {
+              if (i * YTargets.step(chunk) < usedRows) {
+                int s = YTargets.sums(own, i, chunk);
+                float scale = factors[YTargets.row(own, i, chunk)];
+                YHalves.set(values, i, scale, sums[s], sums[s + 8], sums[s + 16], sums[s + 24]);
+              }
             }
+            YHalves.add(values, item, 0, y0, w0, targets);
+            YHalves.add(values, item, 1, y1, w1, targets);
+            YHalves.add(values, item, 2, y2, w2, targets);
+            YHalves.add(values, item, 3, y3, w3, targets);
+            YHalves.write(y, values, targets, yAt, column, own, lastRow, chunk);
           }
-          YHalves.add(values, item, 0, y0, w0, targets);
-          YHalves.add(values, item, 1, y1, w1, targets);
-          YHalves.add(values, item, 2, y2, w2, targets);
-          YHalves.add(values, item, 3, y3, w3, targets);
-          YHalves.write(y, values, targets, yAt, column, thread, lastRow, chunk);
         }
       }
       ctx.localBarrier();
