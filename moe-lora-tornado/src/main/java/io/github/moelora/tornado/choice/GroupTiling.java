@@ -92,6 +92,8 @@ public record GroupTiling(
     int rankTiles = Integer.highestOneBit(2 * PackedLayout.rankTiles(config.maxRank()) - 1);
     int rankSteps = (config.maxRank() + 15) / 16;
     int steps = Math.min(MOST_STEPS, STAGE_TILES / rankTiles);
+    // of float16 the groups of y that wait need the registers
+    int together = rankSteps == 1 && config.weightType() == DType.BF16 ? 2 : 1;
     int chunk = Math.clamp(CHUNK_RANKS / (16 * rankSteps), 32, 128);
     return new GroupTiling(
         classes,
@@ -101,7 +103,7 @@ public record GroupTiling(
         steps,
         rankSteps,
         Integer.highestOneBit(chunk),
-        rankSteps == 1 ? 2 : 1);
+        together);
   }
 
   private static int slices(MoeLoraConfig config, Projection projection) {

@@ -109,36 +109,27 @@ public final class GroupKernels {
     int group = ctx.groupIdx;
     int targets = YTargets.count(GroupShrink.ROWS, chunk);
     int[] slots = new int[GroupScan.MOST];
-    int expert = GroupItem.expert(group, cut);
     int perRow = GroupItem.pairsPerRow(perToken, cut);
-    int found =
+    int expert = GroupItem.expert(group, cut);
+    int wrong =
         GroupScan.find(
             step, adapterIds, expertMap, expertIds, slots, expert, tid, maxPairs, perToken, sites);
-    int wrong = group == 0 ? GroupNumbers.countErrors(cut) * found : 0;
     for (int turn = 0; turn < GroupItem.slots(sites, cut); turn++) {
       int[] item = new int[GroupItem.INTS];
-      int slot = GroupItem.firstSlot(group, cut) + turn * GroupNumbers.classes(cut);
-      GroupItem.find(item, slices, group, slot, sites, cut, tiles);
+      GroupItem.find(item, slices, group, turn, sites, cut, tiles);
       long[] next = new long[ShrinkTiles.MAX_LONGS];
       GroupShrink.readA(poolA, next, item, item[GroupItem.FIRST_TILE], 0, tid, inputWidth, tiles);
-      int wanted = GroupScan.wanted(step, slot, sites);
-      int[] before = new int[1];
-      int pairs = GroupScan.meet(ctx, errors, slots, wanted, wrong, before, tid, maxPairs);
-      wrong = 0;
-      int work = GroupItem.work(item, pairs);
+      int work = GroupScan.meet(ctx, step, errors, slots, item, wrong, tid, maxPairs, sites);
       for (int from = 0; from < work; from += GroupShrink.ROWS) {
         int usedRows = Math.min(GroupShrink.ROWS, work - from);
-        GroupItem.setRows(item, from, usedRows, wanted, maxPairs);
+        GroupItem.setRows(item, from, usedRows, maxPairs);
         int thread = GroupShrink.again(item, tid, from);
         int row = ZRows.row(item, thread, GroupShrink.ROWS);
         int[] xFrom = new int[ShrinkTiles.MAX_X];
         int pair =
-            GroupScan.rows(
-                ctx, slots, before, item, xFrom, thread, maxPairs, perRow, inputWidth, tiles);
+            GroupScan.rows(ctx, slots, item, xFrom, thread, maxPairs, perRow, inputWidth, tiles);
         float factor = ExpandItem.factor(item, sizes, scales, routingWeights, pair);
-        if (ZRows.isFirst(item, thread, GroupShrink.ROWS)) {
-          yFrom[row] = YTargets.at(item, sizes, slices, pair);
-        }
+        yFrom[row] = YTargets.at(item, sizes, slices, pair);
         float[] numbers = new float[GroupZ.MOST];
         for (int tile = item[GroupItem.FIRST_TILE];
             tile < item[GroupItem.END_TILE];
@@ -163,7 +154,7 @@ public final class GroupKernels {
           int[] bTiles = BTiles.store(ctx, next, item, thread, together * chunk, rankSteps);
           BTiles.read(
               poolB, next, item, Math.min(c + 1, end - 1), thread, together * chunk, rankSteps);
-          int endPart = GroupShrink.again(item, (c + 1) * together, c);
+          int endPart = GroupShrink.endPart(item, c, together);
           for (int part = c * together; part < endPart; part++) {
             int own = GroupShrink.again(item, thread, part);
             ctx.localBarrier();
@@ -255,36 +246,27 @@ public final class GroupKernels {
     int group = ctx.groupIdx;
     int targets = YTargets.count(GroupShrink.ROWS, chunk);
     int[] slots = new int[GroupScan.MOST];
-    int expert = GroupItem.expert(group, cut);
     int perRow = GroupItem.pairsPerRow(perToken, cut);
-    int found =
+    int expert = GroupItem.expert(group, cut);
+    int wrong =
         GroupScan.find(
             step, adapterIds, expertMap, expertIds, slots, expert, tid, maxPairs, perToken, sites);
-    int wrong = group == 0 ? GroupNumbers.countErrors(cut) * found : 0;
     for (int turn = 0; turn < GroupItem.slots(sites, cut); turn++) {
       int[] item = new int[GroupItem.INTS];
-      int slot = GroupItem.firstSlot(group, cut) + turn * GroupNumbers.classes(cut);
-      GroupItem.find(item, slices, group, slot, sites, cut, tiles);
+      GroupItem.find(item, slices, group, turn, sites, cut, tiles);
       long[] next = new long[ShrinkTiles.MAX_LONGS];
       GroupShrink.readA(poolA, next, item, item[GroupItem.FIRST_TILE], 0, tid, inputWidth, tiles);
-      int wanted = GroupScan.wanted(step, slot, sites);
-      int[] before = new int[1];
-      int pairs = GroupScan.meet(ctx, errors, slots, wanted, wrong, before, tid, maxPairs);
-      wrong = 0;
-      int work = GroupItem.work(item, pairs);
+      int work = GroupScan.meet(ctx, step, errors, slots, item, wrong, tid, maxPairs, sites);
       for (int from = 0; from < work; from += GroupShrink.ROWS) {
         int usedRows = Math.min(GroupShrink.ROWS, work - from);
-        GroupItem.setRows(item, from, usedRows, wanted, maxPairs);
+        GroupItem.setRows(item, from, usedRows, maxPairs);
         int thread = GroupShrink.again(item, tid, from);
         int row = ZRows.row(item, thread, GroupShrink.ROWS);
         int[] xFrom = new int[ShrinkTiles.MAX_X];
         int pair =
-            GroupScan.rows(
-                ctx, slots, before, item, xFrom, thread, maxPairs, perRow, inputWidth, tiles);
+            GroupScan.rows(ctx, slots, item, xFrom, thread, maxPairs, perRow, inputWidth, tiles);
         float factor = ExpandItem.factor(item, sizes, scales, routingWeights, pair);
-        if (ZRows.isFirst(item, thread, GroupShrink.ROWS)) {
-          yFrom[row] = YTargets.at(item, sizes, slices, pair);
-        }
+        yFrom[row] = YTargets.at(item, sizes, slices, pair);
         float[] numbers = new float[GroupZ.MOST];
         for (int tile = item[GroupItem.FIRST_TILE];
             tile < item[GroupItem.END_TILE];
@@ -294,7 +276,6 @@ public final class GroupKernels {
           GroupShrink.pass(
               ctx, poolA, poolB, x, next, xFrom, numbers, item, tile, own, inputWidth, tiles, 0);
         }
-        int first = item[ExpandItem.FIRST];
         int end = item[ExpandItem.END];
         int[] yAt = new int[YTargets.MOST];
         for (int i = 0; i < targets; i++) {
@@ -302,14 +283,12 @@ public final class GroupKernels {
         }
         float up = ZRows.up(ctx, GroupZ.largest(numbers, tiles), thread, GroupShrink.ROWS);
         int[] zTiles = GroupZ.float16(ctx, item, numbers, up, thread, tiles);
-        if (ZRows.isFirst(item, thread, GroupShrink.ROWS)) {
-          factors[row] = factor / up;
-        }
-        for (int c = first; c < end; c++) {
+        factors[row] = factor / up;
+        for (int c = item[ExpandItem.FIRST]; c < end; c++) {
           int[] bTiles = BTiles.store(ctx, next, item, thread, together * chunk, rankSteps);
           BTiles.read(
               poolB, next, item, Math.min(c + 1, end - 1), thread, together * chunk, rankSteps);
-          int endPart = GroupShrink.again(item, (c + 1) * together, c);
+          int endPart = GroupShrink.endPart(item, c, together);
           for (int part = c * together; part < endPart; part++) {
             int own = GroupShrink.again(item, thread, part);
             int column = YTargets.column(part, own, chunk);
@@ -336,7 +315,6 @@ public final class GroupKernels {
                 (part - c * together) * (chunk / 8));
             ctx.localBarrier();
             int lastRow = YTargets.rows(item, part, own, chunk, usedRows);
-            // all sums before the first store, which keeps loads from being moved up
             float[] values = new float[4 * YTargets.MOST];
             for (int i = 0; i < targets; i++) {
               if (i * YTargets.step(chunk) < usedRows) {

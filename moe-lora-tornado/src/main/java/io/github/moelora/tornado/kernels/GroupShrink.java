@@ -193,6 +193,12 @@ final class GroupShrink {
     return number + ((iteration + item[ExpandItem.ROWS]) >> 31);
   }
 
+  /** The chunk of columns after the last of those whose B is on chip together. */
+  static int endPart(int[] item, int c, int together) {
+    // of one chunk, no loop is left
+    return together == 1 ? c + 1 : again(item, (c + 1) * together, c);
+  }
+
   /** Reads the first stage of a pass: x, and A but for the first pass, whose A is there. */
   static void beginPass(
       LongArray pool,
