@@ -47,14 +47,11 @@ public record GroupTiling(
   /** Local memory that TornadoVM gives to a work-group, less what TornadoVM itself may need. */
   private static final int LOCAL_BYTES = 47 << 10;
 
-  /** Tiles of A that a stage has at most. */
-  private static final int STAGE_TILES = 64;
+  /** Most columns of a chunk. */
+  private static final int MOST_COLUMNS = 128;
 
-  /** Most tiles of 16 elements of H in a stage. */
-  private static final int MOST_STEPS = 16;
-
-  /** Longs of a chunk of B that a thread copies: so many bytes under way keep memory busy. */
-  private static final int CHUNK_RANKS = 2048;
+  /** Columns times ranks of a chunk, of which a thread then copies 8 longs. */
+  private static final int CHUNK_ELEMENTS = 4096;
 
   /**
    * The tiling for a graph of up to {@code maxTokens} tokens, if the kernel suits it: weights of 16
@@ -91,10 +88,11 @@ public record GroupTiling(
     int shares = Math.clamp(RESIDENT * units / (busy * slices), 1, MOST_SHARES);
     int rankTiles = Integer.highestOneBit(2 * PackedLayout.rankTiles(config.maxRank()) - 1);
     int rankSteps = (config.maxRank() + 15) / 16;
-    int steps = Math.min(MOST_STEPS, STAGE_TILES / rankTiles);
+    // a thread copies 8 or 16 longs of A of a stage
+    int steps = rankTiles <= 2 ? 16 : 8;
     // of float16 the groups of y that wait need the registers
     int together = rankSteps == 1 && config.weightType() == DType.BF16 ? 2 : 1;
-    int chunk = Math.clamp(CHUNK_RANKS / (16 * rankSteps), 32, 128);
+    int chunk = Integer.highestOneBit(Math.min(MOST_COLUMNS, CHUNK_ELEMENTS / (16 * rankSteps)));
     return new GroupTiling(
         classes,
         slices,
