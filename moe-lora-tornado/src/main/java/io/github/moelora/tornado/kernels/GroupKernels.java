@@ -151,9 +151,7 @@ public final class GroupKernels {
         YLongs.read(y, old, 0, targets, yAt, start, usedRows, chunk);
         int[] zTiles = GroupZ.bfloat16(ctx, item, numbers, factor, thread, tiles);
         for (int c = first; c < end; c++) {
-          int[] bTiles = BTiles.store(ctx, next, item, thread, together * chunk, rankSteps);
-          BTiles.read(
-              poolB, next, item, Math.min(c + 1, end - 1), thread, together * chunk, rankSteps);
+          int[] bTiles = GroupShrink.takeB(ctx, poolB, next, item, c, thread, tiles);
           int endPart = GroupShrink.endPart(item, c, together);
           for (int part = c * together; part < endPart; part++) {
             int own = GroupShrink.again(item, thread, part);
@@ -285,9 +283,7 @@ public final class GroupKernels {
         int[] zTiles = GroupZ.float16(ctx, item, numbers, up, thread, tiles);
         factors[row] = factor / up;
         for (int c = item[ExpandItem.FIRST]; c < end; c++) {
-          int[] bTiles = BTiles.store(ctx, next, item, thread, together * chunk, rankSteps);
-          BTiles.read(
-              poolB, next, item, Math.min(c + 1, end - 1), thread, together * chunk, rankSteps);
+          int[] bTiles = GroupShrink.takeB(ctx, poolB, next, item, c, thread, tiles);
           int endPart = GroupShrink.endPart(item, c, together);
           for (int part = c * together; part < endPart; part++) {
             int own = GroupShrink.again(item, thread, part);

@@ -193,6 +193,24 @@ final class GroupShrink {
     return number + ((iteration + item[ExpandItem.ROWS]) >> 31);
   }
 
+  /**
+   * Stores the B that was read on chip, and reads the next, or the last one again.
+   *
+   * @param next in and out
+   * @param c chunk of B, of as many columns as are on chip together
+   * @return the tiles
+   */
+  static int[] takeB(
+      KernelContext ctx, LongArray pool, long[] next, int[] item, int c, int thread, int tiles) {
+    int columns = GroupNumbers.columns(tiles);
+    int rankSteps = GroupNumbers.rankSteps(tiles);
+    int tid = again(item, thread, c);
+    int[] stored = BTiles.store(ctx, next, item, tid, columns, rankSteps);
+    int following = Math.min(c + 1, item[ExpandItem.END] - 1);
+    BTiles.read(pool, next, item, following, tid, columns, rankSteps);
+    return stored;
+  }
+
   /** The chunk of columns after the last of those whose B is on chip together. */
   static int endPart(int[] item, int c, int together) {
     // of one chunk, no loop is left
