@@ -36,11 +36,11 @@ import io.github.moelora.tornado.step.TornadoBackend;
 import io.github.moelora.tornado.step.TornadoStep;
 import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -241,7 +241,7 @@ public final class EngineTasks {
       appendGroups(to, call, (PackedWeights) map(to, owner), groups.get(), source, arrays);
     } else if (source.plan() instanceof PairPlan pairs && asTheyCome) {
       PairCall what = new PairCall(call, arrays, 1, mode(call), null, null);
-      appendPairs(to, map(to, owner), source, pairs, what);
+      appendPairs(to, owner, source, pairs, what);
     } else if (arrays.isNarrowY()) {
       appendNarrow(to, call, (PackedWeights) map(to, owner), new Reads(source, sizes(to), arrays));
     } else {
@@ -281,7 +281,7 @@ public final class EngineTasks {
         nextName(call),
         handles,
         tiling,
-        new GroupLaunch.Call(pairs.maxPairs(), call.pairRows(), source.takeErrors()),
+        new GroupLaunch.Call(pairs.maxPairs(), call.pairRows(), plans.takeErrors(source, false)),
         new GroupLaunch.Arrays(
             pairs.step(),
             pairs.expertIds(),
@@ -356,12 +356,12 @@ public final class EngineTasks {
       EngineArrays.requireAtLeast("shared", shared, (long) to.maxTokens() * arrays.yWidth());
     }
     if (arrays.isNarrowY()) {
-      appendSummed(to, call, (PackedWeights) map(to, owner), source, arrays);
+      appendSummed(to, call, owner, source, arrays);
     } else {
       int perToken = config.expertsPerToken();
       int mode = mode(call) | (shared == null ? 0 : PairMode.SHARED);
       PairCall what = new PairCall(call, arrays, perToken, mode, null, shared);
-      appendPairs(to, map(to, owner), source, pairs, what);
+      appendPairs(to, owner, source, pairs, what);
     }
   }
 
@@ -422,8 +422,7 @@ public final class EngineTasks {
       FinishLaunch.Activated what = new FinishLaunch.Activated(arrays.y(), out, mode);
       FinishLaunch.appendActivate(target(to), nextName(call) + "Activate", reads, what);
     } else {
-      appendPairs(
-          to, map(to, owner), source, pairs, new PairCall(call, arrays, 1, mode, out, null));
+      appendPairs(to, owner, source, pairs, new PairCall(call, arrays, 1, mode, out, null));
     }
   }
 
@@ -439,9 +438,10 @@ public final class EngineTasks {
   private void appendSummed(
       EngineGraph to,
       ProjectionCall call,
-      PackedWeights handles,
+      ProjectionWeights owner,
       EnginePlans.Source source,
       EngineArrays arrays) {
+    PackedWeights handles = (PackedWeights) map(to, owner);
     MoeLoraConfig layer = handles.config();
     PairPlan pairs = (PairPlan) source.plan();
     int columns = layer.model().outputWidth(call.projection());
@@ -459,7 +459,7 @@ public final class EngineTasks {
       NarrowLaunch.append(target(to), nextName(call), layer, handles, tiling, reads);
     } else {
       PairCall what = new PairCall(plain, toDeltas, 1, mode(plain), null, null);
-      appendPairs(to, handles, source, pairs, what);
+      appendPairs(to, owner, source, pairs, what);
     }
     FinishLaunch.Reads last = finish(to, source, pairs);
     FinishLaunch.writeSizes(last, layer, call, arrays.yWidth(), true);
@@ -505,16 +505,25 @@ public final class EngineTasks {
     return sizes;
   }
 
+  /** The pools and the table of a projection alone. */
+  private ProjectionWeights mapWide(EngineGraph to, ProjectionWeights owner) {
+    ProjectionWeights handles = owner.handles();
+    to.graph()
+        .transferToDevice(DataTransferMode.UNDER_DEMAND, handles.pools())
+        .transferToDevice(DataTransferMode.UNDER_DEMAND, handles.table().floats());
+    memory.mapWide(to.index(), owner, handles);
+    return handles;
+  }
+
   /** Arrays for what calls on pairs do without, the same for all of a graph; nobody reads them. */
-  private List<FloatArray> spare(EngineGraph to) {
-    return spares.computeIfAbsent(
-        to.index(),
-        any -> {
-          List<FloatArray> spare =
-              Stream.generate(() -> new FloatArray(1)).limit(PairLaunch.MOST_SPARE).toList();
-          to.graph().transferToDevice(DataTransferMode.UNDER_DEMAND, spare.toArray());
-          return spare;
-        });
+  private List<FloatArray> spare(EngineGraph to, int count) {
+    List<FloatArray> spare = spares.computeIfAbsent(to.index(), any -> new ArrayList<>());
+    while (spare.size() < count) {
+      FloatArray another = new FloatArray(1);
+      to.graph().transferToDevice(DataTransferMode.UNDER_DEMAND, another);
+      spare.add(another);
+    }
+    return spare;
   }
 
   private Target target(EngineGraph to) {
@@ -558,14 +567,12 @@ public final class EngineTasks {
 
   private void appendPairs(
       EngineGraph to,
-      ProjectionWeights handles,
+      ProjectionWeights owner,
       EnginePlans.Source source,
       PairPlan pairs,
       PairCall what) {
-    IntArray sizes = sizes(to);
-    plans.use(source, to.graph());
     EnginePlans.Choice choice = source.takeChoice();
-    MoeLoraConfig layer = handles.config();
+    MoeLoraConfig layer = owner.config();
     PairLaunch.Call numbers =
         new PairLaunch.Call(
             pairs.maxPairs(),
@@ -574,16 +581,15 @@ public final class EngineTasks {
             layer.model().outputWidth(what.call().projection()),
             what.mode()
                 | (choice == null ? 0 : choice.mode())
-                | (source.takeErrors() ? PairMode.COUNT_ERRORS : 0)
+                | (plans.takeErrors(source, choice != null) ? PairMode.COUNT_ERRORS : 0)
                 | (what.arrays().isNarrowX() ? PairMode.NARROW_X : 0)
                 | (what.arrays().isNarrowY() ? PairMode.NARROW_Y : 0));
+    boolean wide = PairLaunch.isWide(numbers, plans.hasHostIds());
+    FloatArray side = choice == null ? what.shared() : choice.logits();
+    IntArray sizes = wide ? new IntArray(Sizes.COUNT) : sizes(to);
     Sizes.write(sizes, layer, what.call(), what.arrays().yWidth());
     PairLaunch.writeSizes(sizes, numbers, backend.chosenDevice().computeUnits());
-    PairLaunch.append(
-        target(to),
-        nextName(what.call()),
-        handles,
-        numbers,
+    PairLaunch.Arrays arrays =
         new PairLaunch.Arrays(
             pairs.step(),
             pairs.expertIds(),
@@ -592,8 +598,16 @@ public final class EngineTasks {
             what.arrays().x(),
             what.arrays().y(),
             what.out(),
-            choice == null ? what.shared() : choice.logits(),
-            spare(to)));
+            side,
+            spare(to, !wide ? PairLaunch.MOST_SPARE : side == null ? 1 : 0));
+    String task = nextName(what.call());
+    if (wide) {
+      plans.useWords(source, to.graph());
+      PairLaunch.appendWide(target(to), task, mapWide(to, owner), numbers, arrays);
+    } else {
+      plans.use(source, to.graph());
+      PairLaunch.append(target(to), task, map(to, owner), numbers, arrays);
+    }
   }
 
   private void appendLoops(

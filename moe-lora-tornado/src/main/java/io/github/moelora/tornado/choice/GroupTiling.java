@@ -50,8 +50,8 @@ public record GroupTiling(
   /** Most columns of a chunk. */
   private static final int MOST_COLUMNS = 128;
 
-  /** Columns times ranks of a chunk, of which a thread then copies 8 longs. */
-  private static final int CHUNK_ELEMENTS = 4096;
+  /** Columns times ranks of the B that is on chip together, of which a thread copies 8 longs. */
+  private static final int ELEMENTS = 4096;
 
   /**
    * The tiling for a graph of up to {@code maxTokens} tokens, if the kernel suits it: weights of 16
@@ -88,11 +88,12 @@ public record GroupTiling(
     int shares = Math.clamp(RESIDENT * units / (busy * slices), 1, MOST_SHARES);
     int rankTiles = Integer.highestOneBit(2 * PackedLayout.rankTiles(config.maxRank()) - 1);
     int rankSteps = (config.maxRank() + 15) / 16;
-    // a thread copies 8 or 16 longs of A of a stage
     int steps = rankTiles <= 2 ? 16 : 8;
-    // of float16 the groups of y that wait need the registers
-    int together = rankSteps == 1 && config.weightType() == DType.BF16 ? 2 : 1;
-    int chunk = Integer.highestOneBit(Math.min(MOST_COLUMNS, CHUNK_ELEMENTS / (16 * rankSteps)));
+    // more tiles of a warp, or groups of float16 that wait beside them, take too many registers
+    boolean two = rankSteps > 1 || config.weightType() == DType.BF16;
+    int columns = Integer.highestOneBit(ELEMENTS / (16 * rankSteps));
+    int together = two ? 2 : 1;
+    int chunk = Math.min(MOST_COLUMNS, columns / together);
     return new GroupTiling(
         classes,
         slices,

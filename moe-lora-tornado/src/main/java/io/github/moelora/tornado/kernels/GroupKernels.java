@@ -51,7 +51,7 @@ public final class GroupKernels {
         + Float.BYTES * MmaTiles.floats(GroupShrink.ROWS, chunk)
         + Integer.BYTES * 2 * ZRows.ints(GroupShrink.ROWS, rankSteps)
         + Long.BYTES * GroupNumbers.columns(tiles) / 8 * rankSteps * BTiles.TILE
-        + Integer.BYTES * maxPairs
+        + Integer.BYTES * GroupScan.listInts(maxPairs)
         + Integer.BYTES * 4 * GroupShrink.ROWS;
   }
 

@@ -151,6 +151,11 @@ final class GroupScan {
     return GroupItem.work(item, (int) all & PAIRS);
   }
 
+  /** Ints of the list, so many that an array behind it begins at a multiple of 16 bytes. */
+  static int listInts(int maxPairs) {
+    return (maxPairs + 3) & -4;
+  }
+
   /**
    * Lists the pairs of the item's slot, and finds those that a thread has to do with. All threads
    * meet here.
@@ -169,7 +174,7 @@ final class GroupScan {
       int perRow,
       int inputWidth,
       int tiles) {
-    int[] list = ctx.allocateIntLocalArray(maxPairs);
+    int[] list = ctx.allocateIntLocalArray(listInts(maxPairs));
     int next = item[GroupItem.BEFORE];
     int from = item[GroupItem.FROM];
     for (int i = 0; i < count(maxPairs); i++) {

@@ -29,6 +29,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 import java.util.List;
+import java.util.function.Consumer;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.GridScheduler;
@@ -66,7 +67,12 @@ final class EmulatedPairs implements EmulatedRun {
   private final @Nullable Matrix side;
   private final MemorySegment before;
   private final StepArrays step;
+
+  /** By {@link PairKernels}. */
   private final List<Launch> launches;
+
+  /** By {@link WidePairs}; empty where they cannot do it. */
+  private final List<Launch> wide;
 
   /**
    * @param problem routed; narrow x and y are of the type of the weights
@@ -128,53 +134,70 @@ final class EmulatedPairs implements EmulatedRun {
     deviceOut = out == null ? null : device(out);
     before = MemorySegment.ofArray(deviceY.getSegment().toArray(ValueLayout.JAVA_BYTE));
     step = step(problem, config);
-    RecordedGraph graph = new RecordedGraph("pairs");
-    GridScheduler grids = new GridScheduler();
-    Target target = new Target(graph, "pairs", grids);
     if (tiling == null) {
-      appendPairs(target, deviceX, units);
+      PairLaunch.Arrays arrays = arrays(deviceX);
+      ProjectionWeights weights = weights();
+      PairLaunch.Call numbers = numbers(this.mode);
+      PairLaunch.writeSizes(arrays.sizes(), numbers, units);
+      launches = record(target -> PairLaunch.append(target, "pairs", weights, numbers, arrays));
+      PairLaunch.Call uncounted = numbers(this.mode & ~PairMode.COUNT_ERRORS);
+      wide =
+          PairLaunch.isWide(uncounted, true)
+              ? record(target -> PairLaunch.appendWide(target, "pairs", weights, uncounted, arrays))
+              : List.of();
     } else {
-      appendGroups(target, deviceX, tiling);
+      launches = record(target -> appendGroups(target, deviceX, tiling));
+      wide = List.of();
     }
-    launches = graph.launches(grids);
+  }
+
+  private IntArray sizes() {
+    IntArray sizes = new IntArray(Sizes.COUNT);
+    Sizes.write(sizes, config, call, yWidth);
+    return sizes;
   }
 
   private void appendGroups(Target target, TornadoNativeArray deviceX, GroupTiling tiling) {
     HalfFloatArray halves = new HalfFloatArray(x.rows() * x.columns());
     halves.getSegment().copyFrom(deviceX.getSegment());
-    IntArray sizes = new IntArray(Sizes.COUNT);
-    Sizes.write(sizes, config, call, yWidth);
     GroupLaunch.append(
         target,
         "groups",
         SlotWeights.packed(problem, config, call),
         tiling,
         new GroupLaunch.Call(config.maxPairs(), call.pairRows(), true),
-        new GroupLaunch.Arrays(step, expertIds, routingWeights, sizes, halves, deviceY));
+        new GroupLaunch.Arrays(step, expertIds, routingWeights, sizes(), halves, deviceY));
   }
 
-  private void appendPairs(Target target, TornadoNativeArray deviceX, int units) {
+  private PairLaunch.Call numbers(int ofMode) {
     int columns = config.model().outputWidth(call.projection());
-    IntArray sizes = new IntArray(Sizes.COUNT);
-    PairLaunch.Call numbers =
-        new PairLaunch.Call(config.maxPairs(), perItem, SliceTable.maxStack(config), columns, mode);
-    Sizes.write(sizes, config, call, yWidth);
-    PairLaunch.writeSizes(sizes, numbers, units);
-    PairLaunch.append(
-        target,
-        "pairs",
-        weights(),
-        numbers,
-        new PairLaunch.Arrays(
-            step,
-            expertIds,
-            routingWeights,
-            sizes,
-            deviceX,
-            deviceY,
-            deviceOut,
-            side == null ? null : (FloatArray) device(side),
-            Stream.generate(() -> new FloatArray(1)).limit(PairLaunch.MOST_SPARE).toList()));
+    return new PairLaunch.Call(
+        config.maxPairs(), perItem, SliceTable.maxStack(config), columns, ofMode);
+  }
+
+  private PairLaunch.Arrays arrays(TornadoNativeArray deviceX) {
+    return new PairLaunch.Arrays(
+        step,
+        expertIds,
+        routingWeights,
+        sizes(),
+        deviceX,
+        deviceY,
+        deviceOut,
+        side == null ? null : (FloatArray) device(side),
+        Stream.generate(() -> new FloatArray(1)).limit(PairLaunch.MOST_SPARE).toList());
+  }
+
+  private static List<Launch> record(Consumer<Target> append) {
+    RecordedGraph graph = new RecordedGraph("pairs");
+    GridScheduler grids = new GridScheduler();
+    append.accept(new Target(graph, "pairs", grids));
+    return graph.launches(grids);
+  }
+
+  /** Whether {@link WidePairs} can do it. */
+  boolean isWide() {
+    return !wide.isEmpty();
   }
 
   /**
@@ -258,25 +281,41 @@ final class EmulatedPairs implements EmulatedRun {
     }
     for (int t = 0; t < problem.tokens(); t++) {
       arrays.adapterIds().set(t, problem.adapterIds()[t]);
+      arrays.step().set(StepWords.firstId(config.slots()) + t, problem.adapterIds()[t]);
     }
     return arrays;
   }
 
-  /** Runs the kernel on y and out as they were at first, and checks them. */
+  /** Runs the kernels on y and out as they were at first, and checks them. */
   @Override
   public void run(long seed) {
     reset();
     launches.forEach(launch -> launch.run(seed));
-    check();
+    check(wrong());
+    if (isWide()) {
+      runWide(seed);
+    }
+  }
+
+  /** The same with {@link WidePairs} alone. */
+  void runWide(long seed) {
+    reset();
+    wide.forEach(launch -> launch.run(seed));
+    check(0);
   }
 
   /** The same with the kernel that a loader has mutated. */
   @Override
   public void runMutated(KernelLoader loader, long seed) {
-    if (launches.stream().anyMatch(launch -> loader.mutates(launch.kernel()))) {
+    runMutated(launches, wrong(), loader, seed);
+    runMutated(wide, 0, loader, seed);
+  }
+
+  private void runMutated(List<Launch> way, int errors, KernelLoader loader, long seed) {
+    if (way.stream().anyMatch(launch -> loader.mutates(launch.kernel()))) {
       reset();
-      launches.forEach(launch -> launch.run(loader, seed));
-      check();
+      way.forEach(launch -> launch.run(loader, seed));
+      check(errors);
     }
   }
 
@@ -299,7 +338,7 @@ final class EmulatedPairs implements EmulatedRun {
     }
   }
 
-  private void check() {
+  private void check(int errors) {
     int columns = config.model().outputWidth(call.projection());
     Matrix old = matrix(y, before);
     Matrix result = matrix(y, deviceY.getSegment());
@@ -335,7 +374,7 @@ final class EmulatedPairs implements EmulatedRun {
         }
       }
     }
-    assertThat(Arrays.stream(step.errors().toHeapArray()).sum()).as("errors").isEqualTo(wrong());
+    assertThat(Arrays.stream(step.errors().toHeapArray()).sum()).as("errors").isEqualTo(errors);
     if (out != null && deviceOut != null) {
       checkActivated(old, matrix(out, deviceOut.getSegment()), sums, bounds);
     }

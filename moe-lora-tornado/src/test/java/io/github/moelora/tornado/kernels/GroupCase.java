@@ -77,7 +77,7 @@ record GroupCase(
         of("astray", bf16, astray, 5, new GroupTiling(4, 2, 1, 1, 4, 1, 64, 1), GATE_UP)
             .ranks(5, 7),
         of("astray", f16, astray, 5, new GroupTiling(2, 1, 2, 1, 8, 1, 64, 2), DOWN),
-        of("skewed", bf16, skewed, 40, new GroupTiling(4, 2, 1, 8, 8, 3, 64, 1), GATE_UP)
+        of("skewed", bf16, skewed, 40, new GroupTiling(4, 2, 1, 8, 8, 3, 32, 2), GATE_UP)
             .ranks(37, 40),
         of("skewed", f16, skewed, 40, new GroupTiling(1, 2, 1, 8, 4, 3, 64, 1), GATE_UP)
             .ranks(33, 31),
@@ -93,7 +93,7 @@ record GroupCase(
             f16,
             one,
             64,
-            new GroupTiling(4, 1, 1, 8, 8, 4, 32, 1),
+            new GroupTiling(4, 1, 1, 8, 8, 4, 32, 2),
             DOWN.withRoutedWeight(true)),
         of("passes", bf16, some, 20, new GroupTiling(4, 2, 1, 2, 8, 2, 64, 1), GATE_UP)
             .ranks(19, 20),
@@ -110,7 +110,7 @@ record GroupCase(
             f16,
             scanned,
             32,
-            new GroupTiling(4, 1, 1, 4, 8, 2, 128, 1),
+            new GroupTiling(4, 1, 1, 4, 8, 2, 64, 2),
             DOWN.withPairRows(false).withColumnOffset(8)));
   }
 
