@@ -18,9 +18,17 @@ import java.util.Optional;
  * @param steps tiles of 16 elements of H in a stage: 4, 8 or 16
  * @param rankSteps most steps of 16 ranks of a slice
  * @param chunk columns of a chunk of expand
+ * @param together chunks of B that are on chip together
  */
 public record GroupTiling(
-    int classes, int slices, int shares, int rankTiles, int steps, int rankSteps, int chunk) {
+    int classes,
+    int slices,
+    int shares,
+    int rankTiles,
+    int steps,
+    int rankSteps,
+    int chunk,
+    int together) {
 
   /** Work-groups that the registers of a multiprocessor hold. */
   private static final int RESIDENT = 4;
@@ -39,14 +47,11 @@ public record GroupTiling(
   /** Local memory that TornadoVM gives to a work-group, less what TornadoVM itself may need. */
   private static final int LOCAL_BYTES = 47 << 10;
 
-  /** Tiles of A that a stage has at most. */
-  private static final int STAGE_TILES = 64;
+  /** Most columns of a chunk. */
+  private static final int MOST_COLUMNS = 128;
 
-  /** Most tiles of 16 elements of H in a stage. */
-  private static final int MOST_STEPS = 16;
-
-  /** Longs of a chunk of B that a thread copies: so many bytes under way keep memory busy. */
-  private static final int CHUNK_RANKS = 2048;
+  /** Columns times ranks of the B that is on chip together, of which a thread copies 8 longs. */
+  private static final int ELEMENTS = 4096;
 
   /**
    * The tiling for a graph of up to {@code maxTokens} tokens, if the kernel suits it: weights of 16
@@ -83,10 +88,21 @@ public record GroupTiling(
     int shares = Math.clamp(RESIDENT * units / (busy * slices), 1, MOST_SHARES);
     int rankTiles = Integer.highestOneBit(2 * PackedLayout.rankTiles(config.maxRank()) - 1);
     int rankSteps = (config.maxRank() + 15) / 16;
-    int steps = Math.min(MOST_STEPS, STAGE_TILES / rankTiles);
-    int chunk = Math.clamp(CHUNK_RANKS / (16 * rankSteps), 32, 128);
+    int steps = rankTiles <= 2 ? 16 : 8;
+    // more tiles of a warp, or groups of float16 that wait beside them, take too many registers
+    boolean two = rankSteps > 1 || config.weightType() == DType.BF16;
+    int columns = Integer.highestOneBit(ELEMENTS / (16 * rankSteps));
+    int together = two ? 2 : 1;
+    int chunk = Math.min(MOST_COLUMNS, columns / together);
     return new GroupTiling(
-        classes, slices, shares, rankTiles, steps, rankSteps, Integer.highestOneBit(chunk));
+        classes,
+        slices,
+        shares,
+        rankTiles,
+        steps,
+        rankSteps,
+        Integer.highestOneBit(chunk),
+        together);
   }
 
   private static int slices(MoeLoraConfig config, Projection projection) {
@@ -95,7 +111,7 @@ public record GroupTiling(
 
   /** The tiles as the kernel takes them. */
   public int tiles() {
-    return GroupNumbers.tiles(rankTiles, steps, rankSteps, chunk);
+    return GroupNumbers.tiles(rankTiles, steps, rankSteps, chunk, together);
   }
 
   /** The cut as the kernel takes it. */

@@ -32,8 +32,14 @@ final class GroupItem {
   /** Position of the first row at hand among these pairs. */
   static final int FROM = ExpandItem.INTS + 6;
 
+  /** Pairs of the slot that the threads before this one have. */
+  static final int BEFORE = ExpandItem.INTS + 7;
+
+  /** 1 if pairs with an id out of range are counted together with those of the slot, else 0. */
+  static final int COUNTS = ExpandItem.INTS + 8;
+
   /** Numbers of an item. */
-  static final int INTS = ExpandItem.INTS + 7;
+  static final int INTS = ExpandItem.INTS + 9;
 
   private GroupItem() {}
 
@@ -44,7 +50,7 @@ final class GroupItem {
   }
 
   /** First slot of a work-group; the others follow at distances of the number of classes. */
-  static int firstSlot(int group, int cut) {
+  private static int firstSlot(int group, int cut) {
     return group
         / (GroupNumbers.shares(cut) * GroupNumbers.slices(cut))
         % GroupNumbers.classes(cut);
@@ -56,9 +62,14 @@ final class GroupItem {
     return (GroupNumbers.slots(sites) + classes - 1) / classes;
   }
 
-  /** Finds what the pairs of a slot need; of any other slot where it is none. */
+  /**
+   * Finds what the pairs of a slot need; of another slot where it is none.
+   *
+   * @param turn number of the slot among those of the work-group
+   */
   static void find(
-      int[] item, IntArray slices, int group, int slot, int sites, int cut, int tiles) {
+      int[] item, IntArray slices, int group, int turn, int sites, int cut, int tiles) {
+    int slot = firstSlot(group, cut) + turn * GroupNumbers.classes(cut);
     int shares = GroupNumbers.shares(cut);
     int share = group % shares;
     int second = group / shares % GroupNumbers.slices(cut);
@@ -70,9 +81,11 @@ final class GroupItem {
     int stack = ShrinkItem.ranks(slices, at);
     int rank = slices.get(slice + SliceTable.RANK);
     int columns = slices.get(slice + SliceTable.COLUMNS);
-    int chunk = GroupNumbers.chunk(tiles);
-    int chunks = (columns + chunk - 1) / chunk;
+    int together = GroupNumbers.columns(tiles);
+    int chunks = (columns + together - 1) / together;
     int perShare = (chunks + shares - 1) / shares;
+    item[SLOT] = slot;
+    item[COUNTS] = group + turn == 0 ? GroupNumbers.countErrors(cut) : 0;
     item[ExpandItem.ADD] = 1;
     item[ExpandItem.SCALE] = 2 * site + second;
     item[ExpandItem.SLICE] = slice;
@@ -104,12 +117,10 @@ final class GroupItem {
    *
    * @param from position of the first among the pairs of the slot
    * @param rows how many
-   * @param slot that the pairs have
    */
-  static void setRows(int[] item, int from, int rows, int slot, int maxPairs) {
+  static void setRows(int[] item, int from, int rows, int maxPairs) {
     item[ExpandItem.PAIRS] = maxPairs;
     item[ExpandItem.ROWS] = rows;
     item[FROM] = from;
-    item[SLOT] = slot;
   }
 }

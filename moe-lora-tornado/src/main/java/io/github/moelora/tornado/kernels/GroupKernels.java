@@ -50,7 +50,7 @@ public final class GroupKernels {
         + Float.BYTES * GroupShrink.floats(tiles)
         + Float.BYTES * MmaTiles.floats(GroupShrink.ROWS, chunk)
         + Integer.BYTES * 2 * ZRows.ints(GroupShrink.ROWS, rankSteps)
-        + Long.BYTES * chunk / 8 * rankSteps * BTiles.TILE
+        + Long.BYTES * GroupNumbers.columns(tiles) / 8 * rankSteps * BTiles.TILE
         + Integer.BYTES * GroupScan.listInts(maxPairs)
         + Integer.BYTES * 4 * GroupShrink.ROWS;
   }
@@ -100,6 +100,7 @@ public final class GroupKernels {
       int cut,
       int tiles) {
     int chunk = GroupNumbers.chunk(tiles);
+    int together = GroupNumbers.together(tiles);
     int rankSteps = GroupNumbers.rankSteps(tiles);
     float[] sums = ctx.allocateFloatLocalArray(MmaTiles.floats(GroupShrink.ROWS, chunk));
     FloatArray allSums = LocalTile.floats(sums);
@@ -108,36 +109,27 @@ public final class GroupKernels {
     int group = ctx.groupIdx;
     int targets = YTargets.count(GroupShrink.ROWS, chunk);
     int[] slots = new int[GroupScan.MOST];
-    int expert = GroupItem.expert(group, cut);
     int perRow = GroupItem.pairsPerRow(perToken, cut);
-    int found =
+    int expert = GroupItem.expert(group, cut);
+    int wrong =
         GroupScan.find(
             step, adapterIds, expertMap, expertIds, slots, expert, tid, maxPairs, perToken, sites);
-    int wrong = group == 0 ? GroupNumbers.countErrors(cut) * found : 0;
     for (int turn = 0; turn < GroupItem.slots(sites, cut); turn++) {
       int[] item = new int[GroupItem.INTS];
-      int slot = GroupItem.firstSlot(group, cut) + turn * GroupNumbers.classes(cut);
-      GroupItem.find(item, slices, group, slot, sites, cut, tiles);
+      GroupItem.find(item, slices, group, turn, sites, cut, tiles);
       long[] next = new long[ShrinkTiles.MAX_LONGS];
       GroupShrink.readA(poolA, next, item, item[GroupItem.FIRST_TILE], 0, tid, inputWidth, tiles);
-      int wanted = GroupScan.wanted(step, slot, sites);
-      int[] before = new int[1];
-      int pairs = GroupScan.meet(ctx, errors, slots, wanted, wrong, before, tid, maxPairs);
-      wrong = 0;
-      int work = GroupItem.work(item, pairs);
+      int work = GroupScan.meet(ctx, step, errors, slots, item, wrong, tid, maxPairs, sites);
       for (int from = 0; from < work; from += GroupShrink.ROWS) {
         int usedRows = Math.min(GroupShrink.ROWS, work - from);
-        GroupItem.setRows(item, from, usedRows, wanted, maxPairs);
+        GroupItem.setRows(item, from, usedRows, maxPairs);
         int thread = GroupShrink.again(item, tid, from);
         int row = ZRows.row(item, thread, GroupShrink.ROWS);
         int[] xFrom = new int[ShrinkTiles.MAX_X];
         int pair =
-            GroupScan.rows(
-                ctx, slots, before, item, xFrom, thread, maxPairs, perRow, inputWidth, tiles);
+            GroupScan.rows(ctx, slots, item, xFrom, thread, maxPairs, perRow, inputWidth, tiles);
         float factor = ExpandItem.factor(item, sizes, scales, routingWeights, pair);
-        if (ZRows.isFirst(item, thread, GroupShrink.ROWS)) {
-          yFrom[row] = YTargets.at(item, sizes, slices, pair);
-        }
+        yFrom[row] = YTargets.at(item, sizes, slices, pair);
         float[] numbers = new float[GroupZ.MOST];
         for (int tile = item[GroupItem.FIRST_TILE];
             tile < item[GroupItem.END_TILE];
@@ -155,29 +147,42 @@ public final class GroupKernels {
         }
         long[] old = new long[YTargets.MOST];
         YLongs.clear(old, GroupShrink.ROWS, chunk);
-        int start = YTargets.within(item, first, thread, chunk);
+        int start = YTargets.within(item, first * together, thread, chunk);
         YLongs.read(y, old, 0, targets, yAt, start, usedRows, chunk);
         int[] zTiles = GroupZ.bfloat16(ctx, item, numbers, factor, thread, tiles);
         for (int c = first; c < end; c++) {
-          int[] bTiles = BTiles.store(ctx, next, item, thread, chunk, rankSteps);
-          BTiles.read(poolB, next, item, Math.min(c + 1, end - 1), thread, chunk, rankSteps);
-          ctx.localBarrier();
-          MmaTiles.bfloat16(
-              ctx, zTiles, bTiles, allSums, item, thread, rankSteps, GroupShrink.ROWS, chunk);
-          ctx.localBarrier();
-          int column = YTargets.column(c, thread, chunk);
-          int following = YTargets.within(item, Math.min(c + 1, end - 1), thread, chunk);
-          int lastRow = YTargets.rows(item, c, thread, chunk, usedRows);
-          long[] words = new long[YLongs.BATCH];
-          for (int i = 0; i < targets; i++) {
-            if (i * YTargets.step(chunk) < usedRows) {
-              int s = YTargets.sums(thread, i, chunk);
-              words[i] =
-                  YLongs.add(old[i], sums[s], sums[s + 8], sums[s + 16], sums[s + 24], work >> 31);
+          int[] bTiles = GroupShrink.takeB(ctx, poolB, next, item, c, thread, tiles);
+          int endPart = GroupShrink.endPart(item, c, together);
+          for (int part = c * together; part < endPart; part++) {
+            int own = GroupShrink.again(item, thread, part);
+            ctx.localBarrier();
+            MmaTiles.bfloat16(
+                ctx,
+                zTiles,
+                bTiles,
+                allSums,
+                item,
+                own,
+                rankSteps,
+                GroupShrink.ROWS,
+                chunk,
+                (part - c * together) * (chunk / 8));
+            ctx.localBarrier();
+            int column = YTargets.column(part, own, chunk);
+            int following = YTargets.within(item, part + 1, own, chunk);
+            int lastRow = YTargets.rows(item, part, own, chunk, usedRows);
+            long[] words = new long[YLongs.BATCH];
+            for (int i = 0; i < targets; i++) {
+              if (i * YTargets.step(chunk) < usedRows) {
+                int s = YTargets.sums(own, i, chunk);
+                words[i] =
+                    YLongs.add(
+                        old[i], sums[s], sums[s + 8], sums[s + 16], sums[s + 24], work >> 31);
+              }
             }
+            YLongs.read(y, old, 0, targets, yAt, following, usedRows, chunk);
+            YLongs.write(y, words, 0, targets, yAt, column, own, lastRow, chunk);
           }
-          YLongs.read(y, old, 0, targets, yAt, following, usedRows, chunk);
-          YLongs.write(y, words, 0, targets, yAt, column, thread, lastRow, chunk);
         }
       }
       ctx.localBarrier();
@@ -229,6 +234,7 @@ public final class GroupKernels {
       int cut,
       int tiles) {
     int chunk = GroupNumbers.chunk(tiles);
+    int together = GroupNumbers.together(tiles);
     int rankSteps = GroupNumbers.rankSteps(tiles);
     float[] sums = ctx.allocateFloatLocalArray(MmaTiles.floats(GroupShrink.ROWS, chunk));
     FloatArray allSums = LocalTile.floats(sums);
@@ -238,36 +244,27 @@ public final class GroupKernels {
     int group = ctx.groupIdx;
     int targets = YTargets.count(GroupShrink.ROWS, chunk);
     int[] slots = new int[GroupScan.MOST];
-    int expert = GroupItem.expert(group, cut);
     int perRow = GroupItem.pairsPerRow(perToken, cut);
-    int found =
+    int expert = GroupItem.expert(group, cut);
+    int wrong =
         GroupScan.find(
             step, adapterIds, expertMap, expertIds, slots, expert, tid, maxPairs, perToken, sites);
-    int wrong = group == 0 ? GroupNumbers.countErrors(cut) * found : 0;
     for (int turn = 0; turn < GroupItem.slots(sites, cut); turn++) {
       int[] item = new int[GroupItem.INTS];
-      int slot = GroupItem.firstSlot(group, cut) + turn * GroupNumbers.classes(cut);
-      GroupItem.find(item, slices, group, slot, sites, cut, tiles);
+      GroupItem.find(item, slices, group, turn, sites, cut, tiles);
       long[] next = new long[ShrinkTiles.MAX_LONGS];
       GroupShrink.readA(poolA, next, item, item[GroupItem.FIRST_TILE], 0, tid, inputWidth, tiles);
-      int wanted = GroupScan.wanted(step, slot, sites);
-      int[] before = new int[1];
-      int pairs = GroupScan.meet(ctx, errors, slots, wanted, wrong, before, tid, maxPairs);
-      wrong = 0;
-      int work = GroupItem.work(item, pairs);
+      int work = GroupScan.meet(ctx, step, errors, slots, item, wrong, tid, maxPairs, sites);
       for (int from = 0; from < work; from += GroupShrink.ROWS) {
         int usedRows = Math.min(GroupShrink.ROWS, work - from);
-        GroupItem.setRows(item, from, usedRows, wanted, maxPairs);
+        GroupItem.setRows(item, from, usedRows, maxPairs);
         int thread = GroupShrink.again(item, tid, from);
         int row = ZRows.row(item, thread, GroupShrink.ROWS);
         int[] xFrom = new int[ShrinkTiles.MAX_X];
         int pair =
-            GroupScan.rows(
-                ctx, slots, before, item, xFrom, thread, maxPairs, perRow, inputWidth, tiles);
+            GroupScan.rows(ctx, slots, item, xFrom, thread, maxPairs, perRow, inputWidth, tiles);
         float factor = ExpandItem.factor(item, sizes, scales, routingWeights, pair);
-        if (ZRows.isFirst(item, thread, GroupShrink.ROWS)) {
-          yFrom[row] = YTargets.at(item, sizes, slices, pair);
-        }
+        yFrom[row] = YTargets.at(item, sizes, slices, pair);
         float[] numbers = new float[GroupZ.MOST];
         for (int tile = item[GroupItem.FIRST_TILE];
             tile < item[GroupItem.END_TILE];
@@ -277,7 +274,6 @@ public final class GroupKernels {
           GroupShrink.pass(
               ctx, poolA, poolB, x, next, xFrom, numbers, item, tile, own, inputWidth, tiles, 0);
         }
-        int first = item[ExpandItem.FIRST];
         int end = item[ExpandItem.END];
         int[] yAt = new int[YTargets.MOST];
         for (int i = 0; i < targets; i++) {
@@ -285,41 +281,50 @@ public final class GroupKernels {
         }
         float up = ZRows.up(ctx, GroupZ.largest(numbers, tiles), thread, GroupShrink.ROWS);
         int[] zTiles = GroupZ.float16(ctx, item, numbers, up, thread, tiles);
-        if (ZRows.isFirst(item, thread, GroupShrink.ROWS)) {
-          factors[row] = factor / up;
-        }
-        for (int c = first; c < end; c++) {
-          int[] bTiles = BTiles.store(ctx, next, item, thread, chunk, rankSteps);
-          int column = YTargets.column(c, thread, chunk);
-          int readColumn = YTargets.within(item, c, thread, chunk);
-          Half2 y0 = YHalves.get(y, item, yAt, 0, 0, readColumn, targets);
-          Half2 w0 = YHalves.get(y, item, yAt, 0, 1, readColumn, targets);
-          Half2 y1 = YHalves.get(y, item, yAt, 1, 0, readColumn, targets);
-          Half2 w1 = YHalves.get(y, item, yAt, 1, 1, readColumn, targets);
-          Half2 y2 = YHalves.get(y, item, yAt, 2, 0, readColumn, targets);
-          Half2 w2 = YHalves.get(y, item, yAt, 2, 1, readColumn, targets);
-          Half2 y3 = YHalves.get(y, item, yAt, 3, 0, readColumn, targets);
-          Half2 w3 = YHalves.get(y, item, yAt, 3, 1, readColumn, targets);
-          BTiles.read(poolB, next, item, Math.min(c + 1, end - 1), thread, chunk, rankSteps);
-          ctx.localBarrier();
-          MmaTiles.float16(
-              ctx, zTiles, bTiles, allSums, item, thread, rankSteps, GroupShrink.ROWS, chunk);
-          ctx.localBarrier();
-          int lastRow = YTargets.rows(item, c, thread, chunk, usedRows);
-          // all sums before the first store, which keeps loads from being moved up
-          float[] values = new float[4 * YTargets.MOST];
-          for (int i = 0; i < targets; i++) {
-            if (i * YTargets.step(chunk) < usedRows) {
-              int s = YTargets.sums(thread, i, chunk);
-              float scale = factors[YTargets.row(thread, i, chunk)];
-              YHalves.set(values, i, scale, sums[s], sums[s + 8], sums[s + 16], sums[s + 24]);
+        factors[row] = factor / up;
+        for (int c = item[ExpandItem.FIRST]; c < end; c++) {
+          int[] bTiles = GroupShrink.takeB(ctx, poolB, next, item, c, thread, tiles);
+          int endPart = GroupShrink.endPart(item, c, together);
+          for (int part = c * together; part < endPart; part++) {
+            int own = GroupShrink.again(item, thread, part);
+            int column = YTargets.column(part, own, chunk);
+            int readColumn = YTargets.within(item, part, own, chunk);
+            Half2 y0 = YHalves.get(y, item, yAt, 0, 0, readColumn, targets);
+            Half2 w0 = YHalves.get(y, item, yAt, 0, 1, readColumn, targets);
+            Half2 y1 = YHalves.get(y, item, yAt, 1, 0, readColumn, targets);
+            Half2 w1 = YHalves.get(y, item, yAt, 1, 1, readColumn, targets);
+            Half2 y2 = YHalves.get(y, item, yAt, 2, 0, readColumn, targets);
+            Half2 w2 = YHalves.get(y, item, yAt, 2, 1, readColumn, targets);
+            Half2 y3 = YHalves.get(y, item, yAt, 3, 0, readColumn, targets);
+            Half2 w3 = YHalves.get(y, item, yAt, 3, 1, readColumn, targets);
+            ctx.localBarrier();
+            MmaTiles.float16(
+                ctx,
+                zTiles,
+                bTiles,
+                allSums,
+                item,
+                own,
+                rankSteps,
+                GroupShrink.ROWS,
+                chunk,
+                (part - c * together) * (chunk / 8));
+            ctx.localBarrier();
+            int lastRow = YTargets.rows(item, part, own, chunk, usedRows);
+            float[] values = new float[4 * YTargets.MOST];
+            for (int i = 0; i < targets; i++) {
+              if (i * YTargets.step(chunk) < usedRows) {
+                int s = YTargets.sums(own, i, chunk);
+                float scale = factors[YTargets.row(own, i, chunk)];
+                YHalves.set(values, i, scale, sums[s], sums[s + 8], sums[s + 16], sums[s + 24]);
+              }
             }
+            YHalves.add(values, item, 0, y0, w0, targets);
+            YHalves.add(values, item, 1, y1, w1, targets);
+            YHalves.add(values, item, 2, y2, w2, targets);
+            YHalves.add(values, item, 3, y3, w3, targets);
+            YHalves.write(y, values, targets, yAt, column, own, lastRow, chunk);
           }
-          YHalves.add(values, item, 0, y0, w0, targets);
-          YHalves.add(values, item, 1, y1, w1, targets);
-          YHalves.add(values, item, 2, y2, w2, targets);
-          YHalves.add(values, item, 3, y3, w3, targets);
-          YHalves.write(y, values, targets, yAt, column, thread, lastRow, chunk);
         }
       }
       ctx.localBarrier();

@@ -86,7 +86,7 @@ final class GroupScan {
   }
 
   /** The slot to look for; one that takes no part is nobody's. */
-  static int wanted(IntArray step, int slot, int sites) {
+  private static int wanted(IntArray step, int slot, int sites) {
     int active = step.get(StepWords.FIRST_SLOT + Math.min(slot, GroupNumbers.slots(sites) - 1));
     int there = slot < GroupNumbers.slots(sites) ? active : 0;
     return there != 0 ? slot : NOBODYS;
@@ -113,23 +113,26 @@ final class GroupScan {
   }
 
   /**
-   * Counts the pairs of a slot, and those with an id out of range. All threads meet here.
+   * Counts the pairs of the item's slot, and those with an id out of range. All threads meet here.
    *
    * @param wrong pairs of the thread with an id out of range
-   * @param before out, pairs of the threads before this one, in an order that nobody else knows
-   * @return pairs of all threads
+   * @param item in and out: its slot, nobody's if that takes no part, and the pairs of the threads
+   *     before this one, in an order that nobody else knows
+   * @return pairs that the work-group computes: all, or none where it has no columns
    */
   static int meet(
       KernelContext ctx,
+      IntArray step,
       IntArray errors,
       int[] slots,
-      int slot,
+      int[] item,
       int wrong,
-      int[] before,
       int tid,
-      int maxPairs) {
+      int maxPairs,
+      int sites) {
     float[] ofWarps = ctx.allocateFloatLocalArray(MmaExpand.THREADS / 32);
-    float own = own(slots, slot, wrong, maxPairs);
+    item[GroupItem.SLOT] = wanted(step, item[GroupItem.SLOT], sites);
+    float own = own(slots, item[GroupItem.SLOT], item[GroupItem.COUNTS] * wrong, maxPairs);
     float withBehind = withBehind(ctx, own, tid);
     if ((tid & 31) == 0) {
       ofWarps[tid >> 5] = withBehind;
@@ -144,8 +147,8 @@ final class GroupScan {
     if (tid == 0) {
       PlanKernels.addErrors(errors, 0, (int) all >> WRONG);
     }
-    before[0] = (int) others & PAIRS;
-    return (int) all & PAIRS;
+    item[GroupItem.BEFORE] = (int) others & PAIRS;
+    return GroupItem.work(item, (int) all & PAIRS);
   }
 
   /** Ints of the list, so many that an array behind it begins at a multiple of 16 bytes. */
@@ -154,9 +157,9 @@ final class GroupScan {
   }
 
   /**
-   * Lists the pairs of a slot, and finds those that a thread has to do with. All threads meet here.
+   * Lists the pairs of the item's slot, and finds those that a thread has to do with. All threads
+   * meet here.
    *
-   * @param before pairs of the threads before this one
    * @param xFrom out, where the thread's rows of x begin, in longs
    * @param perRow pairs that share a row of x
    * @return the pair of the thread's row of z
@@ -164,7 +167,6 @@ final class GroupScan {
   static int rows(
       KernelContext ctx,
       int[] slots,
-      int[] before,
       int[] item,
       int[] xFrom,
       int tid,
@@ -173,7 +175,7 @@ final class GroupScan {
       int inputWidth,
       int tiles) {
     int[] list = ctx.allocateIntLocalArray(listInts(maxPairs));
-    int next = before[0];
+    int next = item[GroupItem.BEFORE];
     int from = item[GroupItem.FROM];
     for (int i = 0; i < count(maxPairs); i++) {
       if (slots[i] == item[GroupItem.SLOT]) {

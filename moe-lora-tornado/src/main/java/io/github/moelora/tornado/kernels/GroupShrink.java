@@ -129,30 +129,40 @@ final class GroupShrink {
   }
 
   /**
-   * Reads the longs of x of a stage that a thread copies, 0 beyond H.
+   * Reads the longs of x of a stage that a thread copies, 0 beyond H, of rows that have a pair.
    *
    * @param next out, behind those of A
    * @param xFrom where the thread's rows begin
    */
   static void readX(
-      LongArray x, long[] next, int[] xFrom, int stage, int tid, int inputWidth, int tiles) {
+      LongArray x,
+      long[] next,
+      int[] xFrom,
+      int[] item,
+      int stage,
+      int tid,
+      int inputWidth,
+      int tiles) {
     int perRow = xCopies(tiles) / rows(tiles);
     int first = aCopies(tiles);
     for (int i = 0; i < xCopies(tiles); i++) {
       int column = stage * 4 * GroupNumbers.steps(tiles) + column(tid, i % perRow, tiles);
-      if (isWhole(inputWidth, tiles)) {
-        next[first + i] = x.get(xFrom[i / perRow] + column);
-      } else {
-        // all bits or none
-        int within = (column - inputWidth / 4) >> 31;
-        long mask = within;
-        next[first + i] = x.get(xFrom[i / perRow] + Math.min(column, inputWidth / 4 - 1)) & mask;
+      int within = column;
+      // all bits or none
+      int bits = -1;
+      if (!isWhole(inputWidth, tiles)) {
+        within = Math.min(column, inputWidth / 4 - 1);
+        bits = (column - inputWidth / 4) >> 31;
+      }
+      long mask = bits;
+      if (row(tid, i / perRow, tiles) < item[ExpandItem.ROWS]) {
+        next[first + i] = x.get(xFrom[i / perRow] + within) & mask;
       }
     }
   }
 
   /** Stores what was read on chip. */
-  private static int[] store(KernelContext ctx, long[] next, int tid, int tiles) {
+  private static int[] store(KernelContext ctx, long[] next, int[] item, int tid, int tiles) {
     int steps = GroupNumbers.steps(tiles);
     long[] longs = ctx.allocateLongLocalArray(longs(tiles));
     int aLongs = ShrinkTiles.aLongs(GroupNumbers.rankTiles(tiles), steps);
@@ -165,7 +175,9 @@ final class GroupShrink {
     int xAt = aLongs + ShrinkTiles.xAt(row(tid, 0, tiles), column(tid, 0, tiles), steps);
     for (int i = 0; i < xCopies(tiles); i++) {
       int rowsOn = row(0, i / perRow, tiles);
-      longs[xAt + ShrinkTiles.xAt(rowsOn, 32 * (i % perRow), steps)] = next[aCopies + i];
+      if (row(tid, i / perRow, tiles) < item[ExpandItem.ROWS]) {
+        longs[xAt + ShrinkTiles.xAt(rowsOn, 32 * (i % perRow), steps)] = next[aCopies + i];
+      }
     }
     return LocalTile.ints(longs);
   }
@@ -179,6 +191,30 @@ final class GroupShrink {
    */
   static int again(int[] item, int number, int iteration) {
     return number + ((iteration + item[ExpandItem.ROWS]) >> 31);
+  }
+
+  /**
+   * Stores the B that was read on chip, and reads the next, or the last one again.
+   *
+   * @param next in and out
+   * @param c chunk of B, of as many columns as are on chip together
+   * @return the tiles
+   */
+  static int[] takeB(
+      KernelContext ctx, LongArray pool, long[] next, int[] item, int c, int thread, int tiles) {
+    int columns = GroupNumbers.columns(tiles);
+    int rankSteps = GroupNumbers.rankSteps(tiles);
+    int tid = again(item, thread, c);
+    int[] stored = BTiles.store(ctx, next, item, tid, columns, rankSteps);
+    int following = Math.min(c + 1, item[ExpandItem.END] - 1);
+    BTiles.read(pool, next, item, following, tid, columns, rankSteps);
+    return stored;
+  }
+
+  /** The chunk of columns after the last of those whose B is on chip together. */
+  static int endPart(int[] item, int c, int together) {
+    // of one chunk, no loop is left
+    return together == 1 ? c + 1 : again(item, (c + 1) * together, c);
   }
 
   /** Reads the first stage of a pass: x, and A but for the first pass, whose A is there. */
@@ -196,7 +232,7 @@ final class GroupShrink {
     if (from + tile > item[GroupItem.FIRST_TILE]) {
       readA(pool, next, item, tile, 0, tid, inputWidth, tiles);
     }
-    readX(x, next, xFrom, 0, tid, inputWidth, tiles);
+    readX(x, next, xFrom, item, 0, tid, inputWidth, tiles);
   }
 
   /**
@@ -243,10 +279,10 @@ final class GroupShrink {
     float[] u0 = ctx.mmaFragment(0.0f);
     float[] u1 = ctx.mmaFragment(0.0f);
     for (int stage = 0; stage < stages; stage++) {
-      int[] stored = store(ctx, next, tid, tiles);
+      int[] stored = store(ctx, next, item, tid, tiles);
       int following = Math.min(stage + 1, stages - 1);
       readA(poolA, next, item, tile, following, tid, inputWidth, tiles);
-      readX(x, next, xFrom, following, tid, inputWidth, tiles);
+      readX(x, next, xFrom, item, following, tid, inputWidth, tiles);
       ctx.localBarrier();
       int zero = again(item, 0, stage);
       for (int i = 0; i < steps / stepWarps(tiles); i++) {
@@ -261,9 +297,9 @@ final class GroupShrink {
       ctx.localBarrier();
     }
     // on its way while the sums meet
-    int chunk = GroupNumbers.chunk(tiles);
+    int columns = GroupNumbers.columns(tiles);
     BTiles.read(
-        poolB, next, item, item[ExpandItem.FIRST], tid, chunk, GroupNumbers.rankSteps(tiles));
+        poolB, next, item, item[ExpandItem.FIRST], tid, columns, GroupNumbers.rankSteps(tiles));
     ctx.mmaStore(u0, allSums, stepWarp * ROWS, 8 * rankTile, stride(tiles));
     if (warpTiles > 1) {
       ctx.mmaStore(u1, allSums, stepWarp * ROWS, 8 * rankTile + 8, stride(tiles));

@@ -83,9 +83,10 @@ public final class GroupNumbers {
    * @param steps tiles of 16 elements of H in a stage: 4, 8 or 16
    * @param rankSteps most steps of 16 ranks of a slice, 1 to 4
    * @param chunk columns of a chunk of expand: 32, 64 or 128
+   * @param together chunks of B that are on chip together
    */
-  public static int tiles(int rankTiles, int steps, int rankSteps, int chunk) {
-    return chunk << 16 | rankSteps << 10 | steps << 4 | rankTiles;
+  public static int tiles(int rankTiles, int steps, int rankSteps, int chunk, int together) {
+    return together << 24 | chunk << 16 | rankSteps << 10 | steps << 4 | rankTiles;
   }
 
   /** Tiles of 8 ranks of a pass. */
@@ -105,6 +106,16 @@ public final class GroupNumbers {
 
   /** Columns of a chunk of expand. */
   public static int chunk(int tiles) {
-    return tiles >> 16;
+    return tiles >> 16 & 255;
+  }
+
+  /** Chunks of B that are on chip together. */
+  public static int together(int tiles) {
+    return tiles >> 24;
+  }
+
+  /** Columns of B that are on chip together. */
+  public static int columns(int tiles) {
+    return together(tiles) * chunk(tiles);
   }
 }

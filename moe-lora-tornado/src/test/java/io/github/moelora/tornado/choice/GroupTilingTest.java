@@ -64,10 +64,10 @@ class GroupTilingTest {
   void sharesWhatThereIs() {
     MoeLoraConfig config = config(2048, 768, 128, 2, 8);
     GroupTiling up = GroupTiling.of(config, Projection.GATE_UP, 80, UNITS).orElseThrow();
-    assertThat(up).isEqualTo(new GroupTiling(2, 2, 1, 2, 16, 1, 128));
+    assertThat(up).isEqualTo(new GroupTiling(2, 2, 1, 2, 16, 1, 128, 2));
     assertThat(up.groups(128)).isEqualTo(512);
     GroupTiling down = GroupTiling.of(config, Projection.DOWN, 80, UNITS).orElseThrow();
-    assertThat(down).isEqualTo(new GroupTiling(2, 1, 2, 2, 16, 1, 128));
+    assertThat(down).isEqualTo(new GroupTiling(2, 1, 2, 2, 16, 1, 128, 2));
     GroupTiling few = GroupTiling.of(config, Projection.DOWN, 9, UNITS).orElseThrow();
     assertThat(few.shares()).isEqualTo(4);
     MoeLoraConfig many = config(2048, 768, 128, 32, 8);
@@ -86,9 +86,10 @@ class GroupTilingTest {
       assertThat(GroupNumbers.steps(tiles)).isEqualTo(16);
       assertThat(GroupNumbers.rankSteps(tiles)).isEqualTo(1);
       assertThat(GroupNumbers.chunk(tiles)).isEqualTo(128);
+      assertThat(GroupNumbers.together(tiles)).isEqualTo(2);
       assertThat(GroupKernels.localBytes(1024, tiles)).isLessThanOrEqualTo(47 << 10);
     }
-    int cut = new GroupTiling(3, 2, 4, 1, 4, 1, 32).cut(true, false);
+    int cut = new GroupTiling(3, 2, 4, 1, 4, 1, 32, 1).cut(true, false);
     assertThat(GroupNumbers.classes(cut)).isEqualTo(3);
     assertThat(GroupNumbers.slices(cut)).isEqualTo(2);
     assertThat(GroupNumbers.shares(cut)).isEqualTo(4);

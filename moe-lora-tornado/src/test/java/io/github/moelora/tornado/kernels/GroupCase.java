@@ -67,47 +67,50 @@ record GroupCase(
     Shape one = new Shape(17, 68, 40, Routed.ONE_EXPERT, true);
     Shape scanned = new Shape(71, 4, 36, Routed.RANDOM, false);
     return List.of(
-        of("smallest", bf16, few, 1, new GroupTiling(4, 1, 1, 1, 16, 1, 32), DOWN),
-        of("smallest", f16, few, 1, new GroupTiling(1, 1, 1, 1, 4, 1, 32), DOWN),
-        of("shares", bf16, some, 3, new GroupTiling(2, 2, 3, 1, 16, 1, 32), GATE_UP),
-        of("shares", f16, some, 11, new GroupTiling(3, 2, 2, 2, 16, 1, 32), GATE_UP),
-        of("whole stages", bf16, whole, 16, new GroupTiling(4, 2, 1, 2, 16, 1, 128), GATE_UP),
-        of("whole stages", f16, whole, 16, new GroupTiling(4, 2, 1, 2, 8, 1, 128), GATE_UP)
+        of("smallest", bf16, few, 1, new GroupTiling(4, 1, 1, 1, 16, 1, 32, 2), DOWN),
+        of("smallest", f16, few, 1, new GroupTiling(1, 1, 1, 1, 4, 1, 32, 1), DOWN),
+        of("shares", bf16, some, 3, new GroupTiling(2, 2, 3, 1, 16, 1, 32, 2), GATE_UP),
+        of("shares", f16, some, 11, new GroupTiling(3, 2, 2, 2, 16, 1, 32, 2), GATE_UP),
+        of("whole stages", bf16, whole, 16, new GroupTiling(4, 2, 1, 2, 16, 1, 128, 2), GATE_UP),
+        of("whole stages", f16, whole, 16, new GroupTiling(4, 2, 1, 2, 8, 1, 128, 2), GATE_UP)
             .ranks(16, 8),
-        of("astray", bf16, astray, 5, new GroupTiling(4, 2, 1, 1, 4, 1, 64), GATE_UP).ranks(5, 7),
-        of("astray", f16, astray, 5, new GroupTiling(2, 1, 2, 1, 8, 1, 64), DOWN),
-        of("skewed", bf16, skewed, 40, new GroupTiling(4, 2, 1, 8, 8, 3, 64), GATE_UP)
+        of("astray", bf16, astray, 5, new GroupTiling(4, 2, 1, 1, 4, 1, 64, 1), GATE_UP)
+            .ranks(5, 7),
+        of("astray", f16, astray, 5, new GroupTiling(2, 1, 2, 1, 8, 1, 64, 2), DOWN),
+        of("skewed", bf16, skewed, 40, new GroupTiling(4, 2, 1, 8, 8, 3, 32, 2), GATE_UP)
             .ranks(37, 40),
-        of("skewed", f16, skewed, 40, new GroupTiling(1, 2, 1, 8, 4, 3, 64), GATE_UP).ranks(33, 31),
+        of("skewed", f16, skewed, 40, new GroupTiling(1, 2, 1, 8, 4, 3, 64, 1), GATE_UP)
+            .ranks(33, 31),
         of(
             "one expert",
             bf16,
             one,
             64,
-            new GroupTiling(2, 1, 2, 8, 8, 4, 64),
+            new GroupTiling(2, 1, 2, 8, 8, 4, 64, 1),
             DOWN.withRoutedWeight(true)),
         of(
             "one expert",
             f16,
             one,
             64,
-            new GroupTiling(4, 1, 1, 8, 8, 4, 32),
+            new GroupTiling(4, 1, 1, 8, 8, 4, 32, 2),
             DOWN.withRoutedWeight(true)),
-        of("passes", bf16, some, 20, new GroupTiling(4, 2, 1, 2, 8, 2, 64), GATE_UP).ranks(19, 20),
-        of("passes", f16, skewed, 20, new GroupTiling(4, 2, 1, 1, 8, 2, 64), GATE_UP),
+        of("passes", bf16, some, 20, new GroupTiling(4, 2, 1, 2, 8, 2, 64, 1), GATE_UP)
+            .ranks(19, 20),
+        of("passes", f16, skewed, 20, new GroupTiling(4, 2, 1, 1, 8, 2, 64, 1), GATE_UP),
         of(
             "many ids",
             bf16,
             scanned,
             9,
-            new GroupTiling(4, 2, 1, 2, 4, 1, 32),
+            new GroupTiling(4, 2, 1, 2, 4, 1, 32, 2),
             GATE_UP.withColumnOffset(4)),
         of(
             "many ids",
             f16,
             scanned,
             32,
-            new GroupTiling(4, 1, 1, 4, 8, 2, 128),
+            new GroupTiling(4, 1, 1, 4, 8, 2, 64, 2),
             DOWN.withPairRows(false).withColumnOffset(8)));
   }
 
