@@ -8,6 +8,7 @@ import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
 import io.github.moelora.Step;
 import io.github.moelora.tornado.choice.BlockChoice;
+import io.github.moelora.tornado.choice.GroupTiling;
 import io.github.moelora.tornado.choice.OneShotTiling;
 import io.github.moelora.tornado.choice.SplitTiling;
 import io.github.moelora.tornado.choice.Tiling;
@@ -17,6 +18,7 @@ import io.github.moelora.tornado.engine.EnginePlans;
 import io.github.moelora.tornado.kernels.PairKernels;
 import io.github.moelora.tornado.kernels.SmallKernels;
 import io.github.moelora.tornado.launch.FinishLaunch;
+import io.github.moelora.tornado.launch.GroupLaunch;
 import io.github.moelora.tornado.launch.LoopLaunch;
 import io.github.moelora.tornado.launch.NarrowArrays;
 import io.github.moelora.tornado.launch.NarrowLaunch;
@@ -34,10 +36,11 @@ import io.github.moelora.tornado.step.TornadoBackend;
 import io.github.moelora.tornado.step.TornadoStep;
 import io.github.moelora.tornado.weights.PackedWeights;
 import io.github.moelora.tornado.weights.ProjectionWeights;
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.stream.Stream;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -156,8 +159,9 @@ public final class EngineTasks {
    * on. Without it they read the plan of {@link #begin(Step)}.
    *
    * <p>Calls read the router's arrays as they are, but those on a 16-bit y in graphs of more tokens
-   * than the one-shot kernel takes: before the first of them come tasks that sort the pairs, one
-   * for up to 1024 pairs, else two, or three where slots times local experts are some thousand.
+   * than the kernels on pairs and on groups take: before the first of them come tasks that sort the
+   * pairs, one for up to 1024 pairs, else two, or three where slots times local experts are some
+   * thousand.
    *
    * @throws IllegalArgumentException if an array is too short for {@code layer.maxTokens()} tokens
    * @throws IllegalStateException after {@link #graphs}
@@ -229,18 +233,62 @@ public final class EngineTasks {
         to.maxTokens() <= BlockChoice.FEW_TOKENS
             && tiling(to, call, owner.config(), source) instanceof OneShotTiling;
     boolean asTheyCome = !arrays.isNarrowY() || fewPairs;
+    Optional<GroupTiling> groups = grouped(to, call, arrays, source);
     if (!asTheyCome || call.routedWeight()) {
       source.requireChosen();
     }
-    if (source.plan() instanceof PairPlan pairs && asTheyCome) {
+    if (groups.isPresent()) {
+      appendGroups(to, call, (PackedWeights) map(to, owner), groups.get(), source, arrays);
+    } else if (source.plan() instanceof PairPlan pairs && asTheyCome) {
       PairCall what = new PairCall(call, arrays, 1, mode(call), null, null);
-      appendPairs(to, map(to, owner), source, pairs, what);
+      appendPairs(to, owner, source, pairs, what);
     } else if (arrays.isNarrowY()) {
       appendNarrow(to, call, (PackedWeights) map(to, owner), new Reads(source, sizes(to), arrays));
     } else {
       HostPlan host = (HostPlan) source.plan();
       appendLoops(to, call, map(to, owner), new Reads(source, sizes(to), arrays), host);
     }
+  }
+
+  /** How the kernel on groups cuts a call, if it suits that: it adds, and makes no choice. */
+  private Optional<GroupTiling> grouped(
+      EngineGraph to, ProjectionCall call, EngineArrays arrays, EnginePlans.Source source) {
+    boolean can =
+        arrays.isNarrowY()
+            && call.add()
+            && !call.isDense()
+            && source.plan() instanceof PairPlan
+            && !source.awaitsChoice();
+    int units = backend.chosenDevice().computeUnits();
+    return can
+        ? backend.choice().ofGroups(to.maxTokens(), call.projection(), units)
+        : Optional.empty();
+  }
+
+  private void appendGroups(
+      EngineGraph to,
+      ProjectionCall call,
+      PackedWeights handles,
+      GroupTiling tiling,
+      EnginePlans.Source source,
+      EngineArrays arrays) {
+    PairPlan pairs = (PairPlan) source.plan();
+    IntArray sizes = sizes(to);
+    plans.use(source, to.graph());
+    Sizes.write(sizes, handles.config(), call, arrays.yWidth());
+    GroupLaunch.append(
+        target(to),
+        nextName(call),
+        handles,
+        tiling,
+        new GroupLaunch.Call(pairs.maxPairs(), call.pairRows(), plans.takeErrors(source, false)),
+        new GroupLaunch.Arrays(
+            pairs.step(),
+            pairs.expertIds(),
+            pairs.routingWeights(),
+            sizes,
+            (HalfFloatArray) arrays.x(),
+            arrays.y()));
   }
 
   /** Which narrow kernel suits a call. */
@@ -308,12 +356,12 @@ public final class EngineTasks {
       EngineArrays.requireAtLeast("shared", shared, (long) to.maxTokens() * arrays.yWidth());
     }
     if (arrays.isNarrowY()) {
-      appendSummed(to, call, (PackedWeights) map(to, owner), source, arrays);
+      appendSummed(to, call, owner, source, arrays);
     } else {
       int perToken = config.expertsPerToken();
       int mode = mode(call) | (shared == null ? 0 : PairMode.SHARED);
       PairCall what = new PairCall(call, arrays, perToken, mode, null, shared);
-      appendPairs(to, map(to, owner), source, pairs, what);
+      appendPairs(to, owner, source, pairs, what);
     }
   }
 
@@ -374,8 +422,7 @@ public final class EngineTasks {
       FinishLaunch.Activated what = new FinishLaunch.Activated(arrays.y(), out, mode);
       FinishLaunch.appendActivate(target(to), nextName(call) + "Activate", reads, what);
     } else {
-      appendPairs(
-          to, map(to, owner), source, pairs, new PairCall(call, arrays, 1, mode, out, null));
+      appendPairs(to, owner, source, pairs, new PairCall(call, arrays, 1, mode, out, null));
     }
   }
 
@@ -391,9 +438,10 @@ public final class EngineTasks {
   private void appendSummed(
       EngineGraph to,
       ProjectionCall call,
-      PackedWeights handles,
+      ProjectionWeights owner,
       EnginePlans.Source source,
       EngineArrays arrays) {
+    PackedWeights handles = (PackedWeights) map(to, owner);
     MoeLoraConfig layer = handles.config();
     PairPlan pairs = (PairPlan) source.plan();
     int columns = layer.model().outputWidth(call.projection());
@@ -411,7 +459,7 @@ public final class EngineTasks {
       NarrowLaunch.append(target(to), nextName(call), layer, handles, tiling, reads);
     } else {
       PairCall what = new PairCall(plain, toDeltas, 1, mode(plain), null, null);
-      appendPairs(to, handles, source, pairs, what);
+      appendPairs(to, owner, source, pairs, what);
     }
     FinishLaunch.Reads last = finish(to, source, pairs);
     FinishLaunch.writeSizes(last, layer, call, arrays.yWidth(), true);
@@ -457,16 +505,25 @@ public final class EngineTasks {
     return sizes;
   }
 
+  /** The pools and the table of a projection alone. */
+  private ProjectionWeights mapWide(EngineGraph to, ProjectionWeights owner) {
+    ProjectionWeights handles = owner.handles();
+    to.graph()
+        .transferToDevice(DataTransferMode.UNDER_DEMAND, handles.pools())
+        .transferToDevice(DataTransferMode.UNDER_DEMAND, handles.table().floats());
+    memory.mapWide(to.index(), owner, handles);
+    return handles;
+  }
+
   /** Arrays for what calls on pairs do without, the same for all of a graph; nobody reads them. */
-  private List<FloatArray> spare(EngineGraph to) {
-    return spares.computeIfAbsent(
-        to.index(),
-        any -> {
-          List<FloatArray> spare =
-              Stream.generate(() -> new FloatArray(1)).limit(PairLaunch.MOST_SPARE).toList();
-          to.graph().transferToDevice(DataTransferMode.UNDER_DEMAND, spare.toArray());
-          return spare;
-        });
+  private List<FloatArray> spare(EngineGraph to, int count) {
+    List<FloatArray> spare = spares.computeIfAbsent(to.index(), any -> new ArrayList<>());
+    while (spare.size() < count) {
+      FloatArray another = new FloatArray(1);
+      to.graph().transferToDevice(DataTransferMode.UNDER_DEMAND, another);
+      spare.add(another);
+    }
+    return spare;
   }
 
   private Target target(EngineGraph to) {
@@ -510,14 +567,12 @@ public final class EngineTasks {
 
   private void appendPairs(
       EngineGraph to,
-      ProjectionWeights handles,
+      ProjectionWeights owner,
       EnginePlans.Source source,
       PairPlan pairs,
       PairCall what) {
-    IntArray sizes = sizes(to);
-    plans.use(source, to.graph());
     EnginePlans.Choice choice = source.takeChoice();
-    MoeLoraConfig layer = handles.config();
+    MoeLoraConfig layer = owner.config();
     PairLaunch.Call numbers =
         new PairLaunch.Call(
             pairs.maxPairs(),
@@ -526,16 +581,15 @@ public final class EngineTasks {
             layer.model().outputWidth(what.call().projection()),
             what.mode()
                 | (choice == null ? 0 : choice.mode())
-                | (source.takeErrors() ? PairMode.COUNT_ERRORS : 0)
+                | (plans.takeErrors(source, choice != null) ? PairMode.COUNT_ERRORS : 0)
                 | (what.arrays().isNarrowX() ? PairMode.NARROW_X : 0)
                 | (what.arrays().isNarrowY() ? PairMode.NARROW_Y : 0));
+    boolean wide = PairLaunch.isWide(numbers, plans.hasHostIds());
+    FloatArray side = choice == null ? what.shared() : choice.logits();
+    IntArray sizes = wide ? new IntArray(Sizes.COUNT) : sizes(to);
     Sizes.write(sizes, layer, what.call(), what.arrays().yWidth());
     PairLaunch.writeSizes(sizes, numbers, backend.chosenDevice().computeUnits());
-    PairLaunch.append(
-        target(to),
-        nextName(what.call()),
-        handles,
-        numbers,
+    PairLaunch.Arrays arrays =
         new PairLaunch.Arrays(
             pairs.step(),
             pairs.expertIds(),
@@ -544,8 +598,16 @@ public final class EngineTasks {
             what.arrays().x(),
             what.arrays().y(),
             what.out(),
-            choice == null ? what.shared() : choice.logits(),
-            spare(to)));
+            side,
+            spare(to, !wide ? PairLaunch.MOST_SPARE : side == null ? 1 : 0));
+    String task = nextName(what.call());
+    if (wide) {
+      plans.useWords(source, to.graph());
+      PairLaunch.appendWide(target(to), task, mapWide(to, owner), numbers, arrays);
+    } else {
+      plans.use(source, to.graph());
+      PairLaunch.append(target(to), task, map(to, owner), numbers, arrays);
+    }
   }
 
   private void appendLoops(

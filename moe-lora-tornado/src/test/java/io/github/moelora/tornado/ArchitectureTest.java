@@ -33,7 +33,7 @@ class ArchitectureTest {
           .room("kernels", "device", "layout")
           .room("weights", "device", "layout", "kernels")
           .room("choice", "layout", "kernels")
-          .room("launch", "layout", "kernels", "weights", "choice")
+          .room("launch", "device", "layout", "kernels", "weights", "choice")
           .room("plan", "layout", "kernels", "choice", "launch")
           .room("step", "device", "layout", "weights", "choice", "launch")
           .room("engine", "device", "layout", "kernels", "weights", "launch", "plan", "step")

@@ -5,6 +5,7 @@ import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.Projection;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -17,6 +18,9 @@ public final class BlockChoice {
 
   /** Most tokens for which an engine's graph gets the kernel for blocks of one pair. */
   public static final int FEW_TOKENS = 16;
+
+  /** Most tokens for which an engine's graph gets no kernel on groups. */
+  private static final int PAIR_TOKENS = 8;
 
   /** Most tokens for which an engine's graph gets the kernels for small blocks. */
   public static final int SMALL_TOKENS = 512;
@@ -151,8 +155,21 @@ public final class BlockChoice {
         : SplitTiling.large(config, projection);
   }
 
+  /**
+   * How the kernel on groups cuts a call of an engine's graph whose pairs are routed on the device,
+   * in place of {@link #ofRoutedGraph}; empty where it does not suit. For few tokens the kernel on
+   * pairs is faster, whose work-groups look at one pair each.
+   *
+   * @param units multiprocessors of the device
+   */
+  public Optional<GroupTiling> ofGroups(int maxTokens, Projection projection, int units) {
+    return packed && maxTokens > PAIR_TOKENS
+        ? GroupTiling.of(config, projection, maxTokens, units)
+        : Optional.empty();
+  }
+
   /** How many of the groups are met by so many pairs, in the mean. */
-  private static int expectedGroups(int pairs, int groups) {
+  static int expectedGroups(int pairs, int groups) {
     double missed = Math.pow(1 - 1.0 / Math.max(1, groups), pairs);
     return Math.max(1, (int) Math.round(groups * (1 - missed)));
   }

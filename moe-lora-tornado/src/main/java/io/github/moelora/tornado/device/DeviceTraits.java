@@ -59,6 +59,11 @@ public final class DeviceTraits {
     return device.getTornadoVMBackend() == TornadoVMBackendType.CUDA;
   }
 
+  /** Whether the compiler behind a backend unrolls loops; of PTX text, it does not. */
+  public static boolean unrollsLoops(TornadoDevice device) {
+    return device.getTornadoVMBackend() != TornadoVMBackendType.PTX;
+  }
+
   /**
    * Whether {@code withCUDAGraph} may capture a task graph with transfers and replay it in one
    * launch. {@code -Dmoelora.tornado.capture=false} does without, for comparison.

@@ -5,6 +5,7 @@ import io.github.moelora.tornado.device.FirstUse;
 import io.github.moelora.tornado.device.PinnedArrays;
 import io.github.moelora.tornado.kernels.SmallKernels;
 import io.github.moelora.tornado.layout.DeviceBytes;
+import io.github.moelora.tornado.layout.SliceTable;
 import io.github.moelora.tornado.weights.ProjectionWeights;
 import java.util.ArrayList;
 import java.util.Collection;
@@ -40,6 +41,10 @@ public final class EngineMemory implements EngineChanges.Device {
   private final Map<String, ProjectionWeights> weights = new LinkedHashMap<>();
 
   private final Set<Mapping> mappings = new LinkedHashSet<>();
+
+  /** Arrays of our graphs that are on the device whether any task of the engine's has them. */
+  private final List<Object> kept = new ArrayList<>();
+
   private final FloatArray scratchHandle = new FloatArray(1);
   private FloatArray scratch = scratchHandle;
   private int scratchFloats = 1;
@@ -106,17 +111,40 @@ public final class EngineMemory implements EngineChanges.Device {
   }
 
   /**
+   * Maps the pools and {@link SliceTable#floats} of a projection alone.
+   *
+   * @param engineGraph position of their graph in the engine's plan
+   * @param owner has the memory
+   * @param handles of {@code owner}, in the engine's graph
+   */
+  public void mapWide(int engineGraph, ProjectionWeights owner, ProjectionWeights handles) {
+    weights.put(owner.uploadName(), owner);
+    map(engineGraph, handles.pools(), owner.pools(), owner.uploadName());
+    mappings.add(
+        new Mapping(
+            handles.table().floats(), engineGraph, owner.table().floats(), owner.uploadName()));
+  }
+
+  /**
    * Maps arrays, once however often it is asked.
    *
    * @param engineGraph position of a graph in the engine's plan
    * @param handles arrays of one element in that graph
    * @param arrays of ours, in the same order
    * @param owner name of our graph that has them
+   * @return whether it was the first time
    */
-  public void map(int engineGraph, Object[] handles, Object[] arrays, String owner) {
+  public boolean map(int engineGraph, Object[] handles, Object[] arrays, String owner) {
+    boolean first = false;
     for (int i = 0; i < handles.length; i++) {
-      mappings.add(new Mapping(handles[i], engineGraph, arrays[i], owner));
+      first |= mappings.add(new Mapping(handles[i], engineGraph, arrays[i], owner));
     }
+    return first;
+  }
+
+  /** Notes arrays that a graph of ours keeps on the device, also where none is mapped to them. */
+  void keep(Object... arrays) {
+    kept.addAll(List.of(arrays));
   }
 
   /** A number for the tasks of a plan, none twice. */
@@ -216,6 +244,8 @@ public final class EngineMemory implements EngineChanges.Device {
   private DeviceBytes bytes() {
     Set<Object> arrays = Collections.newSetFromMap(new IdentityHashMap<>());
     arrays.add(scratch);
+    arrays.addAll(kept);
+    weights.values().forEach(each -> arrays.add(each.table().floats()));
     for (Mapping mapping : mappings) {
       if (!weights.containsKey(mapping.owner())) {
         arrays.add(array(mapping));

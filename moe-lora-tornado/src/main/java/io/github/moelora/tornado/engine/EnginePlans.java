@@ -62,10 +62,15 @@ public final class EnginePlans {
     }
 
     /** Whether the next task counts ids out of range: the first of a layer does. */
-    public boolean takeErrors() {
+    boolean takeErrors() {
       boolean take = !errorsTaken;
       errorsTaken = true;
       return take;
+    }
+
+    /** Whether the next task must make a choice. */
+    public boolean awaitsChoice() {
+      return choice != null;
     }
 
     /** The choice that the next task must make, if any: the first of a layer does. */
@@ -223,6 +228,35 @@ public final class EnginePlans {
     return new Source(host, graph, null, null);
   }
 
+  /**
+   * Whether the next task counts ids out of range: the first of a layer does, if there can be any.
+   * Ids of the host are checked in {@link #requireStep}, and a choice of our own is in range.
+   *
+   * @param chosen whether the task makes the choice
+   */
+  public boolean takeErrors(Source source, boolean chosen) {
+    boolean ofEngine = !chosen && source.input != denseStep;
+    return source.takeErrors() && (idsOnDevice || ofEngine);
+  }
+
+  /** Whether the tokens' adapters come from the host, with the other words of a step. */
+  public boolean hasHostIds() {
+    return !idsOnDevice;
+  }
+
+  /** Lets tasks read pairs of which they need the words of the step alone. */
+  public void useWords(Source source, TaskGraph graph) {
+    StepInput input = source.input;
+    if (input == null || input == denseStep) {
+      use(source, graph);
+    } else if (!transfers.contains(source.graph)) {
+      Object[] handle = {input.wordsHandle()};
+      if (memory.map(source.graph, handle, new Object[] {input.words()}, input.name())) {
+        graph.transferToDevice(DataTransferMode.UNDER_DEMAND, handle);
+      }
+    }
+  }
+
   /** Lets tasks read pairs. */
   public void use(Source source, TaskGraph graph) {
     StepInput input = source.input;
@@ -269,7 +303,10 @@ public final class EnginePlans {
   /** Our graphs for steps and plans. */
   public List<TaskGraph> graphs() {
     List<TaskGraph> graphs = new ArrayList<>();
-    inputs().forEach(each -> graphs.add(each.graph()));
+    for (StepInput each : inputs()) {
+      graphs.add(each.graph());
+      memory.keep(each.allArrays(false));
+    }
     sortedPlans.values().forEach(each -> graphs.add(each.graph()));
     hostPlans.values().forEach(each -> graphs.add(each.graph()));
     return graphs;

@@ -27,6 +27,15 @@ public final class FloatLoops {
    */
   public static final int SIDE = 8;
 
+  /**
+   * Products of an iteration of a sum, for a compiler that unrolls loops: NVRTC makes sixteen of
+   * four, and of eight code that takes up to 1.11 times as long.
+   */
+  public static final int FEW = 4;
+
+  /** Products of an iteration for one that does not, as PTX's: 0.85 of the time with four. */
+  public static final int MANY = 8;
+
   private FloatLoops() {}
 
   /** Tiles that hold so many rows, ranks or columns. */
@@ -61,6 +70,7 @@ public final class FloatLoops {
    * @param z out, float32 {@code [EM, zStride]}
    * @param rowTiles tiles of the most rows of a batch
    * @param rankTiles tiles of the most stacked ranks
+   * @param products of an iteration: {@link #FEW} or {@link #MANY}
    */
   public static void shrink(
       IntArray sizes,
@@ -74,7 +84,8 @@ public final class FloatLoops {
       FloatArray x,
       FloatArray z,
       int rowTiles,
-      int rankTiles) {
+      int rankTiles,
+      int products) {
     for (@Parallel int row = 0; row < rowTiles * SIDE; row++) {
       for (@Parallel int r = 0; r < rankTiles * SIDE; r++) {
         if (row < counts.get(PlanFormat.NUM_TOKENS_POST_PADDED)) {
@@ -92,7 +103,7 @@ public final class FloatLoops {
               int slice = at + second * SliceTable.FIELDS;
               int a = slices.get(slice + SliceTable.A) + (r - second * rank0) * inputWidth;
               int from = pair / sizes.get(Sizes.PAIRS_PER_ROW) * inputWidth;
-              float sum = dot(pool, a, x, from, inputWidth);
+              float sum = dot(pool, a, x, from, inputWidth, products);
               z.set(row * sizes.get(Sizes.Z_STRIDE) + r, sum * scales.get(site * 2 + second));
             }
           }
@@ -113,6 +124,7 @@ public final class FloatLoops {
    * @param y in and out, float32 {@code [P, yWidth]}
    * @param rowTiles tiles of the most rows of a batch
    * @param columnTiles tiles of {@code outputWidth}
+   * @param products of an iteration: {@link #FEW} or {@link #MANY}
    */
   public static void expand(
       IntArray sizes,
@@ -127,7 +139,8 @@ public final class FloatLoops {
       FloatArray y,
       int rowTiles,
       int columnTiles,
-      int outputWidth) {
+      int outputWidth,
+      int products) {
     for (@Parallel int row = 0; row < rowTiles * SIDE; row++) {
       for (@Parallel int c = 0; c < columnTiles * SIDE; c++) {
         int pair = pairOf(counts, sortedTokenIds, row);
@@ -139,7 +152,7 @@ public final class FloatLoops {
             int column = c - slices.get(slice + SliceTable.FIRST_COLUMN);
             int b = slices.get(slice + SliceTable.B) + column * rank;
             int zFrom = zOf(sizes, slices, slice, row);
-            sum = dot(pool, b, z, zFrom, rank);
+            sum = dot(pool, b, z, zFrom, rank, products);
           }
           store(sizes, routingWeights, y, pair, c, slice, sum);
         }
@@ -148,16 +161,17 @@ public final class FloatLoops {
   }
 
   /**
-   * {@code sum_i a[aFrom + i] * b[bFrom + i]}, in four sums, eight products at a time: a device
-   * then has many loads and four additions under way, where one sum makes each wait for the one
-   * before. NVRTC unrolls a loop by itself, the compilers behind PTX and OpenCL need not.
+   * {@code sum_i a[aFrom + i] * b[bFrom + i]}, in four sums: a device then has many loads and four
+   * additions under way, where one sum makes each wait for the one before.
+   *
+   * @param products of an iteration: {@link #FEW} or {@link #MANY}
    */
-  static float dot(FloatArray a, int aFrom, FloatArray b, int bFrom, int length) {
+  static float dot(FloatArray a, int aFrom, FloatArray b, int bFrom, int length, int products) {
     float sum0 = 0.0f;
     float sum1 = 0.0f;
     float sum2 = 0.0f;
     float sum3 = 0.0f;
-    int eights = length - (length & 7);
+    int eights = products == MANY ? length - (length & 7) : 0;
     for (int i = 0; i < eights; i += 8) {
       int at = aFrom + i;
       int of = bFrom + i;

@@ -100,7 +100,7 @@ public final class MmaDelta {
           int[] bTiles = BTiles.store(ctx, next, item, tid, chunk, maxSteps);
           BTiles.read(pool, next, item, Math.min(c + 1, end - 1), tid, chunk, maxSteps);
           ctx.localBarrier();
-          MmaTiles.bfloat16(ctx, zTiles, bTiles, allSums, item, tid, maxSteps, rows, chunk);
+          MmaTiles.bfloat16(ctx, zTiles, bTiles, allSums, item, tid, maxSteps, rows, chunk, 0);
           ctx.localBarrier();
           for (int i = 0; i < DeltaTargets.count(rows, chunk); i++) {
             int of = DeltaTargets.row(tid, i, chunk);
@@ -186,7 +186,7 @@ public final class MmaDelta {
           int[] bTiles = BTiles.store(ctx, next, item, tid, chunk, maxSteps);
           BTiles.read(pool, next, item, Math.min(c + 1, end - 1), tid, chunk, maxSteps);
           ctx.localBarrier();
-          MmaTiles.float16(ctx, zTiles, bTiles, allSums, item, tid, maxSteps, rows, chunk);
+          MmaTiles.float16(ctx, zTiles, bTiles, allSums, item, tid, maxSteps, rows, chunk, 0);
           ctx.localBarrier();
           for (int i = 0; i < DeltaTargets.count(rows, chunk); i++) {
             int of = DeltaTargets.row(tid, i, chunk);

@@ -147,7 +147,7 @@ public final class MmaExpand {
           }
           BTiles.read(pool, next, item, Math.min(c + 1, end - 1), tid, chunk, maxSteps);
           ctx.localBarrier();
-          MmaTiles.bfloat16(ctx, zTiles, bTiles, allSums, item, tid, maxSteps, rows, chunk);
+          MmaTiles.bfloat16(ctx, zTiles, bTiles, allSums, item, tid, maxSteps, rows, chunk, 0);
           if (manyTiles) {
             // again, because keeping them beside the products would cost a work-group its registers
             for (int i = 0; i < targets; i++) {
@@ -284,7 +284,7 @@ public final class MmaExpand {
           Half2 w7 = YHalves.get(y, item, yAt, 7, 1, readColumn, targets);
           BTiles.read(pool, next, item, Math.min(c + 1, end - 1), tid, chunk, maxSteps);
           ctx.localBarrier();
-          MmaTiles.float16(ctx, zTiles, bTiles, allSums, item, tid, maxSteps, rows, chunk);
+          MmaTiles.float16(ctx, zTiles, bTiles, allSums, item, tid, maxSteps, rows, chunk, 0);
           ctx.localBarrier();
           int lastRow = YTargets.rows(item, c, tid, chunk, usedRows);
           boolean one = YTargets.isOne(usedRows, rows, chunk);

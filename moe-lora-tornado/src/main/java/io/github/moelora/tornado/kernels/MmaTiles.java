@@ -43,7 +43,7 @@ final class MmaTiles {
    * code.
    *
    * @param zTiles in, high numbers and behind them low ones
-   * @param bTiles in
+   * @param bTiles in, the chunk's from {@code bTile} on
    * @param sums out
    */
   static void bfloat16(
@@ -55,8 +55,9 @@ final class MmaTiles {
       int tid,
       int maxSteps,
       int rows,
-      int chunk) {
-    compute(ctx, zTiles, bTiles, sums, item, tid, maxSteps, rows, chunk, 1);
+      int chunk,
+      int bTile) {
+    compute(ctx, zTiles, bTiles, sums, item, tid, maxSteps, rows, chunk, bTile, 1);
   }
 
   /** The same of float16. */
@@ -69,8 +70,9 @@ final class MmaTiles {
       int tid,
       int maxSteps,
       int rows,
-      int chunk) {
-    compute(ctx, zTiles, bTiles, sums, item, tid, maxSteps, rows, chunk, 0);
+      int chunk,
+      int bTile) {
+    compute(ctx, zTiles, bTiles, sums, item, tid, maxSteps, rows, chunk, bTile, 0);
   }
 
   private static void compute(
@@ -83,6 +85,7 @@ final class MmaTiles {
       int maxSteps,
       int rows,
       int chunk,
+      int bTile,
       int bf16) {
     int steps = ZRows.steps(item, chunk, maxSteps);
     // fragments of B that serve two row tiles spare a fifth of the loads
@@ -100,13 +103,13 @@ final class MmaTiles {
     int stride = stride(chunk);
     if (rowTiles > 1) {
       int second = 4 * maxSteps * ZRows.TILE;
-      int bAt = 8 * firstTile * steps * BTiles.TILE;
+      int bAt = 8 * (bTile + firstTile) * steps * BTiles.TILE;
       int to = column(firstTile);
       twoRowTiles(ctx, zTiles, bTiles, sums, zAt, second, low, bAt, steps, row, to, stride, bf16);
     } else {
       boolean eight = !BTiles.few(chunk, maxSteps);
       for (int tile = firstTile; tile < firstTile + warpTiles; tile += eight ? 8 : 4) {
-        int bAt = 8 * tile * steps * BTiles.TILE;
+        int bAt = 8 * (bTile + tile) * steps * BTiles.TILE;
         int tiles = eight ? warpTiles : Math.min(warpTiles, 4);
         // a power of two, a warp's tiles do not straddle groups that its first one does not
         int to = column(tile);

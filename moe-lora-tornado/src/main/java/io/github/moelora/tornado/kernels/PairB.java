@@ -3,7 +3,6 @@ package io.github.moelora.tornado.kernels;
 import io.github.moelora.tornado.layout.PairMode;
 import io.github.moelora.tornado.layout.Sizes;
 import uk.ac.manchester.tornado.api.types.arrays.FloatArray;
-import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 
 /**
  * Stages of {@link PairKernels}: B of float32. Sixteen neighbouring threads share the ranks of a
@@ -44,7 +43,7 @@ final class PairB {
    */
   static void find(
       int[] item,
-      IntArray sizes,
+      int[] sizes,
       int[] b,
       int[] zFrom,
       int[] ranks,
@@ -55,8 +54,7 @@ final class PairB {
     for (int i = 0; i < BATCH; i++) {
       int own = number + i * TEAMS;
       int way = own < columns ? 0 : 1;
-      int column =
-          PairMode.source(mode, first + own - way * columns, sizes.get(Sizes.COLUMNS), way);
+      int column = PairMode.source(mode, first + own - way * columns, sizes[Sizes.COLUMNS], way);
       int most = own < PairMode.ways(mode) * columns ? column : -1;
       b[i] = 0;
       zFrom[i] = 0;

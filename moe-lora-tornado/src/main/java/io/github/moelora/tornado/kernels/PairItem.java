@@ -1,5 +1,6 @@
 package io.github.moelora.tornado.kernels;
 
+import io.github.moelora.tornado.layout.FloatTable;
 import io.github.moelora.tornado.layout.PackedLayout;
 import io.github.moelora.tornado.layout.PairMode;
 import io.github.moelora.tornado.layout.Sizes;
@@ -95,21 +96,65 @@ final class PairItem {
   private PairItem() {}
 
   /**
+   * Reads the sizes of a call and finds what all items share.
+   *
+   * @param call in, see {@link Sizes}
+   * @param sizes out, the same
+   */
+  static int count(
+      int[] item, int[] sizes, IntArray call, IntArray step, IntArray slices, int mode) {
+    sizes[Sizes.INPUT_WIDTH] = call.get(Sizes.INPUT_WIDTH);
+    sizes[Sizes.Y_WIDTH] = call.get(Sizes.Y_WIDTH);
+    sizes[Sizes.COLUMN_OFFSET] = call.get(Sizes.COLUMN_OFFSET);
+    sizes[Sizes.PAIRS_PER_ROW] = call.get(Sizes.PAIRS_PER_ROW);
+    sizes[Sizes.TARGET_ITEMS] = call.get(Sizes.TARGET_ITEMS);
+    sizes[Sizes.COLUMNS] = call.get(Sizes.COLUMNS);
+    sizes[Sizes.MAX_PAIRS] = call.get(Sizes.MAX_PAIRS);
+    sizes[Sizes.PAIRS_PER_ITEM] = call.get(Sizes.PAIRS_PER_ITEM);
+    sizes[Sizes.GROUPS] = call.get(Sizes.GROUPS);
+    return count(item, sizes, step, slices.get(SliceTable.MOST_SLICES), mode);
+  }
+
+  /**
+   * Sets the sizes of a call of {@link WidePairs}, whose constants they are.
+   *
+   * @param sizes out, see {@link Sizes}
+   */
+  static void setSizes(
+      int[] sizes,
+      int perToken,
+      int width,
+      int yWidth,
+      int columnOffset,
+      int outputs,
+      int maxPairs,
+      int units,
+      int mode) {
+    sizes[Sizes.INPUT_WIDTH] = width;
+    sizes[Sizes.Y_WIDTH] = yWidth;
+    sizes[Sizes.COLUMN_OFFSET] = columnOffset;
+    sizes[Sizes.PAIRS_PER_ROW] = PairMode.has(mode, PairMode.PAIR_ROWS) ? 1 : perToken;
+    sizes[Sizes.TARGET_ITEMS] = units;
+    sizes[Sizes.COLUMNS] = outputs;
+    sizes[Sizes.MAX_PAIRS] = maxPairs;
+    sizes[Sizes.PAIRS_PER_ITEM] = PairMode.has(mode, PairMode.COMBINED) ? perToken : 1;
+  }
+
+  /**
    * Finds what all items share. Where sites have two slices, of half the columns each as gate and
    * up have, no item has columns of both: it would need the ranks of both.
    *
+   * @param mostSlices of a site, 0 in a table in which nothing was ever entered
    * @return how many items there are
    */
-  static int count(int[] item, IntArray step, IntArray sizes, IntArray slices, int mode) {
-    int pairs = PairSites.pairs(step, sizes.get(Sizes.MAX_PAIRS));
-    int rows = pairs / sizes.get(Sizes.PAIRS_PER_ITEM);
-    int columns = sizes.get(Sizes.COLUMNS);
-    int target = sizes.get(Sizes.TARGET_ITEMS);
+  static int count(int[] item, int[] sizes, IntArray step, int mostSlices, int mode) {
+    int pairs = PairSites.pairs(step, sizes[Sizes.MAX_PAIRS]);
+    int rows = pairs / sizes[Sizes.PAIRS_PER_ITEM];
+    int columns = sizes[Sizes.COLUMNS];
+    int target = sizes[Sizes.TARGET_ITEMS];
     int parts = 1;
     if (!PairMode.has(mode, PairMode.ACTIVATED)) {
-      // 0 in a table in which nothing was ever entered
-      int slicesOfSite = Math.max(1, slices.get(SliceTable.MOST_SLICES));
-      parts = Math.min(slicesOfSite, (columns & 3) == 0 ? 2 : 1);
+      parts = Math.min(Math.max(1, mostSlices), (columns & 3) == 0 ? 2 : 1);
     }
     int perPart = columns >> (parts - 1);
     int wanted = Math.max(1, target / Math.max(1, rows * parts));
@@ -118,17 +163,17 @@ final class PairItem {
     item[PER_PART] = perPart;
     item[PER_SHARE] = perShare;
     item[SHARES] = (perPart + perShare - 1) / perShare;
-    item[WIDTH] = sizes.get(Sizes.INPUT_WIDTH);
+    item[WIDTH] = sizes[Sizes.INPUT_WIDTH];
     return rows * parts * item[SHARES];
   }
 
   /** Finds an item. */
-  static void find(int[] item, IntArray sizes, int index) {
+  static void find(int[] item, int[] sizes, int index) {
     int rowPart = index / item[SHARES];
     int share = index - rowPart * item[SHARES];
     int row = rowPart >> (item[PARTS] - 1);
     int part = rowPart & (item[PARTS] - 1);
-    int perItem = sizes.get(Sizes.PAIRS_PER_ITEM);
+    int perItem = sizes[Sizes.PAIRS_PER_ITEM];
     item[FIRST_PAIR] = row * perItem;
     item[END_PAIR] = item[FIRST_PAIR] + perItem;
     item[FIRST] = part * item[PER_PART] + share * item[PER_SHARE];
@@ -159,7 +204,7 @@ final class PairItem {
    */
   static void meet(
       int[] item,
-      IntArray sizes,
+      int[] sizes,
       IntArray slices,
       FloatArray scales,
       float[] factors,
@@ -183,6 +228,124 @@ final class PairItem {
     item[FIRST1] = slices.get(next + SliceTable.FIRST_COLUMN);
     item[END0] = item[FIRST0] + has * slices.get(at + SliceTable.COLUMNS);
     item[END1] = item[FIRST1] + has * slices.get(next + SliceTable.COLUMNS);
+    need(item, sizes, pair, mode);
+  }
+
+  /**
+   * Looks a pair up: its site, as {@link PairSites#ofExpert} finds it, and an entry of the table
+   * that can be read before it is known whether it is the pair's.
+   *
+   * @param ahead out, {@link #SITE}
+   * @param entry out, {@link FloatTable#FLOATS} of {@code table}
+   * @param step in, {@link StepWords} with the tokens' adapters and the expert map
+   * @param expert of the pair
+   */
+  static void look(
+      int[] ahead,
+      float[] entry,
+      IntArray step,
+      FloatArray table,
+      int expert,
+      int pair,
+      int perToken,
+      int slots) {
+    // all is read before anything depends on it: a load in a branch waits for what decides that
+    int slot = step.get(StepWords.firstId(slots) + pair / perToken);
+    int experts = step.get(StepWords.EXPERTS);
+    int localExperts = step.get(StepWords.LOCAL_EXPERTS);
+    int mapped = step.get(StepWords.MAPPED);
+    int row = Math.max(0, Math.min(slot, slots - 1));
+    int active = step.get(StepWords.FIRST_SLOT + row);
+    int local = expert;
+    if (mapped != 0) {
+      int there = Math.max(0, Math.min(expert, experts - 1));
+      local = step.get(step.get(StepWords.EXPERT_MAP) + there);
+    }
+    int known = Math.max(0, Math.min(local, localExperts - 1));
+    int from = FloatTable.FIRST + (row * localExperts + known) * FloatTable.FLOATS;
+    for (int i = 0; i < FloatTable.FLOATS; i++) {
+      entry[i] = table.get(from + i);
+    }
+    int inRange =
+        Math.min(Math.min(slot + 1, slots - 1 - slot), Math.min(expert + 1, experts - 1 - expert));
+    int isThere = Math.min(Math.min(slot, expert), Math.min(local, active - 1));
+    ahead[SITE] = Math.min(inRange, isThere) < 0 ? PairSites.NONE : row * localExperts + local;
+  }
+
+  /** The expert of a combined item's second pair, or of its only one; else of no use. */
+  static int second(int[] item, IntArray expertIds, int mode) {
+    return expert(item, expertIds, item[FIRST_PAIR] + 1, mode);
+  }
+
+  /** The expert of a combined item's pair, or behind its last of that. */
+  private static int expert(int[] item, IntArray expertIds, int pair, int mode) {
+    int expert = 0;
+    if (PairMode.has(mode, PairMode.COMBINED)) {
+      expert = expertIds.get(Math.min(pair, item[END_PAIR] - 1));
+    }
+    return expert;
+  }
+
+  /**
+   * Looks a combined item's next pair up, so that all of that is under way while it computes the
+   * one at hand.
+   *
+   * @param next the next pair's expert
+   * @return the expert of the pair after the next
+   */
+  static int lookOn(
+      int[] item,
+      int[] ahead,
+      float[] entry,
+      IntArray step,
+      FloatArray table,
+      IntArray expertIds,
+      int next,
+      int pair,
+      int perToken,
+      int slots,
+      int mode) {
+    if (PairMode.has(mode, PairMode.COMBINED)) {
+      int there = Math.min(pair + 1, item[END_PAIR] - 1);
+      look(ahead, entry, step, table, next, there, perToken, slots);
+    }
+    return expert(item, expertIds, pair + 2, mode);
+  }
+
+  /**
+   * Finds what weights a pair meets.
+   *
+   * @param ahead in, the pair's from {@link #look}
+   * @param entry in, the same
+   * @param factors out, the scales of both slices
+   */
+  static void meet(
+      int[] item, int[] sizes, int[] ahead, float[] entry, float[] factors, int pair, int mode) {
+    int next = FloatTable.FIELDS;
+    int has = ahead[SITE] < 0 ? 0 : 1;
+    factors[0] = entry[FloatTable.SCALE];
+    factors[1] = entry[next + FloatTable.SCALE];
+    item[SITE] = ahead[SITE];
+    item[RANK0] = has * (int) entry[FloatTable.RANK];
+    item[RANK1] = has * (int) entry[next + FloatTable.RANK];
+    item[A] = offset(entry, FloatTable.A);
+    item[A1] = offset(entry, next + FloatTable.A);
+    item[B0] = offset(entry, FloatTable.B);
+    item[B1] = offset(entry, next + FloatTable.B);
+    item[FIRST0] = (int) entry[FloatTable.FIRST_COLUMN];
+    item[FIRST1] = (int) entry[next + FloatTable.FIRST_COLUMN];
+    item[END0] = item[FIRST0] + has * (int) entry[FloatTable.COLUMNS];
+    item[END1] = item[FIRST1] + has * (int) entry[next + FloatTable.COLUMNS];
+    need(item, sizes, pair, mode);
+  }
+
+  private static int offset(float[] entry, int at) {
+    int high = (int) entry[at];
+    return high * FloatTable.SPLIT + (int) entry[at + 1];
+  }
+
+  /** Finds which ranks an item's columns need, and the pair's row of x. */
+  private static void need(int[] item, int[] sizes, int pair, int mode) {
     int rank0 = item[RANK0];
     int ranks = rank0 + item[RANK1];
     int in0 = Math.min(item[END0], item[END]) - Math.max(item[FIRST0], item[FIRST]);
@@ -193,7 +356,7 @@ final class PairItem {
     }
     item[FIRST_RANK] = in0 > 0 ? 0 : rank0;
     item[END_RANK] = in1 > 0 ? ranks : rank0;
-    item[X] = pair / sizes.get(Sizes.PAIRS_PER_ROW) * item[WIDTH];
+    item[X] = pair / sizes[Sizes.PAIRS_PER_ROW] * item[WIDTH];
   }
 
   /** Finds the tiles of packed A. */
@@ -241,8 +404,8 @@ final class PairItem {
   }
 
   /** The column of the projection that is behind an output column. */
-  static int source(IntArray sizes, int column, int way, int mode) {
-    return PairMode.source(mode, column, sizes.get(Sizes.COLUMNS), way);
+  static int source(int[] sizes, int column, int way, int mode) {
+    return PairMode.source(mode, column, sizes[Sizes.COLUMNS], way);
   }
 
   /** Whether a slice has a column of the projection. */

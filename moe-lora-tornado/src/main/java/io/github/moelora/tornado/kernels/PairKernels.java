@@ -35,14 +35,14 @@ import uk.ac.manchester.tornado.api.types.arrays.LongArray;
  *
  * <p>Parameters that kernels share: {@code step}, {@code adapterIds}, {@code expertMap}, {@code
  * expertIds} in, as {@link PairSites#of} says; {@code errors} in and out, int32, an element per
- * work-group, to which pairs with an id out of range are added; {@code sizes} in, see {@link
- * Sizes}; {@code slices} and {@code scales} in, see {@link SliceTable}; {@code routingWeights} in,
- * float32 {@code [P]}; {@code x} in, float32 {@code [T, H]} or {@code [P, H]}; {@code y} in and
- * out, float32 {@code [P, yWidth]}, or {@code [T, yWidth]} if combined; {@code out} out, float32
- * {@code [P, I]}, of an activation; {@code xWords}, {@code yWords} and {@code outWords} the same
- * three where the mode says that they are narrow, of the type of the weights; {@code side} in,
- * float32, the router's logits {@code [T, E]} or {@code [T, E + 1]} where the mode chooses, the
- * shared expert's result {@code [T, yWidth]} where it adds that.
+ * work-group, to which pairs with an id out of range are added; {@code call} in, see {@link Sizes};
+ * {@code slices} and {@code scales} in, see {@link SliceTable}; {@code routingWeights} in, float32
+ * {@code [P]}; {@code x} in, float32 {@code [T, H]} or {@code [P, H]}; {@code y} in and out,
+ * float32 {@code [P, yWidth]}, or {@code [T, yWidth]} if combined; {@code out} out, float32 {@code
+ * [P, I]}, of an activation; {@code xWords}, {@code yWords} and {@code outWords} the same three
+ * where the mode says that they are narrow, of the type of the weights; {@code side} in, float32,
+ * the router's logits {@code [T, E]} or {@code [T, E + 1]} where the mode chooses, the shared
+ * expert's result {@code [T, yWidth]} where it adds that.
  *
  * <p>Two small tasks of an engine may be taken along, since a task costs more than what they do.
  * Where the mode chooses, the expert of a pair comes from the router's logits, and the item with
@@ -83,7 +83,7 @@ public final class PairKernels {
       IntArray expertMap,
       IntArray expertIds,
       IntArray errors,
-      IntArray sizes,
+      IntArray call,
       IntArray slices,
       FloatArray scales,
       FloatArray pool,
@@ -99,11 +99,11 @@ public final class PairKernels {
     int tid = ctx.localIdx;
     int lane = tid & (PairB.LANES - 1);
     int group = ctx.groupIdx;
-    int groups = sizes.get(Sizes.GROUPS);
     int[] item = new int[PairItem.INTS];
-    int items = PairItem.count(item, step, sizes, slices, mode);
+    int[] sizes = new int[Sizes.COUNT];
+    int items = PairItem.count(item, sizes, call, step, slices, mode);
     z[zStride] = 0.0f;
-    for (int index = group; index < items; index += groups) {
+    for (int index = group; index < items; index += sizes[Sizes.GROUPS]) {
       PairItem.find(item, sizes, index);
       for (int pair = item[PairItem.FIRST_PAIR]; pair < item[PairItem.END_PAIR]; pair++) {
         int expert =
@@ -208,7 +208,7 @@ public final class PairKernels {
       IntArray expertMap,
       IntArray expertIds,
       IntArray errors,
-      IntArray sizes,
+      IntArray call,
       IntArray slices,
       FloatArray scales,
       LongArray poolA,
@@ -227,11 +227,11 @@ public final class PairKernels {
     float[] chip = ctx.allocateFloatLocalArray(PairUnit.FLOATS);
     int tid = ctx.localIdx;
     int group = ctx.groupIdx;
-    int groups = sizes.get(Sizes.GROUPS);
     int[] item = new int[PairItem.INTS];
-    int items = PairItem.count(item, step, sizes, slices, mode);
+    int[] sizes = new int[Sizes.COUNT];
+    int items = PairItem.count(item, sizes, call, step, slices, mode);
     z[zStride] = 0.0f;
-    for (int index = group; index < items; index += groups) {
+    for (int index = group; index < items; index += sizes[Sizes.GROUPS]) {
       PairItem.find(item, sizes, index);
       for (int pair = item[PairItem.FIRST_PAIR]; pair < item[PairItem.END_PAIR]; pair++) {
         int expert =
@@ -335,7 +335,7 @@ public final class PairKernels {
       IntArray expertMap,
       IntArray expertIds,
       IntArray errors,
-      IntArray sizes,
+      IntArray call,
       IntArray slices,
       FloatArray scales,
       HalfFloatArray poolA,
@@ -354,11 +354,11 @@ public final class PairKernels {
     float[] chip = ctx.allocateFloatLocalArray(PairUnit.FLOATS);
     int tid = ctx.localIdx;
     int group = ctx.groupIdx;
-    int groups = sizes.get(Sizes.GROUPS);
     int[] item = new int[PairItem.INTS];
-    int items = PairItem.count(item, step, sizes, slices, mode);
+    int[] sizes = new int[Sizes.COUNT];
+    int items = PairItem.count(item, sizes, call, step, slices, mode);
     z[zStride] = 0.0f;
-    for (int index = group; index < items; index += groups) {
+    for (int index = group; index < items; index += sizes[Sizes.GROUPS]) {
       PairItem.find(item, sizes, index);
       for (int pair = item[PairItem.FIRST_PAIR]; pair < item[PairItem.END_PAIR]; pair++) {
         int expert =

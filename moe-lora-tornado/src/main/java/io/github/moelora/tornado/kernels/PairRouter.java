@@ -31,7 +31,7 @@ final class PairRouter {
   static int expert(
       KernelContext ctx,
       IntArray step,
-      IntArray sizes,
+      int[] sizes,
       IntArray expertIds,
       FloatArray routingWeights,
       FloatArray logits,
@@ -83,13 +83,28 @@ final class PairRouter {
           // the same from each pair of the token
           float score = logits.get(from + experts);
           routingWeights.set(
-              sizes.get(Sizes.MAX_PAIRS) + token, 1.0f / (1.0f + TornadoMath.exp(-score)));
+              sizes[Sizes.MAX_PAIRS] + token, 1.0f / (1.0f + TornadoMath.exp(-score)));
         }
       }
     } else {
       expert = expertIds.get(pair);
     }
     return expert;
+  }
+
+  /** {@link #expert} of an item's first pair. */
+  static int first(
+      KernelContext ctx,
+      IntArray step,
+      int[] sizes,
+      IntArray expertIds,
+      FloatArray routingWeights,
+      FloatArray logits,
+      int[] item,
+      int tid,
+      int mode) {
+    int pair = item[PairItem.FIRST_PAIR];
+    return expert(ctx, step, sizes, expertIds, routingWeights, logits, item, pair, tid, mode);
   }
 
   /** How many experts have larger logits, or the same and a smaller number. */

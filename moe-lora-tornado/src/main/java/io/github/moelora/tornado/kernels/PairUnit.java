@@ -4,7 +4,6 @@ import io.github.moelora.tornado.device.Halves;
 import io.github.moelora.tornado.layout.PackedLayout;
 import io.github.moelora.tornado.layout.PairMode;
 import uk.ac.manchester.tornado.api.types.arrays.HalfFloatArray;
-import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 import uk.ac.manchester.tornado.api.types.arrays.LongArray;
 
 /**
@@ -85,7 +84,7 @@ final class PairUnit {
   }
 
   /** Finds the units of some output columns. */
-  static void open(int[] unit, int[] item, IntArray sizes, int first, int step, int mode) {
+  static void open(int[] unit, int[] item, int[] sizes, int first, int step, int mode) {
     int columns = Math.min(step, item[PairItem.END] - first);
     int each = PairMode.has(mode, PairMode.INTERLEAVED) ? 2 : 1;
     boolean apart = PairMode.ways(mode) > each;
@@ -177,6 +176,20 @@ final class PairUnit {
   static void read(LongArray pool, long[] next, int[] unit) {
     for (int i = 0; i < BATCH; i++) {
       next[i] = pool.get(unit[LONG] + 2 * rank(unit, i));
+    }
+  }
+
+  /** Copies a batch that was read. */
+  static void copy(long[] from, long[] to) {
+    for (int i = 0; i < BATCH; i++) {
+      to[i] = from[i];
+    }
+  }
+
+  /** Copies a batch of float16 that was read. */
+  static void copyHalves(float[] from, float[] to) {
+    for (int i = 0; i < 4 * BATCH; i++) {
+      to[i] = from[i];
     }
   }
 

@@ -52,10 +52,10 @@ final class PairY {
   }
 
   /** Where the column of the projection lies in y that is behind an output column. */
-  private static int at(IntArray sizes, int pair, int column, int way, int mode) {
-    int row = pair / sizes.get(Sizes.PAIRS_PER_ITEM);
+  private static int at(int[] sizes, int pair, int column, int way, int mode) {
+    int row = pair / sizes[Sizes.PAIRS_PER_ITEM];
     int source = PairItem.source(sizes, column, way, mode);
-    return row * sizes.get(Sizes.Y_WIDTH) + sizes.get(Sizes.COLUMN_OFFSET) + source;
+    return row * sizes[Sizes.Y_WIDTH] + sizes[Sizes.COLUMN_OFFSET] + source;
   }
 
   /**
@@ -65,7 +65,7 @@ final class PairY {
    * @param first output column of those at hand
    */
   static void read(
-      IntArray sizes,
+      int[] sizes,
       FloatArray y,
       float[] old,
       int pair,
@@ -92,7 +92,7 @@ final class PairY {
    */
   static void addShared(
       int[] item,
-      IntArray sizes,
+      int[] sizes,
       FloatArray routingWeights,
       FloatArray shared,
       float[] old,
@@ -103,8 +103,8 @@ final class PairY {
       int threads,
       int mode) {
     if (PairMode.has(mode, PairMode.SHARED) && pair == item[PairItem.FIRST_PAIR]) {
-      int token = pair / sizes.get(Sizes.PAIRS_PER_ITEM);
-      float weight = routingWeights.get(sizes.get(Sizes.MAX_PAIRS) + token);
+      int token = pair / sizes[Sizes.PAIRS_PER_ITEM];
+      float weight = routingWeights.get(sizes[Sizes.MAX_PAIRS] + token);
       for (int i = 0; i < 2; i++) {
         if (has(i, columns, tid, threads, mode)) {
           int column = first + column(i, tid, threads, mode);
@@ -117,7 +117,7 @@ final class PairY {
   /** The same by the threads of packed weights. */
   static void addShared(
       int[] item,
-      IntArray sizes,
+      int[] sizes,
       FloatArray routingWeights,
       FloatArray shared,
       float[] old,
@@ -142,7 +142,7 @@ final class PairY {
 
   /** {@link #read} of float32 or bfloat16. */
   static void read(
-      IntArray sizes,
+      int[] sizes,
       FloatArray y,
       IntArray words,
       float[] old,
@@ -160,7 +160,7 @@ final class PairY {
 
   /** {@link #read} of float32 or float16. */
   static void read(
-      IntArray sizes,
+      int[] sizes,
       FloatArray y,
       HalfFloatArray halves,
       float[] old,
@@ -177,14 +177,7 @@ final class PairY {
   }
 
   private static void readWords(
-      IntArray sizes,
-      IntArray y,
-      float[] old,
-      int pair,
-      int first,
-      int columns,
-      int tid,
-      int mode) {
+      int[] sizes, IntArray y, float[] old, int pair, int first, int columns, int tid, int mode) {
     for (int i = 0; i < 4; i++) {
       old[i] = 0.0f;
       if (reads(mode) && has(i, columns, tid, PairKernels.THREADS, mode)) {
@@ -195,7 +188,7 @@ final class PairY {
   }
 
   private static void readHalves(
-      IntArray sizes,
+      int[] sizes,
       HalfFloatArray y,
       float[] old,
       int pair,
@@ -220,7 +213,7 @@ final class PairY {
   }
 
   /** The slices' share of a thread's value number {@code i}: 0 without a slice. */
-  static float covered(int[] item, IntArray sizes, float sum, int column, int i, int mode) {
+  static float covered(int[] item, int[] sizes, float sum, int column, int i, int mode) {
     boolean covers = PairItem.covers(item, PairItem.source(sizes, column, i >> 1, mode));
     return covers ? sum : 0.0f;
   }
@@ -232,7 +225,7 @@ final class PairY {
    */
   static void write(
       int[] item,
-      IntArray sizes,
+      int[] sizes,
       FloatArray y,
       FloatArray out,
       float[] values,
@@ -246,7 +239,7 @@ final class PairY {
       int column = first + column(i, tid, threads, mode);
       if (has(i, columns, tid, threads, mode)) {
         if (PairMode.has(mode, PairMode.ACTIVATED)) {
-          out.set(pair * sizes.get(Sizes.COLUMNS) + column, values[i]);
+          out.set(pair * sizes[Sizes.COLUMNS] + column, values[i]);
         } else {
           if (stores(item, column, mode)) {
             y.set(at(sizes, pair, column, 0, mode), values[i]);
@@ -259,7 +252,7 @@ final class PairY {
   /** {@link #finish} and {@link #write} of float32 or bfloat16. */
   static void write(
       int[] item,
-      IntArray sizes,
+      int[] sizes,
       FloatArray y,
       IntArray words,
       FloatArray out,
@@ -281,7 +274,7 @@ final class PairY {
   /** {@link #finish} and {@link #write} of float32 or float16. */
   static void write(
       int[] item,
-      IntArray sizes,
+      int[] sizes,
       FloatArray y,
       HalfFloatArray halves,
       FloatArray out,
@@ -303,7 +296,7 @@ final class PairY {
   /** Stores a thread's two values of bfloat16, which have one slice or none. */
   private static void writeWords(
       int[] item,
-      IntArray sizes,
+      int[] sizes,
       IntArray y,
       IntArray out,
       float[] values,
@@ -316,7 +309,7 @@ final class PairY {
     if (2 * tid < columns) {
       int word = Bf16.word(values[0], values[1]);
       if (PairMode.has(mode, PairMode.ACTIVATED)) {
-        out.set((pair * sizes.get(Sizes.COLUMNS) + column) >> 1, word);
+        out.set((pair * sizes[Sizes.COLUMNS] + column) >> 1, word);
       } else {
         if (stores(item, column, mode)) {
           y.set(at(sizes, pair, column, 0, mode) >> 1, word);
@@ -328,7 +321,7 @@ final class PairY {
   /** {@link #writeWords} of float16. */
   private static void writeHalves(
       int[] item,
-      IntArray sizes,
+      int[] sizes,
       HalfFloatArray y,
       HalfFloatArray out,
       float[] values,
@@ -341,7 +334,7 @@ final class PairY {
     if (2 * tid < columns) {
       Half2 word = Half2.fromFloats(values[0], values[1]);
       if (PairMode.has(mode, PairMode.ACTIVATED)) {
-        Halves.set(out, pair * sizes.get(Sizes.COLUMNS) + column, word);
+        Halves.set(out, pair * sizes[Sizes.COLUMNS] + column, word);
       } else {
         if (stores(item, column, mode)) {
           Halves.set(y, at(sizes, pair, column, 0, mode), word);

@@ -51,7 +51,7 @@ public final class PlanKernels {
 
   private static final int BLOCKS = (1 << WRONG) - 1;
 
-  /** Counts that a thread of {@link #addChunks} has under way. */
+  /** Counts that a thread has under way. */
   private static final int BATCH = 16;
 
   private PlanKernels() {}
@@ -414,16 +414,16 @@ public final class PlanKernels {
     for (int i = tid; i < pairs; i += threads) {
       int key = keys[i];
       int part = i & -PART;
-      int before = 0;
-      int all = 0;
-      for (int j = 0; j < PART; j++) {
-        int same = keys[part + j] == key ? 1 : 0;
-        all += same;
-        before += part + j < i ? same : 0;
+      int low = 0;
+      int high = 0;
+      for (int j = 0; j < PART / 2; j++) {
+        low |= keys[part + j] == key ? 1 << j : 0;
+        high |= keys[part + PART / 2 + j] == key ? 1 << j : 0;
       }
+      int before = before(low, high, i - part);
       ranks[i] = before;
       if (before == 0) {
-        table[i / PART * groups + key] = all;
+        table[i / PART * groups + key] = Integer.bitCount(low) + Integer.bitCount(high);
       }
     }
     ctx.localBarrier();
@@ -445,10 +445,12 @@ public final class PlanKernels {
       sums[tid] = own;
       ctx.localBarrier();
       int from = 0;
-      for (int apart = 1; apart < threads; apart <<= 1) {
+      for (int apart = 1; apart < threads; apart <<= 2) {
         int sum = sums[from + tid];
-        if (tid >= apart) {
-          sum += sums[from + tid - apart];
+        for (int j = 1; j < 4; j++) {
+          if (tid >= j * apart) {
+            sum += sums[from + tid - j * apart];
+          }
         }
         sums[threads - from + tid] = sum;
         from = threads - from;
@@ -531,10 +533,14 @@ public final class PlanKernels {
         table[i] = 0;
       }
       ctx.localBarrier();
-      for (int half = threads >> 1; half > 0; half >>= 1) {
-        if (tid < half) {
-          wrong[tid] += wrong[tid + half];
+      int left = threads;
+      while (left > 1) {
+        int quarter = (left + 3) >> 2;
+        int end = tid < quarter ? left : 0;
+        for (int other = tid + quarter; other < end; other += quarter) {
+          wrong[tid] += wrong[other];
         }
+        left = quarter;
         ctx.localBarrier();
       }
       if (tid == 0) {
@@ -543,16 +549,16 @@ public final class PlanKernels {
       for (int i = tid; i < n; i += threads) {
         int key = keys[i];
         int part = i & -PART;
-        int before = 0;
-        int all = 0;
-        for (int j = 0; j < PART; j++) {
-          int same = keys[part + j] == key ? 1 : 0;
-          all += same;
-          before += part + j < i ? same : 0;
+        int low = 0;
+        int high = 0;
+        for (int j = 0; j < PART / 2; j++) {
+          low |= keys[part + j] == key ? 1 << j : 0;
+          high |= keys[part + PART / 2 + j] == key ? 1 << j : 0;
         }
+        int before = before(low, high, i - part);
         inPart[i] = before;
         if (before == 0) {
-          table[i / PART * groups + key] = all;
+          table[i / PART * groups + key] = Integer.bitCount(low) + Integer.bitCount(high);
         }
       }
       ctx.localBarrier();
@@ -571,6 +577,13 @@ public final class PlanKernels {
         ranks.set(first + i, (key << shift) + table[i / PART * groups + key] + inPart[i]);
       }
     }
+  }
+
+  /** How many bits stand below a place, of 64. */
+  private static int before(int low, int high, int place) {
+    int below = (1 << (place & 31)) - 1;
+    return Integer.bitCount(low & (place < 32 ? below : -1))
+        + Integer.bitCount(high & (place < 32 ? 0 : below));
   }
 
   /** Parts of a chunk. */
@@ -618,6 +631,8 @@ public final class PlanKernels {
     int chunks = (pairs + (1 << shift) - 1) >> shift;
     // the first one also says that there are no pairs
     if (chunk < Math.max(1, chunks)) {
+      int firstPair = (chunk << shift) + tid;
+      int next = ranks.get(Math.min(firstPair, maxPairs - 1));
       int blocks = 0;
       for (int first = 0; first < groups; first += threads) {
         int group = first + tid;
@@ -641,10 +656,12 @@ public final class PlanKernels {
         sums[tid] = own;
         ctx.localBarrier();
         int from = 0;
-        for (int apart = 1; apart < threads; apart <<= 1) {
+        for (int apart = 1; apart < threads; apart <<= 2) {
           int sum = sums[from + tid];
-          if (tid >= apart) {
-            sum += sums[from + tid - apart];
+          for (int j = 1; j < 4; j++) {
+            if (tid >= j * apart) {
+              sum += sums[from + tid - j * apart];
+            }
           }
           sums[threads - from + tid] = sum;
           from = threads - from;
@@ -657,8 +674,9 @@ public final class PlanKernels {
         ctx.localBarrier();
       }
       int end = Math.min(pairs, (chunk + 1) << shift);
-      for (int pair = (chunk << shift) + tid; pair < end; pair += threads) {
-        int ranked = ranks.get(pair);
+      for (int pair = firstPair; pair < end; pair += threads) {
+        int ranked = next;
+        next = ranks.get(Math.min(pair + threads, maxPairs - 1));
         int key = ranked >> shift;
         int rank = befores[key] + ranked - (key << shift);
         int site = key < groups - 1 ? key : PairSites.NONE;

@@ -48,11 +48,11 @@ final class ShrinkTiles {
 
   /** Longs from one half of a tile of x to the next: those that 16 lanes store differ in banks. */
   private static int xHalf(int steps) {
-    return X_HALF + 8 / steps;
+    return X_HALF + Math.max(2, 8 / steps);
   }
 
   /** Long of a stage of x where a long of a row belongs. */
-  private static int xAt(int row, int column, int steps) {
+  static int xAt(int row, int column, int steps) {
     int half = ((row >> 4) * steps + (column >> 2)) * 2 + ((column >> 1) & 1);
     return half * xHalf(steps) + (row & 15) * 2 + (column & 1);
   }

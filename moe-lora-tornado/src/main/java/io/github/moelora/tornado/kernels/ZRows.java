@@ -132,11 +132,9 @@ final class ZRows {
       int maxSteps,
       int rows,
       int chunk) {
-    float[] ofRow = ctx.allocateFloatLocalArray(rows);
     int row = row(item, tid, rows);
     int batch = float16Batch(rows, chunk, maxSteps);
     int atOnce = batch > 1 || MmaTiles.few(rows, chunk) ? 2 * batch : 1;
-    int threads = MmaExpand.THREADS / rows;
     float largest = 0.0f;
     for (int word = 0; word < words(item, rows); word += batch) {
       sum(item, z, numbers, word, batch, atOnce, row, tid, zStride, rows);
@@ -144,6 +142,18 @@ final class ZRows {
         largest = Math.max(largest, Math.abs(numbers[i]));
       }
     }
+    return up(ctx, largest, tid, rows);
+  }
+
+  /**
+   * What brings a row into the range of float16; 1 if nothing can. All threads meet here.
+   *
+   * @param own largest magnitude of the thread's numbers of the row
+   */
+  static float up(KernelContext ctx, float own, int tid, int rows) {
+    float[] ofRow = ctx.allocateFloatLocalArray(rows);
+    int threads = MmaExpand.THREADS / rows;
+    float largest = own;
     // the row's threads are neighbours in a warp; the first of them gets the maximum
     for (int d = threads / 2; d > 0; d /= 2) {
       largest = Math.max(largest, ctx.simdShuffleDown(largest, d));
@@ -221,7 +231,7 @@ final class ZRows {
   }
 
   /** Word of the row that is a thread's word number {@code word}. */
-  private static int q(int tid, int word, int rows) {
+  static int q(int tid, int word, int rows) {
     int threads = MmaExpand.THREADS / rows;
     return tid % threads + word * threads;
   }
@@ -296,17 +306,17 @@ final class ZRows {
   }
 
   /** A number as the products take it: beyond the rank it is 0. */
-  private static float scaled(int[] item, float number, float up, int r) {
+  static float scaled(int[] item, float number, float up, int r) {
     return r < item[ExpandItem.RANK] ? up * number : 0.0f;
   }
 
   /** Where a word belongs on chip. */
-  private static int at(int row, int q, int maxSteps) {
+  static int at(int row, int q, int maxSteps) {
     return (row >> 4) * maxSteps * TILE + (row & 15) * 4 + (q >> 2) * HALF + (q & 3);
   }
 
   /** Two float16 in a word. */
-  private static int fp16Word(float first, float second) {
+  static int fp16Word(float first, float second) {
     int low = new HalfFloat(first).getHalfFloatValue() & 0xffff;
     int high = new HalfFloat(second).getHalfFloatValue() & 0xffff;
     return low | (high << 16);

@@ -31,6 +31,12 @@
  *       printer may leave out the jump to the next iteration where both are false, and the body
  *       runs. Let one comparison decide.
  *   <li>Fragments of {@code mma} survive only straight-line code.
+ *   <li>They are loaded 16 bytes at a time, from arrays that begin where the one before them ends:
+ *       besides one of {@code mma}'s, a local array whose size depends on the batch is a multiple
+ *       of four ints. Else the device stops with a misaligned address, for some sizes only.
+ *   <li>NVRTC computes the 64-bit addresses of all that a loop loads or stores from the thread's
+ *       number before the loop, and holds them in registers. A number that seems to change with the
+ *       iteration, see {@code GroupShrink.again}, stops it.
  * </ol>
  */
 @NullMarked

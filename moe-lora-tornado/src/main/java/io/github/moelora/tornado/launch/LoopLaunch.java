@@ -1,6 +1,8 @@
 package io.github.moelora.tornado.launch;
 
 import io.github.moelora.DType;
+import io.github.moelora.tornado.device.DeviceTraits;
+import io.github.moelora.tornado.device.Devices;
 import io.github.moelora.tornado.kernels.FloatLoops;
 import io.github.moelora.tornado.kernels.PackedLoops;
 import io.github.moelora.tornado.layout.DevicePlan;
@@ -61,6 +63,8 @@ public final class LoopLaunch {
       TaskGraph graph, String name, FloatWeights weights, Bounds bounds, Arrays arrays) {
     DevicePlan routing = arrays.routing();
     SliceTable table = weights.table();
+    boolean unrolls = DeviceTraits.unrollsLoops(Devices.first());
+    int products = unrolls ? FloatLoops.FEW : FloatLoops.MANY;
     graph
         .task(
             name + "Shrink",
@@ -76,7 +80,8 @@ public final class LoopLaunch {
             arrays.x(),
             arrays.z(),
             FloatLoops.tiles(bounds.rows()),
-            FloatLoops.tiles(bounds.zStride()))
+            FloatLoops.tiles(bounds.zStride()),
+            products)
         .task(
             name + "Expand",
             FloatLoops::expand,
@@ -92,7 +97,8 @@ public final class LoopLaunch {
             arrays.y(),
             FloatLoops.tiles(bounds.rows()),
             FloatLoops.tiles(bounds.outputWidth()),
-            bounds.outputWidth());
+            bounds.outputWidth(),
+            products);
   }
 
   private static void appendPacked(

@@ -2,6 +2,7 @@ package io.github.moelora.tornado.launch;
 
 import io.github.moelora.DType;
 import io.github.moelora.tornado.kernels.PairKernels;
+import io.github.moelora.tornado.kernels.WidePairs;
 import io.github.moelora.tornado.layout.PackedLayout;
 import io.github.moelora.tornado.layout.PairMode;
 import io.github.moelora.tornado.layout.Sizes;
@@ -39,7 +40,8 @@ public final class PairLaunch {
    * @param out out, {@code [P, I]} of the type of y, of an activation; else null
    * @param side in, what the mode has beside: logits of a router, or a shared expert's result; else
    *     null
-   * @param spare {@link #MOST_SPARE} arrays of which no other task has any
+   * @param spare arrays of which nobody makes use: {@link #MOST_SPARE}, or for {@link #appendWide}
+   *     one, or none where there is a side
    */
   public record Arrays(
       StepArrays step,
@@ -101,6 +103,107 @@ public final class PairLaunch {
     sizes.set(Sizes.MAX_PAIRS, call.maxPairs());
     sizes.set(Sizes.PAIRS_PER_ITEM, call.pairsPerItem());
     sizes.set(Sizes.GROUPS, call.groups(units));
+  }
+
+  /**
+   * Whether {@link WidePairs} can do it, with fewer arrays.
+   *
+   * @param hostIds whether the tokens' adapters come from the host, and with the step
+   */
+  public static boolean isWide(Call call, boolean hostIds) {
+    int others = PairMode.NARROW_X | PairMode.NARROW_Y | PairMode.ACTIVATED | PairMode.COUNT_ERRORS;
+    return hostIds && !PairMode.has(call.mode(), others);
+  }
+
+  /**
+   * Appends a task of {@link WidePairs}, and enters its grid.
+   *
+   * @param arrays of which those in {@code step} but the first are left out, as are sizes, which
+   *     are read here, and out
+   */
+  public static void appendWide(
+      Target target, String task, ProjectionWeights weights, Call call, Arrays arrays) {
+    IntArray sizes = arrays.sizes();
+    int mode =
+        call.kernelMode()
+            | (sizes.get(Sizes.PAIRS_PER_ROW) == 1 ? PairMode.PAIR_ROWS : 0)
+            | (call.pairsPerItem() > 1 ? PairMode.COMBINED : 0);
+    FloatArray side = (FloatArray) arrays.wide(arrays.side(), 0);
+    switch (weights) {
+      case FloatWeights floats -> {
+        appendWideFloats(target, task, floats, arrays, side, mode);
+        target.addGrid(task, sizes.get(Sizes.GROUPS), PairKernels.FLOAT_THREADS);
+      }
+      case PackedWeights packed -> {
+        appendWidePacked(target, task, packed, arrays, side, mode);
+        target.addGrid(task, sizes.get(Sizes.GROUPS), PairKernels.THREADS);
+      }
+    }
+  }
+
+  private static void appendWideFloats(
+      Target target, String task, FloatWeights weights, Arrays arrays, FloatArray side, int mode) {
+    IntArray sizes = arrays.sizes();
+    target
+        .graph()
+        .task(
+            task,
+            WidePairs::floats,
+            new KernelContext(),
+            arrays.step().step(),
+            arrays.expertIds(),
+            weights.table().floats(),
+            weights.pool(),
+            arrays.routingWeights(),
+            (FloatArray) arrays.x(),
+            (FloatArray) arrays.y(),
+            side,
+            mode,
+            weights.config().slots(),
+            weights.config().expertsPerToken(),
+            sizes.get(Sizes.INPUT_WIDTH),
+            sizes.get(Sizes.Y_WIDTH),
+            sizes.get(Sizes.COLUMN_OFFSET),
+            sizes.get(Sizes.COLUMNS),
+            sizes.get(Sizes.MAX_PAIRS),
+            sizes.get(Sizes.TARGET_ITEMS),
+            sizes.get(Sizes.GROUPS));
+  }
+
+  @SuppressWarnings("unchecked")
+  private static void appendWidePacked(
+      Target target, String task, PackedWeights weights, Arrays arrays, FloatArray side, int mode) {
+    IntArray sizes = arrays.sizes();
+    target
+        .graph()
+        .task(
+            task,
+            wideKernel(weights.type()),
+            new KernelContext(),
+            arrays.step().step(),
+            arrays.expertIds(),
+            weights.table().floats(),
+            weights.poolA(),
+            weights.poolB(),
+            arrays.routingWeights(),
+            arrays.x(),
+            arrays.y(),
+            side,
+            mode,
+            weights.config().slots(),
+            weights.config().expertsPerToken(),
+            sizes.get(Sizes.INPUT_WIDTH),
+            sizes.get(Sizes.Y_WIDTH),
+            sizes.get(Sizes.COLUMN_OFFSET),
+            sizes.get(Sizes.COLUMNS),
+            sizes.get(Sizes.MAX_PAIRS),
+            sizes.get(Sizes.TARGET_ITEMS),
+            sizes.get(Sizes.GROUPS));
+  }
+
+  @SuppressWarnings("rawtypes")
+  private static Task20 wideKernel(DType type) {
+    return type == DType.BF16 ? RawTask.of(WidePairs::bfloat16) : RawTask.of(WidePairs::float16);
   }
 
   /** Appends a task, and enters its grid. */

@@ -19,7 +19,8 @@ public final class PlanLaunch {
   /** Numbers of the largest table to count in, 28 KiB of the 48 that a work-group may have. */
   private static final int MAX_TABLE = 7 << 10;
 
-  private static final int MAX_THREADS = 512;
+  /** As many as a GPU has in a work-group: a thread then has one pair of a chunk. */
+  private static final int MAX_THREADS = 1024;
 
   /** More groups than this have keys beyond int32. */
   private static final int MAX_GROUPS = (1 << (31 - MAX_SHIFT)) - 2;
@@ -66,7 +67,7 @@ public final class PlanLaunch {
       if (counted) {
         shift = Math.min(shift, most);
       }
-      int threads = Math.clamp(1 << (shift - 1), 32, MAX_THREADS);
+      int threads = Math.clamp(1 << shift, 32, MAX_THREADS);
       return new Shape(config.maxPairs(), blockSize, (int) groups, shift, threads, counted);
     }
 

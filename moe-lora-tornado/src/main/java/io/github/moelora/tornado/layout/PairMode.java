@@ -41,6 +41,12 @@ public final class PairMode {
   /** The shared expert's result is added to y, too, with its weight. */
   public static final int SHARED = 1 << 13;
 
+  /** x has a row per pair; said by the mode of kernels that have no array of sizes. */
+  public static final int PAIR_ROWS = 1 << 14;
+
+  /** The pairs of a token are added up; said where {@link #PAIR_ROWS} is. */
+  public static final int COMBINED = 1 << 15;
+
   private static final int ACTIVATION_SHIFT = 8;
 
   private static final int RANKS_SHIFT = 16;

@@ -55,6 +55,7 @@ public final class SliceTable {
   private final int localExperts;
   private final IntArray slices;
   private final FloatArray scales;
+  private final FloatArray floats;
 
   public SliceTable(MoeLoraConfig config) {
     localExperts = config.expertMap().localExperts();
@@ -62,22 +63,25 @@ public final class SliceTable {
     int sites = Math.max(1, Math.multiplyExact(config.slots(), localExperts));
     slices = new IntArray(Math.multiplyExact(sites, INTS));
     scales = new FloatArray(Math.multiplyExact(sites, LoraAdapter.MAX_SLICES));
+    floats = new FloatArray(Math.toIntExact(FloatTable.size(sites)));
     slices.init(0);
     scales.init(0);
+    floats.init(0);
   }
 
-  private SliceTable(int localExperts, IntArray slices, FloatArray scales) {
+  private SliceTable(int localExperts) {
     this.localExperts = localExperts;
-    this.slices = slices;
-    this.scales = scales;
+    slices = new IntArray(1);
+    scales = new FloatArray(1);
+    floats = new FloatArray(1);
   }
 
   /** See {@link ProjectionWeights#handles}. */
   public SliceTable handles() {
-    return new SliceTable(localExperts, new IntArray(1), new FloatArray(1));
+    return new SliceTable(localExperts);
   }
 
-  /** What a table takes on the device. */
+  /** What a table takes on the device, but for {@link #floats}. */
   public static DeviceBytes bytes(MoeLoraConfig config) {
     long sites = Math.max(1, (long) config.slots() * config.expertMap().localExperts());
     return DeviceBytes.array(sites * INTS, Integer.BYTES)
@@ -95,6 +99,11 @@ public final class SliceTable {
 
   public FloatArray scales() {
     return scales;
+  }
+
+  /** Both in one, for engines' graphs: see {@link FloatTable}. */
+  public FloatArray floats() {
+    return floats;
   }
 
   /** Slots of the table. */
@@ -125,6 +134,13 @@ public final class SliceTable {
     for (int i = 0; i < from.scales.length; i++) {
       scales.set(slot * from.scales.length + i, from.scales[i]);
     }
+    copySlot(slot);
+  }
+
+  private void copySlot(int slot) {
+    for (int expert = 0; expert < localExperts; expert++) {
+      FloatTable.copy(slices, scales, floats, slot * localExperts + expert);
+    }
   }
 
   /**
@@ -139,6 +155,7 @@ public final class SliceTable {
         slices.set(at + field, slices.get(at + field) + by);
       }
     }
+    copySlot(slot);
   }
 
   /** Removes the slices of one (slot, expert). */
@@ -149,6 +166,7 @@ public final class SliceTable {
         slices.set(at + s * FIELDS + field, 0);
       }
     }
+    FloatTable.copy(slices, scales, floats, slot * localExperts + expert);
   }
 
   /**
@@ -166,6 +184,7 @@ public final class SliceTable {
     slices.set(at + FIRST_COLUMN, slice.firstColumn());
     slices.set(at + COLUMNS, slice.columns());
     scales.set(site * LoraAdapter.MAX_SLICES + index, slice.scale());
+    FloatTable.copy(slices, scales, floats, site);
   }
 
   /** Brings {@link #LARGEST_STACK} and {@link #MOST_SLICES} up to date after slots have changed. */
@@ -178,6 +197,7 @@ public final class SliceTable {
     }
     slices.set(LARGEST_STACK, largest);
     slices.set(MOST_SLICES, most);
+    floats.set(FloatTable.MOST_SLICES, most);
   }
 
   int get(int slot, int expert, int slice, int field) {

@@ -67,6 +67,16 @@ public final class StepInput {
         handles.errors());
   }
 
+  /** The words of a step on the device, {@link StepWords}. */
+  public IntArray words() {
+    return arrays.step();
+  }
+
+  /** What stands for {@link #words} in the engine's graphs. */
+  public IntArray wordsHandle() {
+    return handles.step();
+  }
+
   /** The stand-ins in the engine's graphs. */
   public Object[] allHandles(boolean transfers) {
     return list(handles, zeroHandle, transfers);
@@ -141,6 +151,7 @@ public final class StepInput {
     }
     for (int t = 0; t < Math.min(maxTokens, adapterIds.length); t++) {
       changed |= set(arrays.adapterIds(), t, adapterIds[t]);
+      changed |= set(arrays.step(), StepWords.firstId(active.length) + t, adapterIds[t]);
     }
     return changed;
   }

@@ -127,10 +127,11 @@ public final class FloatWeights implements ProjectionWeights {
                 range(),
                 moves(),
                 table.slices(),
-                table.scales())
+                table.scales(),
+                table.floats())
             // room alone: the pool lives on the device
             .transferToDevice(DataTransferMode.UNDER_DEMAND, pool);
-    return appendStores(graph).persistOnDevice(resident());
+    return appendStores(graph).persistOnDevice(resident()).persistOnDevice(table.floats());
   }
 
   @Override

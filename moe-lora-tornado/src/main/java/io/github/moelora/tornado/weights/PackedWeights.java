@@ -186,10 +186,11 @@ public final class PackedWeights implements ProjectionWeights {
                 range(),
                 moves(),
                 table.slices(),
-                table.scales())
+                table.scales(),
+                table.floats())
             // room alone: the pools live on the device
             .transferToDevice(DataTransferMode.UNDER_DEMAND, poolA, poolB);
-    return appendStores(graph).persistOnDevice(resident());
+    return appendStores(graph).persistOnDevice(resident()).persistOnDevice(table.floats());
   }
 
   @Override

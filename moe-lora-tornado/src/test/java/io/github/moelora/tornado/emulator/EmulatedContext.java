@@ -180,12 +180,14 @@ final class EmulatedContext extends KernelContext {
   @Override
   public HalfFloat[] mmaLoadA(int[] aTile, int wmmaK, int byteOffset) {
     requireK(wmmaK);
+    group.memory().requireTileRows();
     return warp.load(Warp.Kind.LOAD_A, lane, aTile, byteOffset);
   }
 
   @Override
   public HalfFloat[] mmaLoadB(int[] bTile, int wmmaK, int byteOffset) {
     requireK(wmmaK);
+    group.memory().requireTileRows();
     return warp.load(Warp.Kind.LOAD_B, lane, bTile, byteOffset);
   }
 

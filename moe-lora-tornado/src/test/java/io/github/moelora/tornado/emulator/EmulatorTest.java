@@ -177,7 +177,13 @@ class EmulatorTest {
   void matrixRowsMustBeAlignedAndWithinTheTile() {
     refuses(ctx -> ctx.mmaLoadA(ctx.allocateIntLocalArray(256), 16, 8), "must read 16 aligned");
     refuses(ctx -> ctx.mmaLoadA(ctx.allocateIntLocalArray(128), 16, 16), "within 512, got byte");
-    refuses(ctx -> ctx.mmaLoadB(ctx.allocateIntLocalArray(63), 16), "within 252, got byte 240");
+    refuses(ctx -> ctx.mmaLoadB(ctx.allocateIntLocalArray(60), 16), "within 240, got byte 240");
+    refuses(
+        ctx -> {
+          ctx.allocateIntLocalArray(225);
+          ctx.mmaLoadA(ctx.allocateIntLocalArray(128), 16);
+        },
+        "beside tiles must be a multiple of 16 bytes, got int[225]");
   }
 
   @Test

@@ -9,6 +9,7 @@ import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.types.HalfFloat;
 import uk.ac.manchester.tornado.api.types.vectors.Half2;
 
@@ -24,10 +25,28 @@ final class LocalMemory {
   /** Bytes of static shared memory that CUDA allows a kernel. */
   private static final int CAPACITY = 48 * 1024;
 
+  /** Bytes of a row of a tile, which is loaded at once. */
+  private static final int ROW_BYTES = 16;
+
   private final List<Object> arrays = new ArrayList<>();
   private final IdentityHashMap<int[], BitSet> copies = new IdentityHashMap<>();
   private final Map<Integer, Integer> sites = new HashMap<>();
   private int bytes;
+
+  /** An array that is no multiple of what a row of a tile takes; null if there is none. */
+  private @Nullable String crooked;
+
+  /**
+   * Refuses an array behind which a tile begins where its rows cannot be loaded. A single number is
+   * none: the compiler puts it behind the others.
+   */
+  void requireTileRows() {
+    if (crooked != null) {
+      throw new EmulationError(
+          "a local array beside tiles must be a multiple of %d bytes, got %s"
+              .formatted(ROW_BYTES, crooked));
+    }
+  }
 
   /** Number of the array that a place of the kernel allocates. */
   int ofSite(int site) {
@@ -85,6 +104,9 @@ final class LocalMemory {
       if (bytes > CAPACITY) {
         throw new EmulationError(
             "local memory must be at most %d bytes, got %d".formatted(CAPACITY, bytes));
+      }
+      if (size > 1 && size * elementBytes % ROW_BYTES != 0) {
+        crooked = "%s[%d]".formatted(type.getComponentType(), size);
       }
       arrays.add(poisoned(type, size));
     }

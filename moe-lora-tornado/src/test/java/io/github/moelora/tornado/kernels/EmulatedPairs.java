@@ -12,9 +12,11 @@ import io.github.moelora.MoeLoraConfig;
 import io.github.moelora.Projection;
 import io.github.moelora.ProjectionCall;
 import io.github.moelora.testkit.Problem;
+import io.github.moelora.tornado.choice.GroupTiling;
 import io.github.moelora.tornado.emulator.KernelLoader;
 import io.github.moelora.tornado.emulator.Launch;
 import io.github.moelora.tornado.emulator.RecordedGraph;
+import io.github.moelora.tornado.launch.GroupLaunch;
 import io.github.moelora.tornado.launch.PairLaunch;
 import io.github.moelora.tornado.launch.Target;
 import io.github.moelora.tornado.layout.PairMode;
@@ -27,6 +29,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 import java.util.List;
+import java.util.function.Consumer;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import uk.ac.manchester.tornado.api.GridScheduler;
@@ -36,9 +39,9 @@ import uk.ac.manchester.tornado.api.types.arrays.IntArray;
 import uk.ac.manchester.tornado.api.types.arrays.TornadoNativeArray;
 
 /**
- * One projection of a random batch by {@link PairKernels} on the emulated device, beside float64
- * loops over the adapters. Whatever must not be read is NaN, and whatever must not be written keeps
- * its bits.
+ * One projection of a random batch by {@link PairKernels} or {@link GroupKernels} on the emulated
+ * device, beside float64 loops over the adapters. Whatever must not be read is NaN, and whatever
+ * must not be written keeps its bits.
  */
 final class EmulatedPairs implements EmulatedRun {
   /** What the last columns of a row of y hold, behind the projection's. */
@@ -50,6 +53,10 @@ final class EmulatedPairs implements EmulatedRun {
   private final int mode;
   private final int perItem;
   private final int yWidth;
+
+  /** Of a number of z, what two numbers of 16 bits may leave out. */
+  private final double splitting;
+
   private final Matrix x;
   private final Matrix y;
   private final @Nullable Matrix out;
@@ -60,7 +67,12 @@ final class EmulatedPairs implements EmulatedRun {
   private final @Nullable Matrix side;
   private final MemorySegment before;
   private final StepArrays step;
+
+  /** By {@link PairKernels}. */
   private final List<Launch> launches;
+
+  /** By {@link WidePairs}; empty where they cannot do it. */
+  private final List<Launch> wide;
 
   /**
    * @param problem routed; narrow x and y are of the type of the weights
@@ -69,6 +81,22 @@ final class EmulatedPairs implements EmulatedRun {
    * @param units multiprocessors
    */
   EmulatedPairs(Problem problem, ProjectionCall call, int mode, boolean combined, int units) {
+    this(problem, call, mode, combined, units, null);
+  }
+
+  /** The same call by {@link GroupKernels}. */
+  EmulatedPairs(Problem problem, ProjectionCall call, GroupTiling tiling) {
+    this(problem, call, 0, false, 1, tiling);
+  }
+
+  private EmulatedPairs(
+      Problem problem,
+      ProjectionCall call,
+      int mode,
+      boolean combined,
+      int units,
+      @Nullable GroupTiling tiling) {
+    splitting = tiling == null ? 0 : 0x1p-17;
     this.problem = problem;
     this.call = call;
     config = problem.config();
@@ -106,30 +134,70 @@ final class EmulatedPairs implements EmulatedRun {
     deviceOut = out == null ? null : device(out);
     before = MemorySegment.ofArray(deviceY.getSegment().toArray(ValueLayout.JAVA_BYTE));
     step = step(problem, config);
+    if (tiling == null) {
+      PairLaunch.Arrays arrays = arrays(deviceX);
+      ProjectionWeights weights = weights();
+      PairLaunch.Call numbers = numbers(this.mode);
+      PairLaunch.writeSizes(arrays.sizes(), numbers, units);
+      launches = record(target -> PairLaunch.append(target, "pairs", weights, numbers, arrays));
+      PairLaunch.Call uncounted = numbers(this.mode & ~PairMode.COUNT_ERRORS);
+      wide =
+          PairLaunch.isWide(uncounted, true)
+              ? record(target -> PairLaunch.appendWide(target, "pairs", weights, uncounted, arrays))
+              : List.of();
+    } else {
+      launches = record(target -> appendGroups(target, deviceX, tiling));
+      wide = List.of();
+    }
+  }
+
+  private IntArray sizes() {
+    IntArray sizes = new IntArray(Sizes.COUNT);
+    Sizes.write(sizes, config, call, yWidth);
+    return sizes;
+  }
+
+  private void appendGroups(Target target, TornadoNativeArray deviceX, GroupTiling tiling) {
+    HalfFloatArray halves = new HalfFloatArray(x.rows() * x.columns());
+    halves.getSegment().copyFrom(deviceX.getSegment());
+    GroupLaunch.append(
+        target,
+        "groups",
+        SlotWeights.packed(problem, config, call),
+        tiling,
+        new GroupLaunch.Call(config.maxPairs(), call.pairRows(), true),
+        new GroupLaunch.Arrays(step, expertIds, routingWeights, sizes(), halves, deviceY));
+  }
+
+  private PairLaunch.Call numbers(int ofMode) {
+    int columns = config.model().outputWidth(call.projection());
+    return new PairLaunch.Call(
+        config.maxPairs(), perItem, SliceTable.maxStack(config), columns, ofMode);
+  }
+
+  private PairLaunch.Arrays arrays(TornadoNativeArray deviceX) {
+    return new PairLaunch.Arrays(
+        step,
+        expertIds,
+        routingWeights,
+        sizes(),
+        deviceX,
+        deviceY,
+        deviceOut,
+        side == null ? null : (FloatArray) device(side),
+        Stream.generate(() -> new FloatArray(1)).limit(PairLaunch.MOST_SPARE).toList());
+  }
+
+  private static List<Launch> record(Consumer<Target> append) {
     RecordedGraph graph = new RecordedGraph("pairs");
     GridScheduler grids = new GridScheduler();
-    IntArray sizes = new IntArray(Sizes.COUNT);
-    PairLaunch.Call numbers =
-        new PairLaunch.Call(
-            config.maxPairs(), perItem, SliceTable.maxStack(config), columns, this.mode);
-    Sizes.write(sizes, config, call, yWidth);
-    PairLaunch.writeSizes(sizes, numbers, units);
-    PairLaunch.append(
-        new Target(graph, "pairs", grids),
-        "pairs",
-        weights(),
-        numbers,
-        new PairLaunch.Arrays(
-            step,
-            expertIds,
-            routingWeights,
-            sizes,
-            deviceX,
-            deviceY,
-            deviceOut,
-            side == null ? null : (FloatArray) device(side),
-            Stream.generate(() -> new FloatArray(1)).limit(PairLaunch.MOST_SPARE).toList()));
-    launches = graph.launches(grids);
+    append.accept(new Target(graph, "pairs", grids));
+    return graph.launches(grids);
+  }
+
+  /** Whether {@link WidePairs} can do it. */
+  boolean isWide() {
+    return !wide.isEmpty();
   }
 
   /**
@@ -213,25 +281,41 @@ final class EmulatedPairs implements EmulatedRun {
     }
     for (int t = 0; t < problem.tokens(); t++) {
       arrays.adapterIds().set(t, problem.adapterIds()[t]);
+      arrays.step().set(StepWords.firstId(config.slots()) + t, problem.adapterIds()[t]);
     }
     return arrays;
   }
 
-  /** Runs the kernel on y and out as they were at first, and checks them. */
+  /** Runs the kernels on y and out as they were at first, and checks them. */
   @Override
   public void run(long seed) {
     reset();
     launches.forEach(launch -> launch.run(seed));
-    check();
+    check(wrong());
+    if (isWide()) {
+      runWide(seed);
+    }
+  }
+
+  /** The same with {@link WidePairs} alone. */
+  void runWide(long seed) {
+    reset();
+    wide.forEach(launch -> launch.run(seed));
+    check(0);
   }
 
   /** The same with the kernel that a loader has mutated. */
   @Override
   public void runMutated(KernelLoader loader, long seed) {
-    if (launches.stream().anyMatch(launch -> loader.mutates(launch.kernel()))) {
+    runMutated(launches, wrong(), loader, seed);
+    runMutated(wide, 0, loader, seed);
+  }
+
+  private void runMutated(List<Launch> way, int errors, KernelLoader loader, long seed) {
+    if (way.stream().anyMatch(launch -> loader.mutates(launch.kernel()))) {
       reset();
-      launches.forEach(launch -> launch.run(loader, seed));
-      check();
+      way.forEach(launch -> launch.run(loader, seed));
+      check(errors);
     }
   }
 
@@ -254,7 +338,7 @@ final class EmulatedPairs implements EmulatedRun {
     }
   }
 
-  private void check() {
+  private void check(int errors) {
     int columns = config.model().outputWidth(call.projection());
     Matrix old = matrix(y, before);
     Matrix result = matrix(y, deviceY.getSegment());
@@ -269,8 +353,11 @@ final class EmulatedPairs implements EmulatedRun {
     } else if (side != null) {
       for (int t = 0; t < problem.tokens(); t++) {
         for (int c = 0; c < columns; c++) {
+          double shared = (0.25 + t) * side.get(t, call.columnOffset() + c);
           touched[t][c] = true;
-          sums[t][c] += (0.25 + t) * side.get(t, call.columnOffset() + c);
+          sums[t][c] += shared;
+          // what the pairs are added to, one after the other
+          bounds[t][c] += 0x1p-24 * (perItem + 1) * Math.abs(shared);
         }
       }
     }
@@ -282,7 +369,8 @@ final class EmulatedPairs implements EmulatedRun {
         boolean mine = row < problem.pairs() / perItem && c >= 0 && c < columns;
         if (writes && mine && (!add || touched[row][c])) {
           double base = add ? old.get(row, j) : 0;
-          close(result.get(row, j), base + sums[row][c], bounds[row][c], "y", row, j);
+          double bound = bounds[row][c] + 0x1p-24 * (perItem - 1) * Math.abs(base);
+          close(result.get(row, j), base + sums[row][c], bound, "y", row, j);
         } else {
           assertThat(Float.floatToRawIntBits(result.get(row, j)))
               .as("bits of y[%d, %d]", row, j)
@@ -290,7 +378,7 @@ final class EmulatedPairs implements EmulatedRun {
         }
       }
     }
-    assertThat(Arrays.stream(step.errors().toHeapArray()).sum()).as("errors").isEqualTo(wrong());
+    assertThat(Arrays.stream(step.errors().toHeapArray()).sum()).as("errors").isEqualTo(errors);
     if (out != null && deviceOut != null) {
       checkActivated(old, matrix(out, deviceOut.getSegment()), sums, bounds);
     }
@@ -420,7 +508,9 @@ final class EmulatedPairs implements EmulatedRun {
           double factor = weight * slice.scale() * slice.b().get(c, r);
           sums[slice.firstColumn() + c] += factor * z;
           bounds[slice.firstColumn() + c] +=
-              0x1p-24 * (slice.a().columns() + slice.rank() + 8) * Math.abs(factor) * size;
+              (splitting + 0x1p-24 * (slice.a().columns() + slice.rank() + 8))
+                  * Math.abs(factor)
+                  * size;
         }
       }
     }

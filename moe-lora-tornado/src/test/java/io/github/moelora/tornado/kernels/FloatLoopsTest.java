@@ -20,10 +20,12 @@ class FloatLoopsTest {
     "F16, 4, 11, 5, 512, 2"
   })
   void matchesTheReference(DType type, int tokens, int hidden, int inner, int rank, int blockSize) {
-    LoopProjection.checkCalls(
-        "checkFloatLoops",
-        new LoopProjection.Shape(type, tokens, hidden, inner, rank),
-        blockSize,
-        LoopProjection::checkFloatLoops);
+    for (int products : new int[] {FloatLoops.FEW, FloatLoops.MANY}) {
+      LoopProjection.checkCalls(
+          "checkFloatLoops",
+          new LoopProjection.Shape(type, tokens, hidden, inner, rank),
+          blockSize,
+          projection -> projection.checkFloatLoops(products));
+    }
   }
 }

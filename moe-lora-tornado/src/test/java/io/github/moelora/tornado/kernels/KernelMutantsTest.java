@@ -89,7 +89,7 @@ class KernelMutantsTest {
           new Kind(
               "pairs",
               64,
-              List.of(PairKernels.class),
+              List.of(PairKernels.class, WidePairs.class),
               PairSites.class,
               () -> PairCase.all().stream().map(test -> named(test, test.build(SEED)))));
 

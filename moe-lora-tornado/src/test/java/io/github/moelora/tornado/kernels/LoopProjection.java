@@ -121,7 +121,7 @@ final class LoopProjection {
   }
 
   /** Computes with {@link FloatLoops} and checks y. */
-  void checkFloatLoops() {
+  void checkFloatLoops(int products) {
     FloatWeights weights = SlotWeights.floats(problem, config, call);
     FloatLoops.shrink(
         plan.sizes(),
@@ -135,7 +135,8 @@ final class LoopProjection {
         x,
         z,
         FloatLoops.tiles(rows),
-        FloatLoops.tiles(SliceTable.maxStack(config)));
+        FloatLoops.tiles(SliceTable.maxStack(config)),
+        products);
     FloatLoops.expand(
         plan.sizes(),
         plan.counts(),
@@ -149,7 +150,8 @@ final class LoopProjection {
         y,
         FloatLoops.tiles(rows),
         FloatLoops.tiles(config.model().outputWidth(call.projection())),
-        config.model().outputWidth(call.projection()));
+        config.model().outputWidth(call.projection()),
+        products);
     check();
   }
 

@@ -132,6 +132,9 @@ record PairCase(
             .activated(PairKernels.SWIGLU)
             .units(1),
         of("columns in two goes", bf16, f32, f32, new Shape(1, 292, 4), 2).call(DOWN).units(1),
+        of("columns in two goes", f16, f32, f32, new Shape(1, 292, 4), 2).call(DOWN).units(1),
+        of("combined", f16, f32, f32, new Shape(2, 36, 40), 12).combinedOver(6),
+        of("many ranks", f32, f32, f32, new Shape(1, 7, 9), 35),
         of("batches of ranks", bf16, f32, f32, new Shape(1, 8, 36), 140).call(DOWN),
         of("batches of ranks", f16, f32, f32, new Shape(1, 8, 32), 260)
             .activated(PairKernels.SWIGLU),
@@ -180,7 +183,7 @@ record PairCase(
     MoeModel model =
         new MoeModel(shape.hidden, shape.inner, map.length, shape.gateUp, List.of(LAYER));
     Problem problem =
-        new Problem(seed, model, shape.tokens, 2)
+        new Problem(seed, model, shape.tokens, combined ? 3 : 2)
             .types(weights, x, y)
             .expertMap(ExpertMap.of(map))
             .addAdapter(rank, shape.fused)

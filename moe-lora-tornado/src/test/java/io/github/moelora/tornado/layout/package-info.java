@@ -1,0 +1,4 @@
+@NullMarked
+package io.github.moelora.tornado.layout;
+
+import org.jspecify.annotations.NullMarked;
