@@ -11,9 +11,9 @@ import java.lang.foreign.ValueLayout;
  * <p>Shrink and expand are the same product: rows of scalars times a <em>panel</em> {@code [depth,
  * LANES]} of weights, one vector wide. Each output element is one sum in the order of {@code
  * depth}, so it depends neither on the rows beside it nor on the kernel that takes it. Up to {@link
- * #ROWS} rows widen weights to float32 in registers, which hides behind the reads from memory. More
- * rows have them widened once, two panels at a time, into memory that the first-level cache holds:
- * fp16 takes four operations a vector, and the units that do them are those that multiply.
+ * #ROWS} rows widen weights to float32 in registers, which hides behind the reads from memory. Many
+ * rows have them widened once, two panels at a time, into memory that a near cache holds: fp16
+ * takes four operations a vector, and the units that do them are those that multiply.
  *
  * <p>The rows of a panel are dealt in turn to {@link #STRIPES} places in memory. A product that
  * reads them in order so reads as many streams, each with a hardware prefetcher of its own.

@@ -72,6 +72,10 @@ final class VectorKernels extends Kernels {
     return true;
   }
 
+  /**
+   * Up to two products of eight rows cost about as much either way, and batches of few rows are
+   * spared the compilation of further kernels.
+   */
   @Override
   int rowsAtOnce(int rows) {
     return EIGHT_ROWS && rows > 2 * ROWS ? rows : ROWS;
