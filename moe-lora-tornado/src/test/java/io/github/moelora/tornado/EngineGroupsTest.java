@@ -187,12 +187,12 @@ class EngineGroupsTest {
   }
 
   @ParameterizedTest
-  @CsvSource({"F16, false", "F16, true", "BF16, false", "BF16, true"})
-  void matchesTheReference(DType type, boolean mapped) {
+  @CsvSource({"F16, 16, false", "F16, 28, true", "BF16, 32, false", "BF16, 16, true"})
+  void matchesTheReference(DType type, int rank, boolean mapped) {
     MoeLoraConfig config =
         MoeLoraConfig.of(MODEL, SLOTS, PER_TOKEN)
             .withMaxTokens(SIZES[2])
-            .withMaxRank(16)
+            .withMaxRank(rank)
             .withWeightType(type)
             .withExpertMap(map(mapped));
     try (MoeLora lora = MoeLora.open(config, "tornado")) {
@@ -210,7 +210,7 @@ class EngineGroupsTest {
       }
       TornadoExecutionPlan plan = attach(tasks, layers);
       for (int tokens : new int[] {9, 1, 75, 3, 128, 0, 41}) {
-        Problem problem = problem(type, config, tokens);
+        Problem problem = problem(type, rank, config, tokens);
         problem.load(lora);
         lora.setEnabled(1, false);
         run(tasks, plan, layers, problem, 0);
@@ -238,11 +238,11 @@ class EngineGroupsTest {
     return plan;
   }
 
-  private static Problem problem(DType type, MoeLoraConfig config, int tokens) {
+  private static Problem problem(DType type, int rank, MoeLoraConfig config, int tokens) {
     return new Problem(Seeds.of("groups " + type) + tokens, MODEL, tokens, PER_TOKEN)
         .types(type, type, type)
         .expertMap(config.expertMap())
-        .addAdapter(16, false)
+        .addAdapter(rank, false)
         .addAdapter(7, false)
         .addAdapter(5, false, 0.6)
         .route();

@@ -19,8 +19,11 @@ public final class BlockChoice {
   /** Most tokens for which an engine's graph gets the kernel for blocks of one pair. */
   public static final int FEW_TOKENS = 16;
 
-  /** Most tokens for which an engine's graph gets no kernel on groups. */
+  /** Most tokens for which an engine's graph gets no kernel on groups, for few ranks. */
   private static final int PAIR_TOKENS = 8;
+
+  /** Ranks above it get the kernel on pairs up to {@link #FEW_TOKENS}, 40 us for 46 at 9 tokens. */
+  private static final int PAIR_RANKS = 16;
 
   /** Most tokens for which an engine's graph gets the kernels for small blocks. */
   public static final int SMALL_TOKENS = 512;
@@ -163,7 +166,8 @@ public final class BlockChoice {
    * @param units multiprocessors of the device
    */
   public Optional<GroupTiling> ofGroups(int maxTokens, Projection projection, int units) {
-    return packed && maxTokens > PAIR_TOKENS
+    int few = config.maxRank() > PAIR_RANKS ? FEW_TOKENS : PAIR_TOKENS;
+    return packed && maxTokens > few
         ? GroupTiling.of(config, projection, maxTokens, units)
         : Optional.empty();
   }

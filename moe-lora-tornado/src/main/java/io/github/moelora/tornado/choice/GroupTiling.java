@@ -34,12 +34,12 @@ public record GroupTiling(
   private static final int RESIDENT = 4;
 
   /**
-   * Most ranks of an adapter. At 80 tokens of Qwen3-30B-A3B, 16 ranks take 37 us in place of 57 to
-   * 65 with a plan and two launches for each projection, but 64 ranks 134 in place of 105: then the
-   * weights take longer than all that is saved, and a launch for each phase keeps more of them
-   * under way.
+   * Most ranks of an adapter. At 80 tokens of Qwen3-30B-A3B in bfloat16, 16 ranks take 34 us in
+   * place of 57 to 65 with a plan and two launches for each projection, and 32 ranks 72 in place of
+   * 81, but 64 ranks 134 to 176 in place of 105: a launch for each phase keeps more of so many
+   * weights under way.
    */
-  private static final int MOST_RANKS = 16;
+  private static final int MOST_RANKS = 32;
 
   /** Most shares of a slice: each computes z anew, with A from the L2 cache. */
   private static final int MOST_SHARES = 4;

@@ -170,19 +170,13 @@ final class PairA {
       }
       int xAt = xAt(item, inSegment, tid, HALF_BATCH);
       int row = first + (index + 1) * HALF_BATCH * rowStep(item);
-      if (index + 1 < batches) {
-        float[] following = new float[4 * HALF_BATCH];
-        readHalves(pool, following, item, tile, row);
-        for (int i = 0; i < HALF_BATCH; i++) {
-          OneShotSums.addHalves(own, 0, next, 4 * i, xs[xAt + i * step]);
-        }
-        for (int i = 0; i < 4 * HALF_BATCH; i++) {
-          next[i] = following[i];
-        }
-      } else {
-        for (int i = 0; i < HALF_BATCH; i++) {
-          OneShotSums.addHalves(own, 0, next, 4 * i, xs[xAt + i * step]);
-        }
+      float[] following = new float[4 * HALF_BATCH];
+      readHalves(pool, following, item, tile, row);
+      for (int i = 0; i < HALF_BATCH; i++) {
+        OneShotSums.addHalves(own, 0, next, 4 * i, xs[xAt + i * step]);
+      }
+      for (int i = 0; i < 4 * HALF_BATCH; i++) {
+        next[i] = following[i];
       }
     }
   }

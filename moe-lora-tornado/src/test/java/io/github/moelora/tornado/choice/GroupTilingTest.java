@@ -52,7 +52,9 @@ class GroupTilingTest {
   @Test
   void takesFewRanksOf16Bits() {
     MoeLoraConfig config = config(2048, 768, 128, 2, 8);
-    assertThat(choice(config.withMaxRank(17)).ofGroups(80, Projection.DOWN, UNITS)).isEmpty();
+    assertThat(choice(config.withMaxRank(33)).ofGroups(80, Projection.DOWN, UNITS)).isEmpty();
+    assertThat(choice(config.withMaxRank(17)).ofGroups(17, Projection.DOWN, UNITS)).isPresent();
+    assertThat(choice(config.withMaxRank(17)).ofGroups(16, Projection.DOWN, UNITS)).isEmpty();
     MoeLoraConfig floats = config.withWeightType(DType.F32);
     assertThat(GroupTiling.of(floats, Projection.DOWN, 80, UNITS)).isEmpty();
     BlockChoice loops = new BlockChoice(config, false, null, BlockLimits.of("any", DType.BF16));
@@ -78,14 +80,14 @@ class GroupTilingTest {
   /** What the kernel takes apart again, and the local memory of a multiprocessor of four. */
   @Test
   void numbersComeBack() {
-    for (int rank = 1; rank <= 16; rank++) {
+    for (int rank = 1; rank <= 32; rank++) {
       MoeLoraConfig config = config(2048, 768, 128, 2, 8).withMaxRank(rank);
       GroupTiling tiling = GroupTiling.of(config, Projection.GATE_UP, 128, UNITS).orElseThrow();
       int tiles = tiling.tiles();
-      assertThat(GroupNumbers.rankTiles(tiles)).isEqualTo(rank <= 8 ? 1 : 2);
-      assertThat(GroupNumbers.steps(tiles)).isEqualTo(16);
-      assertThat(GroupNumbers.rankSteps(tiles)).isEqualTo(1);
-      assertThat(GroupNumbers.chunk(tiles)).isEqualTo(128);
+      assertThat(GroupNumbers.rankTiles(tiles)).isEqualTo(rank <= 8 ? 1 : rank <= 16 ? 2 : 4);
+      assertThat(GroupNumbers.steps(tiles)).isEqualTo(rank <= 16 ? 16 : 8);
+      assertThat(GroupNumbers.rankSteps(tiles)).isEqualTo(rank <= 16 ? 1 : 2);
+      assertThat(GroupNumbers.chunk(tiles)).isEqualTo(rank <= 16 ? 128 : 64);
       assertThat(GroupNumbers.together(tiles)).isEqualTo(2);
       assertThat(GroupKernels.localBytes(1024, tiles)).isLessThanOrEqualTo(47 << 10);
     }

@@ -5,7 +5,7 @@ import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
-/** {@link GroupKernels} on the emulated device; EngineNarrowTest runs them on a real one. */
+/** {@link GroupKernels} on the emulated device; EngineGroupsTest runs them on a real one. */
 @Tag("emulated")
 class GroupKernelsTest {
 
