@@ -6,6 +6,7 @@ import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
 import io.github.moelora.spi.BackendStep;
 import io.github.moelora.spi.PlanFormat;
+import java.lang.foreign.Arena;
 import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
@@ -23,6 +24,9 @@ final class CpuStep implements BackendStep {
   /** Tasks per thread, so that threads which finish early find more work. */
   private static final int TASKS_PER_THREAD = 4;
 
+  /** Of the workers' memory off the heap, which does not wait for the garbage collector. */
+  private final Arena arena = Arena.ofShared();
+
   private final WorkerPool pool;
   private final CpuRun run;
   private final ShrinkPhase shrink;
@@ -32,7 +36,7 @@ final class CpuStep implements BackendStep {
     this.pool = pool;
     run = new CpuRun(config, kernels, slots);
     Scratch[] scratch = new Scratch[pool.threads()];
-    Arrays.setAll(scratch, i -> new Scratch(LARGE_BLOCK, config.weightType()));
+    Arrays.setAll(scratch, i -> new Scratch(LARGE_BLOCK, config.weightType(), arena));
     shrink = new ShrinkPhase(kernels, run, scratch);
     expand = new ExpandPhase(kernels, run, scratch);
   }
@@ -113,5 +117,6 @@ final class CpuStep implements BackendStep {
   @Override
   public void close() {
     // the arrays are the heap's, the threads the backend's
+    arena.close();
   }
 }

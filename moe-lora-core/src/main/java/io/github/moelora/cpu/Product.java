@@ -70,11 +70,14 @@ final class Product {
    * Room for what the kernels make of two panels for many rows: off the heap, since vectors in Java
    * arrays straddle cache lines.
    */
-  final MemorySegment widened =
-      Arena.ofAuto().allocate(2L * Kernels.MANY_COLUMNS * Kernels.LANES * Float.BYTES, 64);
+  final MemorySegment widened;
 
-  Product(float[] in, DType type) {
+  /**
+   * @param arena owns {@link #widened}
+   */
+  Product(float[] in, DType type, Arena arena) {
     this.in = in;
     this.type = type;
+    widened = arena.allocate(2L * Kernels.MANY_COLUMNS * Kernels.LANES * Float.BYTES, 64);
   }
 }

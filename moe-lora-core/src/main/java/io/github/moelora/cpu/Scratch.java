@@ -2,6 +2,7 @@ package io.github.moelora.cpu;
 
 import io.github.moelora.DType;
 import io.github.moelora.Routing;
+import java.lang.foreign.Arena;
 
 /**
  * Memory of one worker: the rows of the block at hand, and of these as many as a product takes at a
@@ -46,7 +47,10 @@ final class Scratch {
   /** The row behind the last one at hand. */
   int endRow;
 
-  Scratch(int maxBlockSize, DType weightType) {
+  /**
+   * @param arena owns what is not on the heap
+   */
+  Scratch(int maxBlockSize, DType weightType, Arena arena) {
     zAt = new int[maxBlockSize];
     deltaAt = new int[maxBlockSize];
     pairs = new int[maxBlockSize];
@@ -56,7 +60,7 @@ final class Scratch {
     int fewRows = Kernels.ROWS * Kernels.IN_STRIDE;
     in = new float[Math.max(fewRows, maxBlockSize * Kernels.MANY_STRIDE)];
     delta = new float[maxBlockSize * DELTA_STRIDE];
-    product = new Product(in, weightType);
+    product = new Product(in, weightType, arena);
     for (int m = 0; m < maxBlockSize; m++) {
       deltaAt[m] = m * DELTA_STRIDE;
     }

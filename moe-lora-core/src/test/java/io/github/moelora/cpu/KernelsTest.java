@@ -67,7 +67,7 @@ class KernelsTest {
       for (int at = 0; at < 1 << 16; at += Kernels.LANES) {
         // added to negative zero, each number stays as it is
         Arrays.fill(out, -0f);
-        Product product = new Product(new float[] {1}, type);
+        Product product = new Product(new float[] {1}, type, Arena.ofAuto());
         product.endRow = 1;
         product.depth = 1;
         product.weights = source;
@@ -226,7 +226,7 @@ class KernelsTest {
     for (int m = 0; m < endRow; m++) {
       outAt[m] = (endRow - 1 - m) * outStride;
     }
-    Product product = new Product(in, type);
+    Product product = new Product(in, type, Arena.ofAuto());
     product.inStride = inStride;
     product.row = row;
     product.endRow = endRow;
