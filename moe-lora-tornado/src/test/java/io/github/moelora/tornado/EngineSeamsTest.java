@@ -181,8 +181,11 @@ class EngineSeamsTest {
 
   private static void require(
       float actual, double value, double bound, String what, int row, int column, Problem problem) {
+    // what rounds to a number beyond 65504 is infinite in float16
+    boolean beyond = problem.yType() == DType.F16 && Math.abs(value) + bound >= 65520;
+    boolean infinite = beyond && actual == Math.copySign(Float.POSITIVE_INFINITY, value);
     // written so that a NaN fails
-    if (!(Math.abs(actual - value) <= bound)) {
+    if (!infinite && !(Math.abs(actual - value) <= bound)) {
       throw new AssertionError(
           "%s[%d, %d] must be %s within %s, got %s; %s"
               .formatted(what, row, column, value, bound, actual, problem));
