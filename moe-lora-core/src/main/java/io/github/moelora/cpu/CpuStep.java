@@ -6,7 +6,6 @@ import io.github.moelora.ProjectionCall;
 import io.github.moelora.Routing;
 import io.github.moelora.spi.BackendStep;
 import io.github.moelora.spi.PlanFormat;
-import java.lang.foreign.Arena;
 import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
@@ -24,9 +23,6 @@ final class CpuStep implements BackendStep {
   /** Tasks per thread, so that threads which finish early find more work. */
   private static final int TASKS_PER_THREAD = 4;
 
-  /** Of the workers' memory off the heap, which does not wait for the garbage collector. */
-  private final Arena arena = Arena.ofShared();
-
   private final WorkerPool pool;
   private final CpuRun run;
   private final ShrinkPhase shrink;
@@ -36,7 +32,7 @@ final class CpuStep implements BackendStep {
     this.pool = pool;
     run = new CpuRun(config, kernels, slots);
     Scratch[] scratch = new Scratch[pool.threads()];
-    Arrays.setAll(scratch, i -> new Scratch(LARGE_BLOCK, config.weightType(), arena));
+    Arrays.setAll(scratch, i -> new Scratch(LARGE_BLOCK, config.weightType()));
     shrink = new ShrinkPhase(kernels, run, scratch);
     expand = new ExpandPhase(kernels, run, scratch);
   }
@@ -117,6 +113,5 @@ final class CpuStep implements BackendStep {
   @Override
   public void close() {
     // the arrays are the heap's, the threads the backend's
-    arena.close();
   }
 }

@@ -8,18 +8,13 @@ import java.lang.foreign.ValueLayout;
 
 /**
  * Expand: {@code y[p, o] (+)= scale * weight[p] * sum_r b[o, r] * z[p, r]}. A task takes the pairs
- * of one block and one part of the columns, as many rows at a time as the kernels want; for these
- * it multiplies z with some panels of B and adds their sums to y while a cache holds them.
+ * of one block and one part of the columns, {@link Kernels#ROWS} rows at a time; for these it
+ * multiplies z with a few panels of B and adds their sums to y at once, while the first-level cache
+ * holds them.
  */
 final class ExpandPhase implements WorkerPool.Job {
   /** Elements of B that serve all rows of a block before the next ones are read, 256 KiB. */
   private static final int TILE_ELEMENTS = 131_072;
-
-  /** Panels of B whose sums are added to few rows at a time: two cache lines of a bfloat16 row. */
-  private static final int FEW_PANELS = 4;
-
-  /** And to many rows: a row of y is then read in one go, as the hardware foresees. */
-  private static final int MANY_PANELS = Kernels.MANY_COLUMNS / Kernels.LANES;
 
   private static final byte[] ZEROS = new byte[1024];
 
@@ -67,12 +62,11 @@ final class ExpandPhase implements WorkerPool.Job {
       return;
     }
     prepare(mine, run.weights(adapter, block));
-    int most = kernels.rowsAtOnce(mine.rows);
-    int tile = most > Kernels.ROWS ? endColumn : tileColumns(slices);
+    int tile = tileColumns(slices);
     for (int column = firstColumn; column < endColumn; column += tile) {
       int end = Math.min(column + tile, endColumn);
-      for (int row = 0; row < mine.rows; row += most) {
-        mine.take(row, most, kernels);
+      for (int row = 0; row < mine.rows; row += Kernels.ROWS) {
+        mine.take(row, kernels);
         int zFrom = 0;
         for (PackedAdapter.Slice slice : slices) {
           expandRows(mine, slice, column, end, zFrom);
@@ -104,8 +98,7 @@ final class ExpandPhase implements WorkerPool.Job {
     for (PackedAdapter.Slice slice : slices) {
       rank = Math.max(rank, slice.rank());
     }
-    int columns = FEW_PANELS * Kernels.LANES;
-    return Math.max(TILE_ELEMENTS / (rank * columns), 1) * columns;
+    return Math.max(TILE_ELEMENTS / (rank * Scratch.DELTA_COLUMNS), 1) * Scratch.DELTA_COLUMNS;
   }
 
   /** The rows of y at hand, in those panels of a slice that begin in the given columns. */
@@ -118,12 +111,11 @@ final class ExpandPhase implements WorkerPool.Job {
     float[] z = run.z();
     for (int m = mine.row; m < mine.endRow; m++) {
       mine.factors[m] = mine.weights[m] * slice.scale();
-      int at = (m - mine.row) * mine.product.inStride;
+      int at = (m - mine.row) * Kernels.IN_STRIDE;
       System.arraycopy(z, mine.zAt[m] + zFrom, mine.in, at, slice.rank());
     }
-    int most = mine.product.inStride == Kernels.MANY_STRIDE ? MANY_PANELS : FEW_PANELS;
-    for (int panel = first; panel < end; panel += most) {
-      int count = Math.min(most, end - panel);
+    for (int panel = first; panel < end; panel += Scratch.DELTA_PANELS) {
+      int count = Math.min(Scratch.DELTA_PANELS, end - panel);
       multiplyPanels(mine.product, slice.b(), panel, count);
       int column = panel * Kernels.LANES;
       int columns = Math.min(count * Kernels.LANES, slice.columns() - column);

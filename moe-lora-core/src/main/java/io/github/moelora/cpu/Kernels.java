@@ -10,10 +10,9 @@ import java.lang.foreign.ValueLayout;
  *
  * <p>Shrink and expand are the same product: rows of scalars times a <em>panel</em> {@code [depth,
  * LANES]} of weights, one vector wide. Each output element is one sum in the order of {@code
- * depth}, so it depends neither on the rows beside it nor on the kernel that takes it. Up to {@link
- * #ROWS} rows widen weights to float32 in registers, which hides behind the reads from memory. Many
- * rows have them widened once, two panels at a time, into memory that a near cache holds: fp16
- * takes four operations a vector, and the units that do them are those that multiply.
+ * depth}, so it depends neither on the rows beside it nor on the kernel that takes it. Weights are
+ * widened to float32 in registers, again for every {@link #ROWS} rows: what that costs hides behind
+ * the reads from memory, and widened panels would take twice the cache.
  *
  * <p>The rows of a panel are dealt in turn to {@link #STRIPES} places in memory. A product that
  * reads them in order so reads as many streams, each with a hardware prefetcher of its own.
@@ -34,12 +33,6 @@ abstract class Kernels {
    */
   static final int IN_STRIDE = IN_COLUMNS + LANES;
 
-  /** Scalars that each of more rows than {@link #ROWS} has at most; as many as ranks. */
-  static final int MANY_COLUMNS = 512;
-
-  /** From one of many rows of scalars to the next, for the reasons of {@link #IN_STRIDE}. */
-  static final int MANY_STRIDE = MANY_COLUMNS + LANES;
-
   /** Places in memory to which the rows of a panel are dealt. */
   static final int STRIPES = 4;
 
@@ -51,16 +44,6 @@ abstract class Kernels {
    */
   boolean wantArrays() {
     return false;
-  }
-
-  /**
-   * How many of a block's rows a product should take.
-   *
-   * @param rows of the block
-   * @return {@link #ROWS}, or {@code rows} if those are more and weights are better widened once
-   */
-  int rowsAtOnce(int rows) {
-    return ROWS;
   }
 
   /**

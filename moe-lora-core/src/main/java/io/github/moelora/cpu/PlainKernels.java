@@ -27,7 +27,7 @@ final class PlainKernels extends Kernels {
         }
       }
       for (int k = 0; k < p.depth; k++) {
-        float factor = p.in[(m - p.row) * p.inStride + k];
+        float factor = p.in[(m - p.row) * IN_STRIDE + k];
         long panelRow = p.at + rowOffset(k, p.width, p.stripe);
         for (int c = 0; c < LANES; c++) {
           p.out[to + c] += factor * p.type.get(p.weights, panelRow + c);

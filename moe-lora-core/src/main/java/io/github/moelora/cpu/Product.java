@@ -1,30 +1,24 @@
 package io.github.moelora.cpu;
 
 import io.github.moelora.DType;
-import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
 /**
  * One product of {@link Kernels}: {@code out[outAt[m] + outFrom + c] (+)= sum_k in[(m - row) *
- * inStride + k] * panel[k, c]} for rows {@code m} in {@code [row, endRow)} and the {@link
+ * IN_STRIDE + k] * panel[k, c]} for rows {@code m} in {@code [row, endRow)} and the {@link
  * Kernels#LANES} columns {@code c} of a panel.
  *
  * <p>Each worker has one and sets only what changes from one product to the next: fields have names
  * where 14 numbers in a row had none, and nothing is allocated.
  */
 final class Product {
-  /** In, rows of scalars {@link #inStride} apart; row {@code m} is the one of index m - row. */
+  /**
+   * In, rows of scalars {@link Kernels#IN_STRIDE} apart; row {@code m} is the one of index m - row.
+   */
   final float[] in;
 
   /** Type of the weights; fp16 ones are finite. */
   final DType type;
-
-  /**
-   * From one row of scalars to the next: {@link Kernels#IN_STRIDE} for up to {@link Kernels#ROWS}
-   * rows, {@link Kernels#MANY_STRIDE} for more, which {@link Kernels#rowsAtOnce} must have allowed;
-   * their number is then one that {@link Kernels#paddedRows} returns.
-   */
-  int inStride = Kernels.IN_STRIDE;
 
   /** First row. */
   int row;
@@ -32,7 +26,7 @@ final class Product {
   /** Row behind the last one. */
   int endRow;
 
-  /** Length of the sum, at most {@link Kernels#IN_COLUMNS}, or {@link Kernels#MANY_COLUMNS}. */
+  /** Length of the sum, at most {@link Kernels#IN_COLUMNS}. */
   int depth;
 
   /** In, holds the panels. */
@@ -66,18 +60,8 @@ final class Product {
   /** Whether the sum goes on from what {@link #out} holds. */
   boolean add;
 
-  /**
-   * Room for what the kernels make of two panels for many rows: off the heap, since vectors in Java
-   * arrays straddle cache lines.
-   */
-  final MemorySegment widened;
-
-  /**
-   * @param arena owns {@link #widened}
-   */
-  Product(float[] in, DType type, Arena arena) {
+  Product(float[] in, DType type) {
     this.in = in;
     this.type = type;
-    widened = arena.allocate(2L * Kernels.MANY_COLUMNS * Kernels.LANES * Float.BYTES, 64);
   }
 }

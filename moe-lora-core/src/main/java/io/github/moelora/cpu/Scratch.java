@@ -2,21 +2,22 @@ package io.github.moelora.cpu;
 
 import io.github.moelora.DType;
 import io.github.moelora.Routing;
-import java.lang.foreign.Arena;
 
 /**
- * Memory of one worker: the rows of the block at hand, and of these as many as a product takes at a
- * time.
+ * Memory of one worker: the rows of the block at hand, and of these the up to {@link Kernels#ROWS}
+ * that a product takes at a time.
  */
 final class Scratch {
-  /** From one row of {@link #delta} to the next, a little more than sums are added at a time. */
-  private static final int DELTA_STRIDE = Kernels.MANY_STRIDE;
+  /** Panels of B whose sums are added to y at a time: two cache lines of a bfloat16 row. */
+  static final int DELTA_PANELS = 4;
+
+  static final int DELTA_COLUMNS = DELTA_PANELS * Kernels.LANES;
 
   /** Rows of x, widened, or of z, copied, as far apart as products want them. */
-  final float[] in;
+  final float[] in = new float[Kernels.ROWS * Kernels.IN_STRIDE];
 
-  /** Sums of rows of the block that are to be added to y, {@code [maxBlockSize, DELTA_STRIDE]}. */
-  final float[] delta;
+  /** {@code [ROWS, DELTA_COLUMNS]}. */
+  final float[] delta = new float[Kernels.ROWS * DELTA_COLUMNS];
 
   /** Where each row of the block begins in z. */
   final int[] zAt;
@@ -47,22 +48,16 @@ final class Scratch {
   /** The row behind the last one at hand. */
   int endRow;
 
-  /**
-   * @param arena owns what is not on the heap
-   */
-  Scratch(int maxBlockSize, DType weightType, Arena arena) {
+  Scratch(int maxBlockSize, DType weightType) {
     zAt = new int[maxBlockSize];
     deltaAt = new int[maxBlockSize];
     pairs = new int[maxBlockSize];
     yAt = new long[maxBlockSize];
     weights = new float[maxBlockSize];
     factors = new float[maxBlockSize];
-    int fewRows = Kernels.ROWS * Kernels.IN_STRIDE;
-    in = new float[Math.max(fewRows, maxBlockSize * Kernels.MANY_STRIDE)];
-    delta = new float[maxBlockSize * DELTA_STRIDE];
-    product = new Product(in, weightType, arena);
+    product = new Product(in, weightType);
     for (int m = 0; m < maxBlockSize; m++) {
-      deltaAt[m] = m * DELTA_STRIDE;
+      deltaAt[m] = m % Kernels.ROWS * DELTA_COLUMNS;
     }
   }
 
@@ -83,15 +78,10 @@ final class Scratch {
     }
   }
 
-  /**
-   * Takes up to {@code most} rows from one on; the product gets as many more as make it faster.
-   *
-   * @param most as {@link Kernels#rowsAtOnce} says, or {@link Kernels#ROWS}
-   */
-  void take(int first, int most, Kernels kernels) {
+  /** Takes the rows from one on; the product gets as many more as make it faster. */
+  void take(int first, Kernels kernels) {
     row = first;
-    endRow = Math.min(first + most, rows);
-    product.inStride = most > Kernels.ROWS ? Kernels.MANY_STRIDE : Kernels.IN_STRIDE;
+    endRow = Math.min(first + Kernels.ROWS, rows);
     product.row = first;
     product.endRow = first + kernels.paddedRows(endRow - first);
   }

@@ -6,8 +6,8 @@ import java.util.Objects;
 
 /**
  * Shrink: {@code z[p, r] = sum_h a[r, h] * x[row, h]}. A task takes the pairs of one block and one
- * part of the ranks, as many rows at a time as the kernels want; for these it widens a chunk of x
- * to float32 in the worker's own memory and multiplies it with the same chunk of A's panels.
+ * part of the ranks, {@link Kernels#ROWS} rows at a time; for these it widens a chunk of x to
+ * float32 in the worker's own memory and multiplies it with the same chunk of A's panels.
  */
 final class ShrinkPhase implements WorkerPool.Job {
   /**
@@ -57,14 +57,12 @@ final class ShrinkPhase implements WorkerPool.Job {
     Scratch mine = scratch[worker];
     Product product = prepare(mine, adapter, block);
     int width = run.inputWidth();
-    // the rows of one panel alone gain nothing from widening it once
-    int most = panels == 1 ? Kernels.ROWS : kernels.rowsAtOnce(mine.rows);
-    int chunk = chunkColumns(kernels.paddedRows(mine.rows), most);
+    int chunk = chunkColumns(kernels.paddedRows(mine.rows));
     for (int first = 0; first < width; first += chunk) {
       product.depth = Math.min(chunk, width - first);
       product.add = first > 0;
-      for (int row = 0; row < mine.rows; row += most) {
-        mine.take(row, most, kernels);
+      for (int row = 0; row < mine.rows; row += Kernels.ROWS) {
+        mine.take(row, kernels);
         widenRows(mine, first);
         for (int panel = 2 * part; panel < panels; panel += 2 * parts) {
           multiplyPanels(product, slices, panel, Math.min(2, panels - panel), first);
@@ -84,10 +82,7 @@ final class ShrinkPhase implements WorkerPool.Job {
   }
 
   /** Columns of x that are widened at a time; products begin at the first of the stripes. */
-  private static int chunkColumns(int rows, int most) {
-    if (most > Kernels.ROWS) {
-      return Kernels.MANY_COLUMNS;
-    }
+  private static int chunkColumns(int rows) {
     int columns = Math.min(X_ELEMENTS / Math.min(rows, Kernels.ROWS), Kernels.IN_COLUMNS);
     return columns - columns % Kernels.STRIPES;
   }
@@ -97,7 +92,7 @@ final class ShrinkPhase implements WorkerPool.Job {
     int columns = mine.product.depth;
     for (int m = mine.row; m < mine.endRow; m++) {
       int xRow = run.xRow(mine.pairs[m]);
-      int at = (m - mine.row) * mine.product.inStride;
+      int at = (m - mine.row) * Kernels.IN_STRIDE;
       kernels.widenRow(run.xMemory, x.index(xRow, firstColumn), columns, mine.in, at);
     }
   }

@@ -22,7 +22,7 @@ import jdk.incubator.vector.VectorSpecies;
  * long. Where the next rows of the four stripes begin goes round in {@code r0} to {@code r3}, which
  * costs less than {@link #rowOffset}.
  *
- * <p>So there are twelve near-copies of one loop, kept by hand: a generator of them would be longer
+ * <p>So there are eight near-copies of one loop, kept by hand: a generator of them would be longer
  * than what it saves, and whatever is changed in one belongs into all. Each takes the columns of
  * one vector from {@code column} on and copies what it needs of the {@link Product} to local
  * variables, which the loop then keeps in registers:
@@ -34,14 +34,10 @@ import jdk.incubator.vector.VectorSpecies;
  *   <tr><td>multiply2<td>2<td>1<td>2<td>1<td>for two rows that are left
  *   <tr><td>multiply4<td>4<td>1<td>4<td>1<td>for four rows that are left
  *   <tr><td>multiply8<td>8<td>1<td>8<td>1<td>on vectors of 512 bits
- *   <tr><td>multiplyWidened4<td>4<td>1<td>4<td>1<td>for up to four rows that are left of many
- *   <tr><td>multiplyWidened8<td>8<td>1<td>8<td>1<td>for eight of many rows
  *   <tr><td>multiplyTwo1<td>1<td>2<td>2<td>2<td>for the row that is left
  *   <tr><td>multiplyTwo2<td>2<td>2<td>4<td>2<td>for two rows that are left
  *   <tr><td>multiplyTwo4<td>4<td>2<td>8<td>2<td>for four rows that are left
  *   <tr><td>multiplyTwo8<td>8<td>2<td>16<td>2<td>on vectors of 512 bits
- *   <tr><td>multiplyWidenedTwo4<td>4<td>2<td>8<td>2<td>for up to four rows that are left of many
- *   <tr><td>multiplyWidenedTwo8<td>8<td>2<td>16<td>2<td>for eight of many rows
  * </table>
  */
 final class VectorKernels extends Kernels {
@@ -73,22 +69,13 @@ final class VectorKernels extends Kernels {
   }
 
   /**
-   * Up to two products of eight rows cost about as much either way, and batches of few rows are
-   * spared the compilation of further kernels.
-   */
-  @Override
-  int rowsAtOnce(int rows) {
-    return EIGHT_ROWS && rows > 2 * ROWS ? rows : ROWS;
-  }
-
-  /**
-   * There are products of one, two, four and eight rows, and where weights are widened once, of
-   * four and eight: rows of padding that make one product of what would be two or three cost less.
+   * There are products of one, two, four and eight rows: rows of padding that make one product of
+   * what would be two or three cost less.
    */
   @Override
   int paddedRows(int rows) {
     int rest = rows % ROWS;
-    if (rest == 0 || (rest <= 2 && rows < ROWS)) {
+    if (rest <= 2) {
       return rows;
     }
     return rows - rest + (rest <= 4 ? 4 : ROWS);
@@ -129,10 +116,6 @@ final class VectorKernels extends Kernels {
     return FloatVector.fromMemorySegment(F, data, index * Float.BYTES, LITTLE_ENDIAN);
   }
 
-  private static void storeF32(FloatVector value, MemorySegment data, long index) {
-    value.intoMemorySegment(data, index * Float.BYTES, LITTLE_ENDIAN);
-  }
-
   private static ShortVector loadShorts(MemorySegment data, long index) {
     return ShortVector.fromMemorySegment(S, data, index * Short.BYTES, LITTLE_ENDIAN);
   }
@@ -170,17 +153,6 @@ final class VectorKernels extends Kernels {
 
   @Override
   void multiply(Product p) {
-    if (p.inStride == MANY_STRIDE) {
-      widenOne(p);
-      int m = p.row;
-      for (; m + 8 <= p.endRow; m += 8) {
-        multiplyWidened8(p, m);
-      }
-      if (m < p.endRow) {
-        multiplyWidened4(p, m);
-      }
-      return;
-    }
     for (int c = 0; c < LANES; c += W) {
       int m = p.row;
       for (; EIGHT_ROWS && m + 8 <= p.endRow; m += 8) {
@@ -200,17 +172,6 @@ final class VectorKernels extends Kernels {
 
   @Override
   void multiplyTwo(Product p) {
-    if (p.inStride == MANY_STRIDE) {
-      widenTwo(p);
-      int m = p.row;
-      for (; m + 8 <= p.endRow; m += 8) {
-        multiplyWidenedTwo8(p, m);
-      }
-      if (m < p.endRow) {
-        multiplyWidenedTwo4(p, m);
-      }
-      return;
-    }
     for (int c = 0; c < LANES; c += W) {
       int m = p.row;
       for (; EIGHT_ROWS && m + 8 <= p.endRow; m += 8) {
@@ -617,255 +578,6 @@ final class VectorKernels extends Kernels {
       r1 = r2;
       r2 = r3;
       r3 = next;
-    }
-    s0.intoArray(out, o0);
-    s1.intoArray(out, o1);
-    s2.intoArray(out, o2);
-    s3.intoArray(out, o3);
-    s4.intoArray(out, o4);
-    s5.intoArray(out, o5);
-    s6.intoArray(out, o6);
-    s7.intoArray(out, o7);
-    t0.intoArray(out, o0 + LANES);
-    t1.intoArray(out, o1 + LANES);
-    t2.intoArray(out, o2 + LANES);
-    t3.intoArray(out, o3 + LANES);
-    t4.intoArray(out, o4 + LANES);
-    t5.intoArray(out, o5 + LANES);
-    t6.intoArray(out, o6 + LANES);
-    t7.intoArray(out, o7 + LANES);
-  }
-
-  /** Makes of one panel {@code [depth, LANES]} float32 in {@link Product#widened}. */
-  private static void widenOne(Product p) {
-    DType type = p.type;
-    MemorySegment panel = p.weights;
-    MemorySegment to = p.widened;
-    long at = p.at;
-    int width = p.width;
-    int depth = p.depth;
-    boolean bf16 = type == DType.BF16;
-    long r0 = 0;
-    long r1 = p.stripe;
-    long r2 = 2 * p.stripe;
-    long r3 = 3 * p.stripe;
-    for (int k = 0; k < depth; k++) {
-      FloatVector v = bf16 ? loadBf16(panel, at + r0) : loadOther(type, panel, at + r0);
-      storeF32(v, to, 1L * LANES * k);
-      long next = r0 + width;
-      r0 = r1;
-      r1 = r2;
-      r2 = r3;
-      r3 = next;
-    }
-  }
-
-  /** Makes of two panels {@code [depth, 2 * LANES]} float32 in {@link Product#widened}. */
-  private static void widenTwo(Product p) {
-    DType type = p.type;
-    MemorySegment panel = p.weights;
-    MemorySegment to = p.widened;
-    long at = p.at;
-    long at2 = p.at2;
-    int width = p.width;
-    int depth = p.depth;
-    boolean bf16 = type == DType.BF16;
-    long r0 = 0;
-    long r1 = p.stripe;
-    long r2 = 2 * p.stripe;
-    long r3 = 3 * p.stripe;
-    for (int k = 0; k < depth; k++) {
-      FloatVector v = bf16 ? loadBf16(panel, at + r0) : loadOther(type, panel, at + r0);
-      storeF32(v, to, 2L * LANES * k);
-      FloatVector w = bf16 ? loadBf16(panel, at2 + r0) : loadOther(type, panel, at2 + r0);
-      storeF32(w, to, 2L * LANES * k + LANES);
-      long next = r0 + width;
-      r0 = r1;
-      r1 = r2;
-      r2 = r3;
-      r3 = next;
-    }
-  }
-
-  private static void multiplyWidened4(Product p, int m) {
-    float[] in = p.in;
-    MemorySegment panel = p.widened;
-    float[] out = p.out;
-    int[] outAt = p.outAt;
-    int outFrom = p.outFrom;
-    int o0 = outAt[m] + outFrom;
-    int o1 = outAt[m + 1] + outFrom;
-    int o2 = outAt[m + 2] + outFrom;
-    int o3 = outAt[m + 3] + outFrom;
-    FloatVector s0 = start(out, o0, p.add);
-    FloatVector s1 = start(out, o1, p.add);
-    FloatVector s2 = start(out, o2, p.add);
-    FloatVector s3 = start(out, o3, p.add);
-    int first = (m - p.row) * MANY_STRIDE;
-    int depth = p.depth;
-    for (int k = 0; k < depth; k++) {
-      FloatVector v = loadF32(panel, 1L * LANES * k);
-      s0 = v.fma(FloatVector.broadcast(F, in[first + k]), s0);
-      s1 = v.fma(FloatVector.broadcast(F, in[first + k + MANY_STRIDE]), s1);
-      s2 = v.fma(FloatVector.broadcast(F, in[first + k + 2 * MANY_STRIDE]), s2);
-      s3 = v.fma(FloatVector.broadcast(F, in[first + k + 3 * MANY_STRIDE]), s3);
-    }
-    s0.intoArray(out, o0);
-    s1.intoArray(out, o1);
-    s2.intoArray(out, o2);
-    s3.intoArray(out, o3);
-  }
-
-  private static void multiplyWidened8(Product p, int m) {
-    float[] in = p.in;
-    MemorySegment panel = p.widened;
-    float[] out = p.out;
-    int[] outAt = p.outAt;
-    int outFrom = p.outFrom;
-    int o0 = outAt[m] + outFrom;
-    int o1 = outAt[m + 1] + outFrom;
-    int o2 = outAt[m + 2] + outFrom;
-    int o3 = outAt[m + 3] + outFrom;
-    int o4 = outAt[m + 4] + outFrom;
-    int o5 = outAt[m + 5] + outFrom;
-    int o6 = outAt[m + 6] + outFrom;
-    int o7 = outAt[m + 7] + outFrom;
-    FloatVector s0 = start(out, o0, p.add);
-    FloatVector s1 = start(out, o1, p.add);
-    FloatVector s2 = start(out, o2, p.add);
-    FloatVector s3 = start(out, o3, p.add);
-    FloatVector s4 = start(out, o4, p.add);
-    FloatVector s5 = start(out, o5, p.add);
-    FloatVector s6 = start(out, o6, p.add);
-    FloatVector s7 = start(out, o7, p.add);
-    int first = (m - p.row) * MANY_STRIDE;
-    int depth = p.depth;
-    for (int k = 0; k < depth; k++) {
-      FloatVector v = loadF32(panel, 1L * LANES * k);
-      s0 = v.fma(FloatVector.broadcast(F, in[first + k]), s0);
-      s1 = v.fma(FloatVector.broadcast(F, in[first + k + MANY_STRIDE]), s1);
-      s2 = v.fma(FloatVector.broadcast(F, in[first + k + 2 * MANY_STRIDE]), s2);
-      s3 = v.fma(FloatVector.broadcast(F, in[first + k + 3 * MANY_STRIDE]), s3);
-      s4 = v.fma(FloatVector.broadcast(F, in[first + k + 4 * MANY_STRIDE]), s4);
-      s5 = v.fma(FloatVector.broadcast(F, in[first + k + 5 * MANY_STRIDE]), s5);
-      s6 = v.fma(FloatVector.broadcast(F, in[first + k + 6 * MANY_STRIDE]), s6);
-      s7 = v.fma(FloatVector.broadcast(F, in[first + k + 7 * MANY_STRIDE]), s7);
-    }
-    s0.intoArray(out, o0);
-    s1.intoArray(out, o1);
-    s2.intoArray(out, o2);
-    s3.intoArray(out, o3);
-    s4.intoArray(out, o4);
-    s5.intoArray(out, o5);
-    s6.intoArray(out, o6);
-    s7.intoArray(out, o7);
-  }
-
-  private static void multiplyWidenedTwo4(Product p, int m) {
-    float[] in = p.in;
-    MemorySegment panel = p.widened;
-    float[] out = p.out;
-    int[] outAt = p.outAt;
-    int outFrom = p.outFrom;
-    int o0 = outAt[m] + outFrom;
-    int o1 = outAt[m + 1] + outFrom;
-    int o2 = outAt[m + 2] + outFrom;
-    int o3 = outAt[m + 3] + outFrom;
-    FloatVector s0 = start(out, o0, p.add);
-    FloatVector s1 = start(out, o1, p.add);
-    FloatVector s2 = start(out, o2, p.add);
-    FloatVector s3 = start(out, o3, p.add);
-    FloatVector t0 = start(out, o0 + LANES, p.add);
-    FloatVector t1 = start(out, o1 + LANES, p.add);
-    FloatVector t2 = start(out, o2 + LANES, p.add);
-    FloatVector t3 = start(out, o3 + LANES, p.add);
-    int first = (m - p.row) * MANY_STRIDE;
-    int depth = p.depth;
-    for (int k = 0; k < depth; k++) {
-      FloatVector v = loadF32(panel, 2L * LANES * k);
-      FloatVector w = loadF32(panel, 2L * LANES * k + LANES);
-      FloatVector x0 = FloatVector.broadcast(F, in[first + k]);
-      s0 = v.fma(x0, s0);
-      t0 = w.fma(x0, t0);
-      FloatVector x1 = FloatVector.broadcast(F, in[first + k + MANY_STRIDE]);
-      s1 = v.fma(x1, s1);
-      t1 = w.fma(x1, t1);
-      FloatVector x2 = FloatVector.broadcast(F, in[first + k + 2 * MANY_STRIDE]);
-      s2 = v.fma(x2, s2);
-      t2 = w.fma(x2, t2);
-      FloatVector x3 = FloatVector.broadcast(F, in[first + k + 3 * MANY_STRIDE]);
-      s3 = v.fma(x3, s3);
-      t3 = w.fma(x3, t3);
-    }
-    s0.intoArray(out, o0);
-    s1.intoArray(out, o1);
-    s2.intoArray(out, o2);
-    s3.intoArray(out, o3);
-    t0.intoArray(out, o0 + LANES);
-    t1.intoArray(out, o1 + LANES);
-    t2.intoArray(out, o2 + LANES);
-    t3.intoArray(out, o3 + LANES);
-  }
-
-  private static void multiplyWidenedTwo8(Product p, int m) {
-    float[] in = p.in;
-    MemorySegment panel = p.widened;
-    float[] out = p.out;
-    int[] outAt = p.outAt;
-    int outFrom = p.outFrom;
-    int o0 = outAt[m] + outFrom;
-    int o1 = outAt[m + 1] + outFrom;
-    int o2 = outAt[m + 2] + outFrom;
-    int o3 = outAt[m + 3] + outFrom;
-    int o4 = outAt[m + 4] + outFrom;
-    int o5 = outAt[m + 5] + outFrom;
-    int o6 = outAt[m + 6] + outFrom;
-    int o7 = outAt[m + 7] + outFrom;
-    FloatVector s0 = start(out, o0, p.add);
-    FloatVector s1 = start(out, o1, p.add);
-    FloatVector s2 = start(out, o2, p.add);
-    FloatVector s3 = start(out, o3, p.add);
-    FloatVector s4 = start(out, o4, p.add);
-    FloatVector s5 = start(out, o5, p.add);
-    FloatVector s6 = start(out, o6, p.add);
-    FloatVector s7 = start(out, o7, p.add);
-    FloatVector t0 = start(out, o0 + LANES, p.add);
-    FloatVector t1 = start(out, o1 + LANES, p.add);
-    FloatVector t2 = start(out, o2 + LANES, p.add);
-    FloatVector t3 = start(out, o3 + LANES, p.add);
-    FloatVector t4 = start(out, o4 + LANES, p.add);
-    FloatVector t5 = start(out, o5 + LANES, p.add);
-    FloatVector t6 = start(out, o6 + LANES, p.add);
-    FloatVector t7 = start(out, o7 + LANES, p.add);
-    int first = (m - p.row) * MANY_STRIDE;
-    int depth = p.depth;
-    for (int k = 0; k < depth; k++) {
-      FloatVector v = loadF32(panel, 2L * LANES * k);
-      FloatVector w = loadF32(panel, 2L * LANES * k + LANES);
-      FloatVector x0 = FloatVector.broadcast(F, in[first + k]);
-      s0 = v.fma(x0, s0);
-      t0 = w.fma(x0, t0);
-      FloatVector x1 = FloatVector.broadcast(F, in[first + k + MANY_STRIDE]);
-      s1 = v.fma(x1, s1);
-      t1 = w.fma(x1, t1);
-      FloatVector x2 = FloatVector.broadcast(F, in[first + k + 2 * MANY_STRIDE]);
-      s2 = v.fma(x2, s2);
-      t2 = w.fma(x2, t2);
-      FloatVector x3 = FloatVector.broadcast(F, in[first + k + 3 * MANY_STRIDE]);
-      s3 = v.fma(x3, s3);
-      t3 = w.fma(x3, t3);
-      FloatVector x4 = FloatVector.broadcast(F, in[first + k + 4 * MANY_STRIDE]);
-      s4 = v.fma(x4, s4);
-      t4 = w.fma(x4, t4);
-      FloatVector x5 = FloatVector.broadcast(F, in[first + k + 5 * MANY_STRIDE]);
-      s5 = v.fma(x5, s5);
-      t5 = w.fma(x5, t5);
-      FloatVector x6 = FloatVector.broadcast(F, in[first + k + 6 * MANY_STRIDE]);
-      s6 = v.fma(x6, s6);
-      t6 = w.fma(x6, t6);
-      FloatVector x7 = FloatVector.broadcast(F, in[first + k + 7 * MANY_STRIDE]);
-      s7 = v.fma(x7, s7);
-      t7 = w.fma(x7, t7);
     }
     s0.intoArray(out, o0);
     s1.intoArray(out, o1);

@@ -114,7 +114,6 @@ final class ArchitectureTest {
             "VectorKernels.multiplyTwo8",
             "16 sums of one loop, spelled out: the compiler keeps vectors in registers only as"
                 + " local variables")
-        .except("VectorKernels.multiplyWidenedTwo8", "as multiplyTwo8, on weights that are widened")
         .check(SOURCES.methods());
   }
 

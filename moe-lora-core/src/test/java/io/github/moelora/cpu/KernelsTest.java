@@ -67,7 +67,7 @@ class KernelsTest {
       for (int at = 0; at < 1 << 16; at += Kernels.LANES) {
         // added to negative zero, each number stays as it is
         Arrays.fill(out, -0f);
-        Product product = new Product(new float[] {1}, type, Arena.ofAuto());
+        Product product = new Product(new float[] {1}, type);
         product.endRow = 1;
         product.depth = 1;
         product.weights = source;
@@ -155,57 +155,23 @@ class KernelsTest {
         for (int depth : new int[] {1, 2, 3, 7, 16, 129}) {
           for (int rows = 1; rows <= 19; rows++) {
             width = width % Kernels.LANES + 1;
-            Shape narrow = new Shape(type, panels, depth, width, Kernels.IN_STRIDE);
-            Shape whole = new Shape(type, panels, depth, Kernels.LANES, Kernels.IN_STRIDE);
-            checkMultiply(kernels, narrow, rows, rows / 4, rows % 2 == 0);
-            checkMultiply(kernels, whole, rows, 0, false);
+            checkMultiply(kernels, type, panels, depth, width, rows, rows / 4, rows % 2 == 0);
+            checkMultiply(kernels, type, panels, depth, Kernels.LANES, rows, 0, false);
           }
         }
       }
     }
   }
 
-  /** Rows that have their weights widened once: whole groups of eight, and what is left of one. */
-  @ParameterizedTest
-  @MethodSource("kernels")
-  void manyRowsAreMultipliedAtOnce(Kernels kernels) {
-    int width = 0;
-    for (DType type : DType.values()) {
-      for (int panels = 1; panels <= 2; panels++) {
-        for (int depth : new int[] {1, 3, 16, 129, Kernels.MANY_COLUMNS}) {
-          for (int rows : new int[] {17, 20, 21, 24, 29, 64}) {
-            width = width % Kernels.LANES + 1;
-            if (kernels.rowsAtOnce(rows) == rows) {
-              int end = kernels.paddedRows(rows);
-              Shape narrow = new Shape(type, panels, depth, width, Kernels.MANY_STRIDE);
-              Shape whole = new Shape(type, panels, depth, Kernels.LANES, Kernels.MANY_STRIDE);
-              checkMultiply(kernels, narrow, end + 3, 3, rows % 2 == 0);
-              checkMultiply(kernels, whole, end, 0, false);
-            }
-          }
-        }
-      }
-    }
-  }
-
-  @ParameterizedTest
-  @MethodSource("kernels")
-  void eightRowsAtOnceOrAll(Kernels kernels) {
-    for (int rows = 1; rows <= 64; rows++) {
-      assertThat(kernels.rowsAtOnce(rows)).isIn(Kernels.ROWS, Math.max(rows, Kernels.ROWS));
-    }
-    boolean wide = kernels.description().endsWith(" 512 bits");
-    assertThat(kernels.rowsAtOnce(64)).isEqualTo(wide ? 64 : Kernels.ROWS);
-  }
-
-  /** Panels, and how far apart the rows of scalars are. */
-  private record Shape(DType type, int panels, int depth, int width, int inStride) {}
-
-  private void checkMultiply(Kernels kernels, Shape shape, int endRow, int row, boolean add) {
-    DType type = shape.type();
-    int depth = shape.depth();
-    int width = shape.width();
-    int inStride = shape.inStride();
+  private void checkMultiply(
+      Kernels kernels,
+      DType type,
+      int panels,
+      int depth,
+      int width,
+      int endRow,
+      int row,
+      boolean add) {
     int outFrom = 2;
     int outStride = 2 * Kernels.LANES + 5;
     int at = 16;
@@ -216,9 +182,9 @@ class KernelsTest {
     for (int i = 0; i < weights.length; i++) {
       weights[i] = (float) rounded(weights[i], type);
     }
-    float[] in = nans((endRow - row) * inStride);
+    float[] in = nans((endRow - row) * Kernels.IN_STRIDE);
     for (int m = 0; m < endRow - row; m++) {
-      System.arraycopy(gaussians(depth), 0, in, m * inStride, depth);
+      System.arraycopy(gaussians(depth), 0, in, m * Kernels.IN_STRIDE, depth);
     }
     float[] out = add ? gaussians(endRow * outStride) : nans(endRow * outStride);
     float[] before = out.clone();
@@ -226,8 +192,7 @@ class KernelsTest {
     for (int m = 0; m < endRow; m++) {
       outAt[m] = (endRow - 1 - m) * outStride;
     }
-    Product product = new Product(in, type, Arena.ofAuto());
-    product.inStride = inStride;
+    Product product = new Product(in, type);
     product.row = row;
     product.endRow = endRow;
     product.depth = depth;
@@ -240,7 +205,7 @@ class KernelsTest {
     product.outAt = outAt;
     product.outFrom = outFrom;
     product.add = add;
-    if (shape.panels() == 1) {
+    if (panels == 1) {
       kernels.multiply(product);
     } else {
       kernels.multiplyTwo(product);
@@ -250,14 +215,15 @@ class KernelsTest {
     assertThat(product.outFrom).isEqualTo(outFrom);
     boolean[] written = new boolean[out.length];
     for (int m = row; m < endRow; m++) {
-      for (int c = 0; c < shape.panels() * Kernels.LANES; c++) {
+      for (int c = 0; c < panels * Kernels.LANES; c++) {
         int to = outAt[m] + outFrom + c;
         written[to] = true;
         double sum = add ? before[to] : 0;
         double magnitude = Math.abs(sum);
         for (int k = 0; k < depth; k++) {
           int from = (c < Kernels.LANES ? at : at2) + k / 4 * width + k % 4 * stripe;
-          double term = (double) in[(m - row) * inStride + k] * weights[from + c % Kernels.LANES];
+          double term =
+              (double) in[(m - row) * Kernels.IN_STRIDE + k] * weights[from + c % Kernels.LANES];
           sum += term;
           magnitude += Math.abs(term);
         }
