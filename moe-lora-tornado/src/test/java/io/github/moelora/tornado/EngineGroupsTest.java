@@ -6,7 +6,6 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.github.moelora.DType;
 import io.github.moelora.ExpertMap;
 import io.github.moelora.GateUp;
-import io.github.moelora.LoraAdapter;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLora;
 import io.github.moelora.MoeLoraConfig;
@@ -19,11 +18,9 @@ import io.github.moelora.testkit.Seeds;
 import io.github.moelora.tornado.choice.GroupTiling;
 import io.github.moelora.tornado.device.ChosenDevice;
 import io.github.moelora.tornado.weights.PackedWeights;
-import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -95,10 +92,10 @@ class EngineGroupsTest {
     }
 
     void check(TornadoExecutionPlan plan, int index, Problem problem) {
-      Matrix startX = put(problem.random(problem.tokens(), HIDDEN, type), x);
-      Matrix startUp = put(problem.random(problem.pairs(), 2 * INNER, type), up);
-      Matrix startInner = put(problem.random(problem.pairs(), INNER, type), inner);
-      Matrix startDown = put(problem.random(problem.pairs(), HIDDEN, type), down);
+      Matrix startX = LayerChecks.put(problem.random(problem.tokens(), HIDDEN, type), x);
+      Matrix startUp = LayerChecks.put(problem.random(problem.pairs(), 2 * INNER, type), up);
+      Matrix startInner = LayerChecks.put(problem.random(problem.pairs(), INNER, type), inner);
+      Matrix startDown = LayerChecks.put(problem.random(problem.pairs(), HIDDEN, type), down);
       expertIds.init(0);
       routingWeights.init(Float.NaN);
       for (int p = 0; p < problem.pairs(); p++) {
@@ -106,15 +103,8 @@ class EngineGroupsTest {
         routingWeights.set(p, problem.routingWeights()[p]);
       }
       plan.withGraph(index).execute();
-      compare("up", problem, up, startUp, deltas(problem, gateUp(), startX));
-      compare("down", problem, down, startDown, deltas(problem, down(), startInner));
-    }
-
-    /** Copies to the start of an array, whose rest stays NaN. */
-    private static Matrix put(Matrix from, TornadoNativeArray to) {
-      to.getSegment().fill((byte) 0xff);
-      MemorySegment.copy(from.data(), 0, to.getSegment(), 0, from.data().byteSize());
-      return from;
+      compare("up", problem, up, startUp, LayerChecks.deltas(problem, gateUp(), startX));
+      compare("down", problem, down, startDown, LayerChecks.deltas(problem, down(), startInner));
     }
 
     private void compare(
@@ -125,7 +115,7 @@ class EngineGroupsTest {
         Reference.Result delta) {
       int columns = start.columns();
       Matrix result = Matrix.of(array.getSegment(), type, maxTokens * PER_TOKEN, columns);
-      double rounding = type == DType.BF16 ? 0x1p-8 : 0x1p-11;
+      double rounding = LayerChecks.rounding(type);
       for (int p = 0; p < result.rows(); p++) {
         for (int c = 0; c < columns; c++) {
           if (p >= problem.pairs()) {
@@ -135,11 +125,10 @@ class EngineGroupsTest {
           } else {
             double sum = start.get(p, c) + delta.values()[p][c];
             double bound = 2 * delta.bounds()[p][c] + rounding * (Math.abs(sum) + 0x1p-13);
-            // written so that a NaN fails
-            if (!(Math.abs(result.get(p, c) - sum) <= bound)) {
-              throw new AssertionError(
-                  "%s[%d, %d] must be %s within %s, got %s; %s"
-                      .formatted(what, p, c, sum, bound, result.get(p, c), problem));
+            float actual = result.get(p, c);
+            if (!LayerChecks.isWithin(actual, sum, bound, type)) {
+              String element = "%s[%d, %d] of %s".formatted(what, p, c, problem);
+              throw LayerChecks.wrong(element, actual, sum, bound);
             }
           }
         }
@@ -153,30 +142,6 @@ class EngineGroupsTest {
 
   private static ProjectionCall down() {
     return ProjectionCall.down(0).withRoutedWeight(true);
-  }
-
-  /** Deltas of all pairs in float64, 0 where there is none. */
-  private static Reference.Result deltas(Problem problem, ProjectionCall call, Matrix x) {
-    ExpertMap map = problem.config().expertMap();
-    List<@Nullable LoraAdapter> adapters = new ArrayList<>(problem.adapters());
-    // disabled
-    adapters.set(1, null);
-    int[] experts = problem.expertIds().clone();
-    for (int p = 0; p < experts.length; p++) {
-      boolean here = experts[p] >= 0 && experts[p] < EXPERTS && map.local(experts[p]) >= 0;
-      experts[p] = here ? experts[p] : -1;
-    }
-    int columns = MODEL.outputWidth(call.projection());
-    return Reference.compute(
-        new Reference.Inputs(
-            MODEL,
-            call.deltaOnly(),
-            adapters,
-            experts,
-            problem.routingWeights(),
-            problem.adapterIds(),
-            x,
-            Matrix.ofFloats(problem.pairs(), columns, new float[problem.pairs() * columns])));
   }
 
   private static ExpertMap map(boolean mapped) {
@@ -212,7 +177,7 @@ class EngineGroupsTest {
       for (int tokens : new int[] {9, 1, 75, 3, 128, 0, 41}) {
         Problem problem = problem(type, rank, config, tokens);
         problem.load(lora);
-        lora.setEnabled(1, false);
+        lora.setEnabled(LayerChecks.DISABLED, false);
         run(tasks, plan, layers, problem, 0);
         if (tokens > 1) {
           Arrays.fill(problem.expertIds(), 7);

@@ -6,7 +6,6 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.github.moelora.DType;
 import io.github.moelora.ExpertMap;
 import io.github.moelora.GateUp;
-import io.github.moelora.LoraAdapter;
 import io.github.moelora.Matrix;
 import io.github.moelora.MoeLora;
 import io.github.moelora.MoeLoraConfig;
@@ -16,10 +15,8 @@ import io.github.moelora.reference.Reference;
 import io.github.moelora.testkit.Problem;
 import io.github.moelora.testkit.Seeds;
 import io.github.moelora.tornado.weights.PackedWeights;
-import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
-import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -102,32 +99,25 @@ class EngineSeamsTest {
     }
 
     void check(TornadoExecutionPlan plan, int index, Problem problem) {
-      Matrix startX = put(problem.random(problem.tokens(), HIDDEN, type), x);
-      Matrix startBase = put(problem.random(problem.pairs(), 2 * INNER, type), base);
-      Matrix startInner = put(problem.random(problem.pairs(), INNER, type), inner);
-      Matrix startY = put(problem.random(problem.tokens(), HIDDEN, type), y);
+      Matrix startX = LayerChecks.put(problem.random(problem.tokens(), HIDDEN, type), x);
+      Matrix startBase = LayerChecks.put(problem.random(problem.pairs(), 2 * INNER, type), base);
+      Matrix startInner = LayerChecks.put(problem.random(problem.pairs(), INNER, type), inner);
+      Matrix startY = LayerChecks.put(problem.random(problem.tokens(), HIDDEN, type), y);
       active.getSegment().fill((byte) 0xff);
       for (int p = 0; p < problem.pairs(); p++) {
         expertIds.set(p, problem.expertIds()[p]);
         routingWeights.set(p, problem.routingWeights()[p]);
       }
       plan.withGraph(index).execute();
-      Reference.Result up = deltas(problem, ProjectionCall.gateUp(0), startX);
-      Reference.Result down = deltas(problem, ProjectionCall.down(0), startInner);
+      Reference.Result up = LayerChecks.deltas(problem, ProjectionCall.gateUp(0), startX);
+      Reference.Result down = LayerChecks.deltas(problem, ProjectionCall.down(0), startInner);
       checkActive(problem, startBase, up);
       checkSums(problem, startY, down);
     }
 
-    /** Copies to the start of an array, whose rest stays NaN. */
-    private Matrix put(Matrix from, TornadoNativeArray to) {
-      to.getSegment().fill((byte) 0xff);
-      MemorySegment.copy(from.data(), 0, to.getSegment(), 0, from.data().byteSize());
-      return from;
-    }
-
     private void checkActive(Problem problem, Matrix start, Reference.Result up) {
       Matrix result = matrix(active, INNER);
-      double rounding = type == DType.BF16 ? 0x1p-8 : 0x1p-11;
+      double rounding = LayerChecks.rounding(type);
       for (int p = 0; p < result.rows(); p++) {
         for (int i = 0; i < INNER; i++) {
           if (p >= problem.pairs()) {
@@ -142,14 +132,18 @@ class EngineSeamsTest {
               (rounding * Math.abs(g) + up.bounds()[p][i]) * 1.1 * Math.abs(u)
                   + (rounding * Math.abs(u) + up.bounds()[p][INNER + i]) * Math.abs(silu)
                   + rounding * (Math.abs(silu * u) + 0x1p-13);
-          require(result.get(p, i), silu * u, 1.01 * bound, "active", p, i, problem);
+          float actual = result.get(p, i);
+          if (!LayerChecks.isWithin(actual, silu * u, 1.01 * bound, type)) {
+            String element = "active[%d, %d] of %s".formatted(p, i, problem);
+            throw LayerChecks.wrong(element, actual, silu * u, 1.01 * bound);
+          }
         }
       }
     }
 
     private void checkSums(Problem problem, Matrix start, Reference.Result down) {
       Matrix result = matrix(y, HIDDEN);
-      double rounding = type == DType.BF16 ? 0x1p-8 : 0x1p-11;
+      double rounding = LayerChecks.rounding(type);
       for (int t = 0; t < problem.tokens(); t++) {
         for (int c = 0; c < HIDDEN; c++) {
           double sum = start.get(t, c);
@@ -162,7 +156,11 @@ class EngineSeamsTest {
             assertThat(result.get(t, c)).as("y[%d, %d]", t, c).isEqualTo(start.get(t, c));
           } else {
             double most = 2 * bound + rounding * (Math.abs(sum) + 0x1p-13);
-            require(result.get(t, c), sum, most, "y", t, c, problem);
+            float actual = result.get(t, c);
+            if (!LayerChecks.isWithin(actual, sum, most, type)) {
+              String element = "y[%d, %d] of %s".formatted(t, c, problem);
+              throw LayerChecks.wrong(element, actual, sum, most);
+            }
           }
         }
       }
@@ -177,42 +175,6 @@ class EngineSeamsTest {
     for (@Parallel int i = 0; i < array.getSize(); i++) {
       array.set(i, array.get(i));
     }
-  }
-
-  private static void require(
-      float actual, double value, double bound, String what, int row, int column, Problem problem) {
-    // what rounds to a number beyond 65504 is infinite in float16
-    boolean beyond = problem.yType() == DType.F16 && Math.abs(value) + bound >= 65520;
-    boolean infinite = beyond && actual == Math.copySign(Float.POSITIVE_INFINITY, value);
-    // written so that a NaN fails
-    if (!infinite && !(Math.abs(actual - value) <= bound)) {
-      throw new AssertionError(
-          "%s[%d, %d] must be %s within %s, got %s; %s"
-              .formatted(what, row, column, value, bound, actual, problem));
-    }
-  }
-
-  /** Deltas of all pairs in float64, 0 where there is none. */
-  private static Reference.Result deltas(Problem problem, ProjectionCall call, Matrix x) {
-    ExpertMap map = problem.config().expertMap();
-    List<@Nullable LoraAdapter> adapters = new ArrayList<>(problem.adapters());
-    // disabled
-    adapters.set(1, null);
-    int[] experts = problem.expertIds().clone();
-    for (int p = 0; p < experts.length; p++) {
-      experts[p] = experts[p] < 0 || map.local(experts[p]) < 0 ? -1 : experts[p];
-    }
-    int columns = MODEL.outputWidth(call.projection());
-    return Reference.compute(
-        new Reference.Inputs(
-            MODEL,
-            call.deltaOnly(),
-            adapters,
-            experts,
-            problem.routingWeights(),
-            problem.adapterIds(),
-            x,
-            Matrix.ofFloats(problem.pairs(), columns, new float[problem.pairs() * columns])));
   }
 
   @ParameterizedTest
@@ -255,7 +217,7 @@ class EngineSeamsTest {
                 .addAdapter(5, false, 0.6)
                 .route();
         problem.load(lora);
-        lora.setEnabled(1, false);
+        lora.setEnabled(LayerChecks.DISABLED, false);
         tasks.begin(tokens, problem.adapterIds());
         for (int i = 0; i < layers.size(); i++) {
           if (tokens <= layers.get(i).maxTokens) {
