@@ -54,11 +54,7 @@ final class TuneTable {
   private static String lines(String device, DType type, List<Measured> cells) {
     List<LimitsFit.Cell> fits = cells.stream().map(Measured::fit).toList();
     BlockLimits limits = LimitsFit.fit(fits, BlockLimits.of(device, type));
-    StringBuilder text =
-        new StringBuilder(
-            Output.format(
-                "new Row(\"%s\", DType.%s, new BlockLimits(%d, %d, %d)),%n",
-                device, type, limits.large(), limits.largeOfRanks(), limits.largest()));
+    StringBuilder text = new StringBuilder(Output.format("%s,%n", limits.row(device, type)));
     for (Measured each : cells) {
       LimitsFit.Cell fit = each.fit();
       if (fit.chosen(limits) != fit.fastest()) {

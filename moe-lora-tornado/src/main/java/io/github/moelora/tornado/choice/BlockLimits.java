@@ -18,7 +18,8 @@ public record BlockLimits(int large, int largeOfRanks, int largest) {
   private record Row(String device, DType type, BlockLimits limits) {}
 
   /**
-   * Printed by {@code scripts/bench-gpu --tune-table}; other devices get what the first one has.
+   * Printed by {@code scripts/bench-gpu --tune-table} and logged by {@code tune}; other devices get
+   * what the first one has.
    */
   private static final List<Row> TABLE =
       List.of(
@@ -26,6 +27,16 @@ public record BlockLimits(int large, int largeOfRanks, int largest) {
           new Row("NVIDIA H100", DType.F16, new BlockLimits(24, 16, 128)),
           new Row("NVIDIA H200", DType.BF16, new BlockLimits(24, 16, 128)),
           new Row("NVIDIA H200", DType.F16, new BlockLimits(90, 16, 128)));
+
+  /**
+   * The limits as a line of the table.
+   *
+   * @param device its name without the driver's
+   */
+  public String row(String device, DType type) {
+    return "new Row(\"%s\", DType.%s, new BlockLimits(%d, %d, %d))"
+        .formatted(device, type, large, largeOfRanks, largest);
+  }
 
   /**
    * The limits for a device.

@@ -9,6 +9,7 @@ import io.github.moelora.spi.HostPlanner;
 import io.github.moelora.spi.PlanFormat;
 import io.github.moelora.spi.Tuner;
 import io.github.moelora.tornado.choice.BlockChoice;
+import io.github.moelora.tornado.choice.BlockLimits;
 import io.github.moelora.tornado.choice.OneShotTiling;
 import io.github.moelora.tornado.choice.Tuning;
 import io.github.moelora.tornado.choice.TuningFile;
@@ -25,9 +26,13 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** Times both projections of the first layer, for every block size and number of items. */
 public final class TornadoTuner implements Tuner {
+  private static final Logger LOG = LoggerFactory.getLogger(TornadoTuner.class);
+
   /** Splits to try, in items per work-group of the one-shot kernel. */
   private static final int[] ITEMS_PER_GROUP = {1, 2, 4};
 
@@ -191,6 +196,12 @@ public final class TornadoTuner implements Tuner {
   @Override
   public void write(Path file) throws IOException {
     TuningFile.write(file, results.tuning(deviceName, shape));
+    if (packed && BlockChoice.hasSplit(config)) {
+      BlockLimits builtIn = BlockLimits.of(deviceName, config.weightType());
+      LOG.info(
+          "the built-in table would have {}",
+          results.limits(config, builtIn).row(deviceName.split(",", 2)[0], config.weightType()));
+    }
   }
 
   @Override

@@ -1,5 +1,7 @@
 package io.github.moelora.tornado.tune;
 
+import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.tornado.choice.BlockLimits;
 import io.github.moelora.tornado.choice.OneShotTiling;
 import io.github.moelora.tornado.choice.Tuning;
 import io.github.moelora.tornado.kernels.OneShot;
@@ -54,6 +56,13 @@ final class TuningResults {
       return (double) activePairs / groups;
     }
 
+    /** Time of each block size with the built-in number of items. */
+    Map<Integer, Double> nanos() {
+      Map<Integer, Double> bySize = new LinkedHashMap<>();
+      times.forEach(timed -> bySize.putIfAbsent(timed.blockSize(), timed.nanos()));
+      return bySize;
+    }
+
     /** The fastest block size, with the numbers of items chosen before where they were measured. */
     int fastest(List<Integer> targetItems) {
       Map<Integer, Timed> bySize = new LinkedHashMap<>();
@@ -92,6 +101,20 @@ final class TuningResults {
       }
     }
     batches.add(batch);
+  }
+
+  /**
+   * The built-in limits that the batches speak for, as {@link LimitsFit} says.
+   *
+   * @param present limits until now
+   */
+  BlockLimits limits(MoeLoraConfig config, BlockLimits present) {
+    List<LimitsFit.Cell> cells =
+        batches.stream()
+            .map(
+                each -> new LimitsFit.Cell(config, each.activePairs(), each.groups(), each.nanos()))
+            .toList();
+    return LimitsFit.fit(cells, present);
   }
 
   /** The choices for a device and a shape. */

@@ -5,6 +5,9 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.github.moelora.DType;
 import io.github.moelora.GateUp;
+import io.github.moelora.MoeLoraConfig;
+import io.github.moelora.MoeModel;
+import io.github.moelora.tornado.choice.BlockLimits;
 import io.github.moelora.tornado.choice.OneShotTiling;
 import io.github.moelora.tornado.choice.Tuning;
 import java.util.ArrayList;
@@ -50,6 +53,30 @@ class TuningResultsTest {
     assertThat(tuning.blockSize(90, 9)).isEqualTo(16);
     // beyond what was measured
     assertThat(tuning.blockSize(91, 9)).isZero();
+  }
+
+  @Test
+  void speakForBuiltInLimits() {
+    BlockLimits present = new BlockLimits(24, 16, 128);
+    MoeModel model = new MoeModel(2048, 768, 128, GateUp.HALVES, List.of(0));
+    MoeLoraConfig config =
+        MoeLoraConfig.of(model, 2, 8)
+            .withMaxTokens(8192)
+            .withMaxRank(16)
+            .withWeightType(DType.BF16);
+    int[] sizes = {1, 2, 16, 32, 64};
+    double[][] times = {{9, 9, 5, 7, 8}, {9, 9, 6, 5, 7}};
+    for (int i = 0; i < times.length; i++) {
+      List<TuningResults.Timed> list = new ArrayList<>();
+      for (int j = 0; j < sizes.length; j++) {
+        list.add(new TuningResults.Timed(sizes[j], null, times[i][j]));
+      }
+      results.add(new TuningResults.Batch(256 << (5 + i), 256, 32, list));
+    }
+    BlockLimits fit = results.limits(config, present);
+    assertThat(fit).isEqualTo(new BlockLimits(45, 16, 128));
+    assertThat(fit.row("NVIDIA H200", DType.BF16))
+        .isEqualTo("new Row(\"NVIDIA H200\", DType.BF16, new BlockLimits(45, 16, 128))");
   }
 
   @Test
