@@ -75,8 +75,7 @@ final class GroupScan {
     for (int i = 0; i < count; i++) {
       int live = pair(tid, i) < pairs ? 1 : 0;
       int slot = slots[i];
-      int inRange =
-          Math.min(Math.min(slot + 1, all - 1 - slot), Math.min(ids[i] + 1, experts - 1 - ids[i]));
+      int inRange = PairSites.inRange(slot, all, ids[i], experts);
       wrong += inRange < 0 ? live : 0;
       // 0 for a pair of the expert, all of whose numbers are 0 or more
       int other = Math.min(Math.min(inRange, ids[i]), live - 1) < 0 ? 1 : locals[i] ^ expert;

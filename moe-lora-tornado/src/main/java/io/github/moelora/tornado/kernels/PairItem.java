@@ -266,8 +266,7 @@ final class PairItem {
     for (int i = 0; i < FloatTable.FLOATS; i++) {
       entry[i] = table.get(from + i);
     }
-    int inRange =
-        Math.min(Math.min(slot + 1, slots - 1 - slot), Math.min(expert + 1, experts - 1 - expert));
+    int inRange = PairSites.inRange(slot, slots, expert, experts);
     int isThere = Math.min(Math.min(slot, expert), Math.min(local, active - 1));
     ahead[SITE] = Math.min(inRange, isThere) < 0 ? PairSites.NONE : row * localExperts + local;
   }

@@ -50,10 +50,15 @@ final class PairSites {
     if (mapped != 0) {
       local = expertMap.get(Math.max(0, Math.min(expert, experts - 1)));
     }
-    int inRange =
-        Math.min(Math.min(slot + 1, slots - 1 - slot), Math.min(expert + 1, experts - 1 - expert));
+    int inRange = inRange(slot, slots, expert, experts);
     int isThere = Math.min(Math.min(slot, expert), Math.min(local, active - 1));
     int site = isThere < 0 ? NONE : slot * localExperts + local;
     return inRange < 0 ? OUT_OF_RANGE : site;
+  }
+
+  /** Negative where the slot or the expert is neither one of so many nor -1, none. */
+  static int inRange(int slot, int slots, int expert, int experts) {
+    return Math.min(
+        Math.min(slot + 1, slots - 1 - slot), Math.min(expert + 1, experts - 1 - expert));
   }
 }
