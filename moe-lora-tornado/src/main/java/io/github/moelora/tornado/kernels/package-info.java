@@ -36,8 +36,8 @@
  *       of four ints. Else the device stops with a misaligned address, for some sizes only.
  *   <li>A branch on the thread's number that has a loop in it, behind a barrier, and both in a
  *       branch that all threads take: PoCL 3.1 runs it for every thread, silently
- *       (findings/pocl-branch-behind-barrier.sh). Let the loop stand outside of it, or run no
- *       turns.
+ *       (findings/pocl-branch-behind-barrier.sh). Let the loop stand outside of the branch, with no
+ *       turns for the other threads.
  *   <li>NVRTC computes the 64-bit addresses of all that a loop loads or stores from the thread's
  *       number before the loop, and holds them in registers. A number that seems to change with the
  *       iteration, see {@code GroupShrink.again}, stops it.
